@@ -1,0 +1,1 @@
+"""One model, from table to service: `python -m` this package lists the verbs."""

@@ -1,0 +1,179 @@
+"""What every module shares: parameters, paths, digests, and files that are written whole or not at all."""
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+PARAMS = Path("params.yaml")
+SCHEMA = Path("schema.yaml")
+LOCK = Path("dvc.lock")
+DATA = Path("reports/data.json")
+TRAIN = Path("data/train.parquet")
+HOLDOUT = Path("data/holdout.parquet")
+MODEL = Path("models/model.skops")
+ROWS = Path("models/rows.npy")
+METRICS = Path("reports/metrics.json")
+PREDICTIONS = Path("reports/predictions.parquet")
+PLOTS = Path("reports/plots")
+VERDICT = Path("reports/verdict.json")
+REPORT = Path("reports/report.md")
+
+
+class UserError(Exception):
+    """A sentence for the person at the keyboard: what is wrong and what to do about it."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Block(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A block of params.yaml: a misspelt key is an error, not a silent default."""
+
+
+class Data(Block):
+    """The table: where it lies, what is predicted, and what the model may see."""
+
+    path: str
+    target: str
+    task: str
+    features: list[str]
+    time: str | None = None
+    group: str | None = None
+    sensitive: list[str] = []
+    left_out: dict[str, str] = {}
+
+
+class Split(Block):
+    """How the holdout is taken: its share of the rows and the seed of the draw."""
+
+    seed: int = 0
+    holdout: float = 0.2
+
+
+class Train(Block):
+    """The estimator: a dotted scikit-learn name, its arguments, and which rows it may learn from."""
+
+    estimator: str
+    arguments: dict[str, Any] = {}
+    window: str = "all"
+    threads: int = 1
+
+
+class Evaluate(Block):
+    """The primary metric, and what each error costs (`cost[truth][prediction]`) where that is known."""
+
+    metric: str
+    cost: list[list[float]] | None = None
+
+
+class Gate(Block):
+    """What a change must keep; a margin of null is the metric's own default."""
+
+    margin: float | None = None
+    confidence: float = 0.95
+    inconclusive: str = "warn"
+    drop: float = 2.0
+    floors: dict[str, float] = {}
+    ceiling: float | None = None
+    slices: list[str] = []
+    fairness: float | None = None
+    megabytes: float | None = None
+    milliseconds: float | None = None
+
+
+class Sweep(Block):
+    """The search space: for each argument a list of choices, or its low, high and optionally log."""
+
+    trials: int = 20
+    folds: int = 3
+    space: dict[str, Any] = {}
+
+
+class Params(Block):
+    """The whole of params.yaml, checked."""
+
+    data: Data
+    train: Train
+    evaluate: Evaluate
+    seed: int = 0
+    split: Split = Split()
+    gate: Gate = Gate()
+    sweep: Sweep = Sweep()
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """The parameters; a missing file, an unknown key or a wrong type is a `UserError` that names it."""
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=Params)
+    except FileNotFoundError:
+        raise UserError(f"there is no {path} here; run this in the project's folder") from None
+    except msgspec.MsgspecError as problem:
+        raise UserError(f"{path} does not hold: {problem}; correct that line") from None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` when the block ends well, and vanishes when not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file; a missing or broken file is a `UserError` that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; `make pipeline` makes it") from None
+    except ValueError as problem:
+        raise UserError(f"{path} is not JSON ({problem}); delete it and make it anew") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole, keys in order, so that equal values give equal bytes."""
+    with atomic(path) as draft:
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        draft.write_text(text + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git(*arguments: str, cwd: Path = Path()) -> str:
+    """What git answers, stripped; a refusal is a `UserError` with git's own words."""
+    try:
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError("git is not installed; install it and try again") from None
+    except subprocess.CalledProcessError as problem:
+        last = (problem.stderr.strip().splitlines() or ["it failed"])[-1]
+        raise UserError(f"git {arguments[0]}: {last.removeprefix('fatal: ')}") from None
+    return done.stdout.strip()
+
+
+@contextmanager
+def stage(name: str, rows_in: int) -> Iterator[dict[str, Any]]:
+    """Print one line when the stage ends: its name, rows in, what the block noted, and seconds."""
+    start, notes = time.perf_counter(), dict[str, Any]()
+    yield notes
+    out = "  ".join(
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items()
+    )
+    print(f"{name:<10}{rows_in:>12,} rows in  {out}  {time.perf_counter() - start:.1f} s", flush=True)

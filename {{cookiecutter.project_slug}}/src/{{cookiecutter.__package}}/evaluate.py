@@ -1,0 +1,109 @@
+"""Stage: the model is scored on the holdout: flat metrics, its predictions, and the points of the plots."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .config import (
+    HOLDOUT,
+    METRICS,
+    MODEL,
+    PLOTS,
+    PREDICTIONS,
+    Params,
+    atomic,
+    load_params,
+    stage,
+    write_json,
+)
+from .metrics import evaluate_all
+from .model import inputs, load, predict
+
+POINTS = 500  # a plot needs no more, and DVC keeps every version of them
+
+
+def encode(
+    truth: pd.Series, frame: pd.DataFrame, classes: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and scores as arrays: class codes (n,) and probabilities (n, k), or numbers (n,) and (n,).
+
+    A class that the model never saw gets a column of zeros.
+    """
+    if "p_" not in "".join(c[:2] for c in frame.columns):
+        return truth.to_numpy(dtype=float), frame["prediction"].to_numpy(dtype=float)
+    classes = classes or class_names(truth, frame)
+    scores = frame.reindex(columns=[f"p_{name}" for name in classes], fill_value=0.0)
+    return pd.Categorical(truth.astype(str), classes).codes.astype(int), scores.to_numpy(dtype=float)
+
+
+def class_names(truth: pd.Series, *frames: pd.DataFrame) -> list[str]:
+    """Every class that a frame has a column for, in that order, then those only the truth knows."""
+    known = [c.removeprefix("p_") for frame in frames for c in frame.columns if c.startswith("p_")]
+    return list(dict.fromkeys([*known, *sorted(truth.astype(str).unique())]))
+
+
+def curves(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Points of the ROC, precision-recall and calibration curves of the last class."""
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    last, chance = truth == scores.shape[1] - 1, scores[:, -1]
+    false, true, _ = roc_curve(last, chance)
+    precision, recall, _ = precision_recall_curve(last, chance)
+    seen, said = calibration_curve(last, np.clip(chance, 0, 1), n_bins=10, strategy="quantile")
+    return {
+        "roc": pd.DataFrame({"fpr": false, "tpr": true}),
+        "precision_recall": pd.DataFrame({"recall": recall, "precision": precision}),
+        "calibration": pd.DataFrame({"predicted": said, "observed": seen}),
+    }
+
+
+def points(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
+    """The tables behind the plots, at most 500 points each, evenly spread."""
+    if scores.ndim == 2:
+        tables = curves(truth, scores)
+    else:
+        order = np.argsort(scores, kind="stable")
+        tables = {
+            "residuals": pd.DataFrame({"predicted": scores[order], "residual": (truth - scores)[order]})
+        }
+    spread = {name: np.unique(np.linspace(0, len(t) - 1, POINTS).astype(int)) for name, t in tables.items()}
+    return {name: table.iloc[spread[name]].round(6) for name, table in tables.items()}
+
+
+def evaluate(
+    params: Params, predictions: pd.DataFrame, truth: pd.Series
+) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
+    """Every metric that the task has, with the number of rows, and the points of the plots."""
+    codes, scores = encode(truth, predictions)
+    metrics = evaluate_all(params.data.task, codes, scores, params.evaluate.cost)
+    return {**metrics, "rows": len(truth)}, points(codes, scores)
+
+
+def write_points(tables: dict[str, pd.DataFrame], folder: Path = PLOTS) -> None:
+    """Write each table as `<name>.csv`, and leave no older one behind."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def main() -> int:
+    """Write reports/metrics.json, reports/predictions.parquet and reports/plots/."""
+    from threadpoolctl import threadpool_limits
+
+    params = load_params()
+    holdout = pd.read_parquet(HOLDOUT)
+    with stage("evaluate", len(holdout)) as notes:
+        truth = holdout[params.data.target]
+        with threadpool_limits(params.train.threads):
+            predictions = predict(load(MODEL), inputs(params, holdout))
+        metrics, tables = evaluate(params, predictions, truth)
+        with atomic(PREDICTIONS) as draft:
+            predictions.assign(truth=truth).to_parquet(draft, index=False)
+        write_points(tables)
+        write_json(METRICS, metrics)
+        notes[params.evaluate.metric] = f"{metrics.get(params.evaluate.metric, float('nan')):.4f}"
+    return 0

@@ -1,0 +1,81 @@
+"""Stage: the rows are parted into training and holdout; no group and no moment is on both sides."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .config import HOLDOUT, TRAIN, Data, UserError, atomic, load_params, stage
+from .validate import load_schema, read_table
+
+CLASSES = "classification"
+
+
+def hashes(table: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """A uint64 for each row from its contents: the same on every machine, in any row order."""
+    key = f"{seed:016d}"
+    return pd.util.hash_pandas_object(table, index=False, hash_key=key).to_numpy()
+
+
+def by_time(moments: pd.Series, share: float) -> np.ndarray:
+    """True for the latest `share` of the rows; rows of one moment stay together."""
+    border = moments.sort_values(kind="stable").iloc[int(len(moments) * (1 - share))]
+    return (moments >= border).to_numpy()
+
+
+def by_hash(keys: pd.DataFrame, share: float, seed: int) -> np.ndarray:
+    """True for about `share` of the distinct keys: a row never changes sides when others come or go."""
+    return hashes(keys, seed) < np.uint64(share * 2**64)
+
+
+def stratified(target: pd.Series, share: float, seed: int) -> np.ndarray:
+    """True for `share` of the rows of each class, drawn with the seed."""
+    draw = pd.Series(np.random.default_rng(seed).random(len(target)), index=target.index)
+    rank = draw.groupby(target.to_numpy()).rank(method="first").to_numpy()
+    size = target.groupby(target.to_numpy()).transform("size").to_numpy()
+    return np.asarray(rank <= np.maximum(1, np.round(size * share)))
+
+
+def held_out(table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int) -> np.ndarray:
+    """Which rows are held out: by group, else by time, else by key, else stratified or at random."""
+    if data.group:
+        chosen = by_hash(table[[data.group]], share, seed)
+        if data.time:
+            first = table.groupby(data.group)[data.time].transform("min")
+            chosen = by_time(first, share)
+        return chosen
+    if data.time:
+        return by_time(table[data.time], share)
+    if key:
+        return by_hash(table[key], share, seed)
+    if data.task == CLASSES:
+        return stratified(table[data.target], share, seed)
+    return stratified(pd.Series(0, index=table.index), share, seed)
+
+
+def split(
+    table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training rows and holdout rows, each in the table's order; a side without rows is a `UserError`."""
+    if not 0 < share < 1:
+        raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
+    chosen = held_out(table, data, key, share, seed)
+    if chosen.all() or not chosen.any():
+        raise UserError(
+            f"a holdout of {share:.0%} leaves one side without rows; change split.holdout or bring more rows"
+        )
+    return table[~chosen], table[chosen]
+
+
+def main() -> int:
+    """Write data/train.parquet and data/holdout.parquet."""
+    params = load_params()
+    table = read_table(Path(params.data.path))
+    with stage("split", len(table)) as notes:
+        key = list(load_schema().unique or [])
+        parts = split(table, params.data, key, params.split.holdout, params.split.seed)
+        for path, part in zip((TRAIN, HOLDOUT), parts, strict=True):
+            with atomic(path) as draft:
+                part.to_parquet(draft, index=False)
+            notes[path.stem] = len(part)
+    return 0

@@ -1,0 +1,96 @@
+"""Stage: the table keeps what schema.yaml says, or the run stops and shows the rows that do not."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .config import DATA, SCHEMA, UserError, load_params, sha256, stage, write_json
+
+if TYPE_CHECKING:
+    from pandera.pandas import DataFrameSchema
+
+EXAMPLES = 5
+
+
+def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
+    """The schema of a row, read by pandera; nonsense is a `UserError` that says where."""
+    import pandera.pandas as pa
+
+    try:
+        schema = pa.DataFrameSchema.from_yaml(path)
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}; `make schema` infers it from the data") from None
+    except Exception as problem:  # pandera and PyYAML raise a dozen kinds
+        detail = " ".join(str(problem).split())[:200]
+        raise UserError(
+            f"{path} cannot be read as a schema ({detail}); `make schema` infers it again"
+        ) from None
+    if not schema.columns:
+        raise UserError(f"{path} names no columns; `make schema` infers it again")
+    return schema
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The raw table; a missing or broken file is a `UserError`."""
+    if not path.exists():
+        raise UserError(
+            f"the data {path} is missing; `dvc pull` fetches it, `make adopt CSV=…` brings new data"
+        )
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{path} is not a Parquet table ({problem}); `make adopt CSV=…` makes one") from None
+
+
+def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
+    """The rules that the table breaks: one row for each rule, with its count and example rows."""
+    from pandera.errors import SchemaErrors
+
+    try:
+        schema.validate(table, lazy=True)
+    except SchemaErrors as problem:
+        cases = problem.failure_cases.assign(check=lambda c: c["check"].astype(str))
+        cases["column"] = cases["column"].fillna("(table)").astype(str)
+        grouped = cases.groupby(["column", "check"], sort=True)
+        return grouped.agg(
+            rows=("failure_case", "size"),
+            values=("failure_case", lambda v: ", ".join(map(str, v.drop_duplicates()[:EXAMPLES]))),
+            examples=(
+                "index",
+                lambda v: ", ".join(str(i) for i in v.dropna().drop_duplicates()[:EXAMPLES]),
+            ),
+        ).reset_index()
+    return pd.DataFrame(columns=["column", "check", "rows", "values", "examples"])
+
+
+def summary(values: pd.Series) -> dict[str, Any]:
+    """A column's type, missing share and distinct values; range and mean where it holds numbers."""
+    facts = {"type": str(values.dtype), "missing": float(values.isna().mean()), "distinct": int(values.nunique())}
+    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        facts |= {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
+    return facts
+
+
+def profile(table: pd.DataFrame) -> dict[str, Any]:
+    """What reports compare: the number of rows, and a summary of each column."""
+    return {"rows": len(table), "columns": {str(name): summary(table[name]) for name in table}}
+
+
+def main() -> int:
+    """Stop with the rules that the data breaks; else write reports/data.json."""
+    params = load_params()
+    path = Path(params.data.path)
+    table = read_table(path)
+    with stage("validate", len(table)) as notes:
+        broken = failures(table, load_schema())
+        if len(broken):
+            print(broken.to_string(index=False))
+            word = "rule" if len(broken) == 1 else "rules"
+            raise UserError(
+                f"{path} breaks {len(broken)} {word} of {SCHEMA}; "
+                "correct the rows above, or the schema (`make schema` shows how it would differ)"
+            )
+        write_json(DATA, {"path": str(path), "sha256": sha256(path), **profile(table)})
+        notes["columns"] = len(table.columns)
+    return 0
