@@ -98,8 +98,9 @@ def main() -> int:
     holdout = pd.read_parquet(HOLDOUT)
     with stage("evaluate", len(holdout)) as notes:
         truth = holdout[params.data.target]
+        pipeline = load(MODEL)
         with threadpool_limits(params.train.threads):
-            predictions = predict(load(MODEL), inputs(params, holdout))
+            predictions = predict(pipeline, inputs(params, holdout))
         metrics, tables = evaluate(params, predictions, truth)
         with atomic(PREDICTIONS) as draft:
             predictions.assign(truth=truth).to_parquet(draft, index=False)

@@ -134,6 +134,7 @@ def build(params: Params, raw: pd.DataFrame, target: pd.Series) -> "Pipeline":
     """A scikit-learn pipeline (columns, estimator) fitted on raw rows."""
     from sklearn.base import is_classifier
     from sklearn.pipeline import Pipeline
+    from threadpoolctl import threadpool_limits
 
     last = estimator(params.train, params.seed)
     classifies = params.data.task == "classification"
@@ -145,7 +146,8 @@ def build(params: Params, raw: pd.DataFrame, target: pd.Series) -> "Pipeline":
     table = prepare(raw)
     pipeline = Pipeline([("columns", columns(params.train, table)), ("estimator", last)])
     try:
-        return pipeline.fit(table, target.to_numpy())
+        with threadpool_limits(params.train.threads):  # sums depend on the number of threads
+            return pipeline.fit(table, target.to_numpy())
     except ValueError as problem:
         raise UserError(f"{params.train.estimator} could not learn: {str(problem).splitlines()[0]}") from None
 

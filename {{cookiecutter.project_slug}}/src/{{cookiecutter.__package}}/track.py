@@ -97,7 +97,9 @@ def log_model() -> str:
     rows = example()
     whole = rows.select_dtypes("integer").columns
     rows = rows.astype(dict.fromkeys(whole, "float64"))  # MLflow refuses gaps in integers
-    signature = mlflow.models.infer_signature(rows, predict(load(MODEL), rows))
+    answers = predict(load(MODEL), rows)
+    answers = answers.astype(dict.fromkeys(answers.select_dtypes("integer"), "float64"))
+    signature = mlflow.models.infer_signature(rows, answers)
     if signature is None:
         raise UserError(
             "MLflow finds no signature for these types; make the columns plain numbers, text or times"

@@ -44,14 +44,11 @@ def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> int:
     """Write models/model.skops and models/rows.npy."""
-    from threadpoolctl import threadpool_limits
-
     params = load_params()
     table = pd.read_parquet(TRAIN)
     with stage("train", len(table)) as notes:
         chosen = learnable(params, table)
-        with threadpool_limits(params.train.threads):  # sums depend on the number of threads
-            pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
+        pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
         with atomic(ROWS) as draft, draft.open("wb") as file:
             np.save(file, row_hashes(chosen, list(load_schema().unique or [])))
         notes["learned from"] = len(chosen)
