@@ -1,0 +1,1 @@
+"""Runs a repository's GitHub Actions workflows on this machine, without GitHub."""
