@@ -90,6 +90,12 @@ def write_points(tables: dict[str, pd.DataFrame], folder: Path = PLOTS) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
 
 
+def answer(rows: str, out: str) -> None:
+    """Write what this checkout's model says of the raw rows in a Parquet file."""
+    params = load_params()
+    predict(load(MODEL), inputs(params, pd.read_parquet(rows))).to_parquet(out, index=False)
+
+
 def main() -> int:
     """Write reports/metrics.json, reports/predictions.parquet and reports/plots/."""
     from threadpoolctl import threadpool_limits

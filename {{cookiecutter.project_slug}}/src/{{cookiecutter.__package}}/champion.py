@@ -1,0 +1,174 @@
+"""The champion: which model a change is held against, where its bytes are, and what it says of today's rows."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from .config import LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, load_params, sha256
+
+PRODUCTION = "deploy/production.yaml"
+CACHE = Path(".dvc/cache/files/md5")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A model by digest, the commit whose code made it, and why it is the one; `dummy` has neither."""
+
+    source: str
+    model: str | None = None
+    commit: str | None = None
+
+
+def at(revision: str, path: str | Path) -> Any:
+    """The YAML or JSON of a file at a revision, or None where that revision has no such file."""
+    try:
+        return yaml.safe_load(git("show", f"{revision}:./{path}"))
+    except UserError:
+        return None
+
+
+def resolve(base: str | None) -> str:
+    """The commit that a change is held against: BASE, else the default branch's tip, else the commit before."""
+    if base:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
+    head = git("rev-parse", "HEAD")
+    for name in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
+        try:
+            tip = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        except UserError:
+            continue
+        if tip != head or git("status", "--porcelain", "--", str(LOCK)):
+            return tip
+    try:
+        return git("rev-parse", "--verify", "--quiet", "HEAD~1")
+    except UserError:
+        return head
+
+
+def find(base: str, target: str) -> Champion:
+    """The deployed model, else the one at `base`, else none (a dummy): also when the target changed."""
+    deployed = (at(base, PRODUCTION) or {}).get("champion")
+    if deployed:
+        found = Champion("deployed", deployed["model"], deployed["commit"])
+    else:
+        found = Champion("base", None, base)
+    params, lock = at(str(found.commit), PARAMS), at(str(found.commit), LOCK)
+    if not params or not lock or params["data"]["target"] != target:
+        return Champion("dummy")
+    return found
+
+
+def outs(lock: dict[str, Any]) -> dict[str, str]:
+    """The MD5 of every output that a dvc.lock names: where DVC's cache keeps its bytes."""
+    rows = (out for stage in lock.get("stages", {}).values() for out in stage.get("outs", []))
+    return {out["path"]: out["md5"] for out in rows if "md5" in out}
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """A scratch checkout of a commit that shares our DVC cache and is gone when the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="checkout-"))
+    try:
+        git("worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+        top = git("rev-parse", "--show-prefix")
+        project = folder / top
+        cache = Path(".dvc/cache").resolve()
+        (project / ".dvc").mkdir(parents=True, exist_ok=True)
+        (project / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+        yield project
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        git("worktree", "prune")
+
+
+def run(project: Path, *command: str) -> None:
+    """Run a command with a checkout's own code; its last line becomes the `UserError` when it fails."""
+    keep = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env = keep | {"PYTHONPATH": str(project / "src"), "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it failed without a word"]
+        raise UserError(lines[-1].removeprefix("error: "))
+
+
+def package(project: Path) -> str:
+    """The name of the package in a checkout; it may have been another one then."""
+    found = sorted((project / "src").glob("*/evaluate.py"))
+    if not found:
+        raise UserError("that commit has no package under src/")
+    return found[0].parent.name
+
+
+def bring(project: Path, champion: Champion) -> Champion:
+    """Put the champion's model into its checkout: from DVC's cache or remote, else trained again."""
+    where = outs(at(str(champion.commit), LOCK))
+    for path in (MODEL, ROWS):
+        digest = where.get(str(path), "")
+        cached = CACHE / digest[:2] / digest[2:]
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        if digest and cached.is_file():
+            shutil.copyfile(cached, project / path)
+    if not (project / MODEL).exists() or not (project / ROWS).exists():
+        pull(project)
+    source = champion.source
+    if not (project / MODEL).exists() or not (project / ROWS).exists():
+        run(project, sys.executable, "-m", "dvc", "repro", "train")
+        source = "rebuilt"
+    digest = sha256(project / MODEL)
+    if champion.model and champion.model != digest:
+        source = "rebuilt"
+    return Champion(source, digest, champion.commit)
+
+
+def pull(project: Path) -> None:
+    """Ask the remote, if there is one, for the checkout's model; without an answer it is trained again."""
+    if "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):
+        command = [sys.executable, "-m", "dvc", "pull", "--quiet", str(MODEL), str(ROWS)]
+        subprocess.run(command, cwd=project, capture_output=True, check=False)
+
+
+def answers(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """What the model in a checkout says of raw rows, by that checkout's own code."""
+    with tempfile.TemporaryDirectory() as folder:
+        here, there = Path(folder, "rows.parquet"), Path(folder, "answers.parquet")
+        rows.to_parquet(here, index=False)
+        code = f"from {package(project)}.evaluate import answer; answer({str(here)!r}, {str(there)!r})"
+        run(project, sys.executable, "-c", code)
+        return pd.read_parquet(there).set_axis(rows.index)
+
+
+def retrain(project: Path, train: pd.DataFrame) -> list[str]:
+    """Train the champion's recipe on today's rows, without the features that are gone; these are returned."""
+    (project / TRAIN).parent.mkdir(parents=True, exist_ok=True)
+    train.to_parquet(project / TRAIN, index=False)
+    params = yaml.safe_load((project / PARAMS).read_text(encoding="utf-8"))
+    gone = [name for name in params["data"]["features"] if name not in train]
+    params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
+    (project / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
+    run(project, sys.executable, "-m", package(project), "train")
+    return gone
+
+
+def dummy(rows: pd.DataFrame) -> pd.DataFrame:
+    """What a model without any features says: the classes' shares in the training rows, or their mean."""
+    params = load_params()
+    target = pd.read_parquet(TRAIN, columns=[params.data.target])[params.data.target]
+    if params.data.task != "classification":
+        return pd.DataFrame({"prediction": float(target.mean())}, index=rows.index)
+    shares = target.astype(str).value_counts(normalize=True).sort_index()
+    frame = pd.DataFrame(
+        np.tile(shares.to_numpy(), (len(rows), 1)), columns=[f"p_{c}" for c in shares.index], index=rows.index
+    )
+    frame.insert(0, "prediction", shares.idxmax())
+    return frame

@@ -1,0 +1,478 @@
+"""Verb: the candidate is judged against the champion on the same rows, by the rules of the base."""
+
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from . import champion as champions
+from .compare import Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
+from .config import (
+    HOLDOUT,
+    LOCK,
+    MODEL,
+    PREDICTIONS,
+    ROWS,
+    SCHEMA,
+    TRAIN,
+    VERDICT,
+    Params,
+    UserError,
+    git,
+    load_params,
+    read_json,
+    sha256,
+    write_json,
+)
+from .evaluate import class_names, encode
+from .metrics import METRICS, evaluate_all
+from .model import inputs, load, predict
+from .split import hashes, split
+from .validate import load_schema, read_table
+
+CODE = ("champion", "compare", "gate", "metrics")  # who judges: these modules, as the base has them
+JUDGED_BY = "GATE_RULES_FROM"
+UNATTENDED = {"unchanged": "nothing", "better": "open", "not worse": "keep", "worse": "issue"}
+WORDS = {
+    "unchanged": "Unchanged: this is the champion's own model",
+    "better": "Better than the champion",
+    "not worse": "Not worse than the champion",
+    "worse": "Worse than the champion",
+    "inconclusive": "Inconclusive: the holdout cannot tell the two apart",
+}
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is compared: truth, the scores of both models, and the rows, all in one order."""
+
+    params: Params
+    rows: pd.DataFrame
+    truth: np.ndarray
+    champion: np.ndarray
+    candidate: np.ndarray
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each row, where the project names one."""
+        name = self.params.data.group
+        return self.rows[name].to_numpy() if name else None
+
+    def differ(self, metric: str) -> Difference:
+        """The paired difference in one metric."""
+        return difference(
+            metric,
+            self.truth,
+            self.champion,
+            self.candidate,
+            groups=self.groups,
+            cost=self.params.evaluate.cost,
+            confidence=self.params.gate.confidence,
+        )
+
+    def size(self) -> Counts:
+        """How many rows, rows of the rarest class and groups are compared."""
+        return count(self.params.evaluate.metric, self.truth, self.candidate, self.groups)
+
+
+def base_rules(base: str, params: Params) -> tuple[Params, list[str]]:
+    """Our parameters with the base's gate, metric and split, and the names of the blocks that differ."""
+    old = champions.at(base, "params.yaml")
+    if not old or old["data"]["target"] != params.data.target or not champions.at(base, LOCK):
+        return params, []
+    try:
+        held = msgspec.convert(old, Params)
+    except msgspec.ValidationError:
+        return params, []
+    differing = [name for name in ("gate", "evaluate", "split") if getattr(held, name) != getattr(params, name)]
+    rules = msgspec.structs.replace(params, gate=held.gate, evaluate=held.evaluate, split=held.split)
+    return rules, differing
+
+
+def leaked(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """True for the held rows that a model was trained on, by hash and with multiplicity.
+
+    Of a hash that the table has T times and the model learned R times, at least R + H - T of the H held are known.
+    """
+    keys, where = np.unique(held, return_inverse=True)
+
+    def times(values: np.ndarray) -> np.ndarray:
+        values = np.sort(values)
+        return np.searchsorted(values, keys, "right") - np.searchsorted(values, keys, "left")
+
+    known = np.clip(times(trained) + times(held) - times(table), 0, times(held))
+    nth = pd.Series(where).groupby(where).cumcount().to_numpy()
+    return np.asarray(nth < known[where])
+
+
+def known_rows(project: Path, schema: Any, rows: pd.DataFrame, table: pd.DataFrame) -> np.ndarray | None:
+    """Which of the rows a model saw in training; None where its columns are gone and nobody can tell."""
+    names = list(schema.get("unique") or sorted(schema["columns"]))
+    if not (project / ROWS).exists() or any(name not in table for name in names):
+        return None
+    trained = np.load(project / ROWS, allow_pickle=False)
+    return leaked(trained, hashes(rows[names]), hashes(table[names]))
+
+
+def candidate_side(params: Params, table: pd.DataFrame, splits: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The holdout by the base's split rule, and what the candidate says of it."""
+    if not splits:
+        rows = pd.read_parquet(HOLDOUT)
+        return rows, pd.read_parquet(PREDICTIONS).drop(columns="truth")
+    key = list(load_schema().unique or [])
+    _, rows = split(table, params.data, key, params.split.holdout, params.split.seed)
+    rows = rows.reset_index(drop=True)
+    return rows, predict(load(MODEL), inputs(params, rows))
+
+
+def enough(params: Params, truth: pd.Series, keep: np.ndarray) -> bool:
+    """Whether the clean rows can carry a comparison: half of the holdout, and 50 of the rarer class."""
+    rarest = truth[keep].value_counts().min() if params.data.task == "classification" else keep.sum()
+    return bool(keep.mean() >= 0.5 and rarest >= min(50, truth.value_counts().min()))
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion's answers, the rows that count, and how it was had."""
+
+    source: champions.Champion
+    answers: pd.DataFrame
+    keep: np.ndarray
+    notes: list[str]
+
+
+def challenge(params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame, mine: pd.DataFrame) -> Champion:
+    """Have the champion answer for the same rows: as it is, or its recipe trained on today's rows."""
+    own = known_rows(Path(), champions.at("HEAD", SCHEMA) or {"columns": list(table)}, rows, table)
+    keep = ~own if own is not None else np.ones(len(rows), bool)
+    found = champions.find(base, params.data.target)
+    if found.source == "dummy":
+        return Champion(found, champions.dummy(rows), keep, [])
+    if same(found):
+        source = champions.Champion(found.source, sha256(MODEL), found.commit)
+        return Champion(source, mine, keep, [])
+    with champions.checkout(str(found.commit)) as project:
+        found = champions.bring(project, found)
+        known = known_rows(project, champions.at(str(found.commit), SCHEMA), rows, table)
+        gone = [n for n in champions.at(str(found.commit), "params.yaml")["data"]["features"] if n not in table]
+        clean = keep & ~known if known is not None else keep & False
+        if not gone and enough(params, rows[params.data.target], clean):
+            return Champion(found, champions.answers(project, rows), clean, [])
+        key = list(load_schema().unique or [])
+        train, _ = split(table, params.data, key, params.split.holdout, params.split.seed)
+        champions.retrain(project, train)
+        why = f"its columns {', '.join(gone)} are gone" if gone else "it had learned from most of today's holdout"
+        note = f"The champion could not be scored as it was ({why}): its recipe was trained on today's training rows."
+        source = champions.Champion("retrained", found.model, found.commit)
+        return Champion(source, champions.answers(project, rows), keep, [note])
+
+
+def same(found: champions.Champion) -> bool:
+    """Whether our model is the champion, by digest or by the MD5 in both dvc.lock files."""
+    if found.model:
+        return found.model == sha256(MODEL)
+    ours = champions.outs(msgspec.yaml.decode(LOCK.read_bytes()))
+    theirs = champions.outs(champions.at(str(found.commit), LOCK))
+    return ours.get(str(MODEL)) == theirs.get(str(MODEL))
+
+
+def rule(name: str, passed: bool, sentence: str, *, blocking: bool = True) -> dict[str, Any]:
+    """One further rule's line in the verdict."""
+    return {"name": name, "passed": bool(passed), "blocking": blocking, "sentence": sentence}
+
+
+def absolute_rules(params: Params, metrics: dict[str, float]) -> list[dict[str, Any]]:
+    """Floors and the leakage ceiling: what the candidate must reach, and what is too good to be true."""
+    found = []
+    for name, floor in params.gate.floors.items():
+        if name not in metrics:
+            raise UserError(f"gate.floors names {name}, which this task does not have: {', '.join(metrics)}")
+        higher = METRICS[name].higher_is_better
+        holds = metrics[name] >= floor if higher else metrics[name] <= floor
+        found.append(rule("floor", holds, f"{name} {metrics[name]:.4g} {'≥' if higher else '≤'} {floor:g}"))
+    name, ceiling = params.evaluate.metric, params.gate.ceiling
+    if ceiling is not None:
+        holds = metrics[name] <= ceiling if METRICS[name].higher_is_better else metrics[name] >= ceiling
+        found.append(rule("ceiling", holds, f"{name} {metrics[name]:.4g}; beyond {ceiling:g} a leak is likely"))
+    return found
+
+
+def dummy_rule(sides: Sides) -> dict[str, Any]:
+    """The candidate beats a model without features; with too few rows to tell, that is only shown."""
+    classes = class_names(sides.rows[sides.params.data.target])
+    frame = champions.dummy(sides.rows)
+    scores = encode(sides.rows[sides.params.data.target], frame, classes)[1]
+    if scores.shape != sides.candidate.shape:
+        return rule("dummy", True, "the dummy knows other classes; not compared", blocking=False)
+    metric = sides.params.evaluate.metric
+    metric = "log_loss" if metric in ("roc_auc", "average_precision") else metric
+    against = Sides(sides.params, sides.rows, sides.truth, scores, sides.candidate).differ(metric)
+    sentence = f"{metric} {against.candidate:.4g} against {against.champion:.4g} of a dummy model"
+    return rule("dummy", against.low > 0, sentence, blocking=sides.size().enough)
+
+
+def budget_rules(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The model's size, and the median time of one row through the model as it is."""
+    found = []
+    if params.gate.megabytes is not None:
+        size = MODEL.stat().st_size / 1e6
+        found.append(rule("size", size <= params.gate.megabytes, f"{size:.2f} MB of {params.gate.megabytes:g}"))
+    if params.gate.milliseconds is not None:
+        pipeline, one = load(MODEL), inputs(params, rows.head(1))
+        spent = []
+        for _ in range(9):
+            start = time.perf_counter()
+            predict(pipeline, one)
+            spent.append(1000 * (time.perf_counter() - start))
+        took = float(np.median(spent))
+        budget = params.gate.milliseconds
+        found.append(rule("latency", took <= budget, f"{took:.1f} ms a row of {budget:g}"))
+    return found
+
+
+def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
+    """The slice of each row for each named column: its value, or its quarter where it is a number."""
+    found = {}
+    for name in names:
+        if name not in rows:
+            raise UserError(f"gate.slices names {name}, which the data does not have")
+        values = rows[name]
+        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 10:
+            values = pd.qcut(values, 4, duplicates="drop")
+        elif pd.api.types.is_datetime64_any_dtype(values):
+            values = values.dt.to_period("M")
+        found[name] = values.astype(str).to_numpy()
+    return found
+
+
+def slice_rows(sides: Sides) -> list[dict[str, Any]]:
+    """The same paired test in every slice that has enough rows, corrected for their number."""
+    gate = sides.params.gate
+    columns = list(dict.fromkeys([*gate.slices, *sides.params.data.sensitive]))
+    if not columns:
+        return []
+    found = slices(
+        sides.params.evaluate.metric,
+        sides.truth,
+        sides.champion,
+        sides.candidate,
+        labels(sides.rows, columns),
+        gate.margin,
+        groups=sides.groups,
+        cost=sides.params.evaluate.cost,
+        confidence=gate.confidence,
+    )
+    return [asdict(item) for item in found]
+
+
+def fairness_rules(sides: Sides) -> list[dict[str, Any]]:
+    """The gap between the groups of each sensitive column in the share of positive predictions."""
+    found = []
+    for name, groups in labels(sides.rows, sides.params.data.sensitive).items():
+        said = sides.candidate.argmax(1) == sides.candidate.shape[1] - 1 if sides.candidate.ndim == 2 else sides.candidate
+        shares = pd.Series(np.asarray(said, float)).groupby(groups).agg(["mean", "size"]).query("size >= 50")["mean"]
+        gap, limit = float(shares.max() - shares.min()) if len(shares) else 0.0, sides.params.gate.fairness
+        text = f"{name}: mean prediction differs by {gap:.3g} between its groups"
+        found.append(rule("fairness", limit is None or gap <= limit, text, blocking=limit is not None))
+    return found
+
+
+def drop_rule(sides: Sides, source: str, primary: Difference, margin: float) -> list[dict[str, Any]]:
+    """Small losses must not add up: the loss since the last promotion stays within a few margins."""
+    if source not in ("deployed", "rebuilt"):
+        return []
+    limit = -sides.params.gate.drop * margin
+    text = f"{primary.difference:+.4g} since the last promotion; {limit:.4g} blocks"
+    return [rule("drop", not (primary.difference <= limit and primary.high < 0), text)]
+
+
+def flatten(block: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted name."""
+    if not isinstance(block, dict) or not block:
+        return {prefix.rstrip("."): block}
+    return {k: v for name, value in block.items() for k, v in flatten(value, f"{prefix}{name}.").items()}
+
+
+def changes(base: str) -> dict[str, dict[str, list[Any]]]:
+    """What differs from the base in parameters, schema and data: name to [before, now]."""
+    found = {}
+    for title, path in (("parameters", "params.yaml"), ("schema", "schema.yaml"), ("data", "reports/data.json")):
+        old = flatten(champions.at(base, path) or {})
+        new = flatten(msgspec.yaml.decode(Path(path).read_bytes()))
+        names = [n for n in dict.fromkeys([*old, *new]) if n and old.get(n) != new.get(n)] if old != {"": {}} else []
+        found[title] = {name: [old.get(name), new.get(name)] for name in names}
+    return found
+
+
+def verdict_word(sides: Sides, champion: Champion, primary: Difference, margin: float) -> str:
+    """The word of the verdict table."""
+    if champion.source.model and champion.source.source != "retrained" and champion.source.model == sha256(MODEL):
+        return "unchanged"
+    size = sides.size()
+    return decide(primary, margin, size.minority, size.groups)
+
+
+def judge(base: str) -> dict[str, Any]:
+    """The verdict on the model in this folder, as reports/verdict.json holds it."""
+    params, differing = base_rules(base, load_params())
+    table = read_table(Path(params.data.path))
+    rows, mine = candidate_side(params, table, "split" in differing)
+    champion = challenge(params, base, table, rows, mine)
+    keep, target = champion.keep, params.data.target
+    if not keep.any():
+        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
+    clean = rows[keep].reset_index(drop=True)
+    classes = class_names(clean[target], mine, champion.answers)
+    truth, candidate = encode(clean[target], mine[keep], classes)
+    _, held = encode(clean[target], champion.answers[keep], classes)
+    sides = Sides(params, clean, truth, held, candidate)
+    primary = sides.differ(params.evaluate.metric)
+    if not np.isfinite(primary.difference):
+        raise UserError(f"{params.evaluate.metric} is not defined on the {len(clean):,} rows compared; bring more rows")
+    margin = margin_of(params.evaluate.metric, primary.champion, params.gate.margin)
+    word = verdict_word(sides, champion, primary, margin)
+    parts = slice_rows(sides) if word != "unchanged" else []
+    rules = [
+        *absolute_rules(params, evaluate_all(params.data.task, truth, candidate, params.evaluate.cost)),
+        dummy_rule(sides),
+        *drop_rule(sides, champion.source.source, primary, margin),
+        *slice_rule(parts),
+        *fairness_rules(sides),
+        *budget_rules(params, clean),
+    ]
+    notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), int((~keep).sum()))]
+    if not resolved(primary.error, margin):
+        notes.append("This holdout is too small for this margin: a loss of two margins may pass unseen.")
+    return {
+        **conclusion(params, word, rules, primary, margin, champion.source.source),
+        "version": 1,
+        "base": base,
+        "rules_from": os.environ.get(JUDGED_BY, base),
+        "notes": notes,
+        "champion": asdict(champion.source),
+        "candidate": {"model": sha256(MODEL), "commit": git("rev-parse", "HEAD")},
+        "rows": {"holdout": len(rows), "compared": len(clean), "left_out": int((~keep).sum()), **asdict(sides.size())},
+        "rules": rules,
+        "slices": parts,
+        "metrics": [asdict(sides.differ(name)) for name in comparable(sides)],
+        "changes": changes(base),
+    }
+
+
+def comparable(sides: Sides) -> list[str]:
+    """The metrics that these rows define for both models."""
+    cost = sides.params.evaluate.cost
+    both = (evaluate_all(sides.params.data.task, sides.truth, s, cost) for s in (sides.champion, sides.candidate))
+    first, second = both
+    return [name for name in first if name in second]
+
+
+def slice_rule(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The slices' one line: which of them became worse."""
+    if not parts:
+        return []
+    worse = [f"{part['column']} = {part['value']}" for part in parts if part["blocks"]]
+    text = f"worse in {', '.join(worse)}" if worse else f"none of {len(parts)} slices became worse"
+    return [rule("slices", not worse, text)]
+
+
+def rule_notes(differing: list[str]) -> list[str]:
+    """What the report says first when a branch changes the rules it is judged by."""
+    if not differing:
+        return []
+    named = ", ".join(f"`{name}`" for name in differing)
+    return [f"This branch changes the rules ({named}); it was judged by the base's."]
+
+
+def row_notes(total: int, left_out: int) -> list[str]:
+    """How many rows were left out because a model had learned from them."""
+    if not left_out:
+        return []
+    return [f"{left_out:,} of {total:,} holdout rows were left out: one of the models had learned from them."]
+
+
+def conclusion(
+    params: Params, word: str, rules: list[dict[str, Any]], primary: Difference, margin: float, source: str
+) -> dict[str, Any]:
+    """Verdict, decision and the sentence that says both, with the numbers they rest on."""
+    failed = [item for item in rules if item["blocking"] and not item["passed"]]
+    block = word == "worse" or bool(failed)
+    if word == "inconclusive" and not block:
+        decision = params.gate.inconclusive
+    else:
+        decision = "block" if block else "pass"
+    words = WORDS[word].replace("champion", "dummy model") if source == "dummy" else WORDS[word]
+    text = (
+        f"{words}: {primary.metric} {primary.candidate:.4f} against {primary.champion:.4f}, "
+        f"difference {primary.difference:+.4f} [{primary.low:+.4f}, {primary.high:+.4f}], margin {margin:.4f}."
+    )
+    if failed:
+        text = f"Blocked by {', '.join(sorted({item['name'] for item in failed}))}. {text}"
+    least = detectable(primary.error, params.gate.confidence)
+    return {
+        "verdict": word,
+        "decision": decision,
+        "unattended": "issue" if block else UNATTENDED.get(word, "keep"),
+        "sentence": text,
+        "primary": {**asdict(primary), "margin": margin, "detectable": least},
+    }
+
+
+def finite(value: Any) -> Any:
+    """The same value with null for every number that JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def base_judges(base: str) -> int | None:
+    """Let the base's own gate judge where this branch changed the gate's code; None where it did not."""
+    package = Path(__file__).parent
+    files = [str(package / f"{name}.py") for name in CODE]
+    if os.environ.get(JUDGED_BY) or not git("diff", "--name-only", base, "--", *files):
+        return None
+    with champions.checkout(base) as project:
+        if not (project / "src" / package.name / "gate.py").exists():
+            return None
+        env = os.environ | {"PYTHONPATH": str(project / "src"), JUDGED_BY: base}
+        command = [sys.executable, "-m", package.name, "gate", "--base", base]
+        return champions.subprocess.run(command, env=env, check=False).returncode
+
+
+def main(base: str | None = None) -> int:
+    """Judge the model in this folder against BASE; exit 0 pass, 1 block, 2 could not judge."""
+    try:
+        for path in (MODEL, TRAIN, HOLDOUT, PREDICTIONS):
+            if not path.exists():
+                raise UserError(f"{path} is missing; `make pipeline` makes it")
+        revision = champions.resolve(base)
+        VERDICT.unlink(missing_ok=True)
+        elsewhere = base_judges(revision)
+        if elsewhere is not None:
+            return elsewhere
+        verdict = judge(revision)
+    except UserError as problem:
+        raise UserError(str(problem), code=2) from None
+    write_json(VERDICT, finite(verdict))
+    print(f"{'gate':<10}{verdict['sentence']}\n{'':<10}{verdict['decision']} → {VERDICT}")
+    return 1 if verdict["decision"] == "block" else 0
+
+
+def load_verdict() -> dict[str, Any]:
+    """The verdict on this folder's model; a missing one, or another model's, is a `UserError`."""
+    if not VERDICT.exists():
+        raise UserError("there is no verdict yet; `make gate` makes it")
+    verdict: dict[str, Any] = read_json(VERDICT)
+    if verdict["candidate"]["model"] != sha256(MODEL):
+        raise UserError("the verdict is about another model; run `make gate` again")
+    return verdict

@@ -1,0 +1,318 @@
+"""Verb: the verdict as a page for people: Markdown for GitHub, HTML with plots, and the model card."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import svg
+from .compare import interval
+from .config import (
+    DATA,
+    HOLDOUT,
+    LOCK,
+    METRICS,
+    MODEL,
+    PLOTS,
+    PREDICTIONS,
+    REPORT,
+    Params,
+    atomic,
+    load_params,
+    read_json,
+    sha256,
+)
+from .evaluate import encode
+from .gate import load_verdict
+from .metrics import METRICS as KNOWN
+from .metrics import find
+from .model import inputs, load, predict
+
+PAGE = REPORT.with_suffix(".html")
+CARD = Path("reports/model-card.md")
+LIMIT = 60_000  # GitHub refuses a comment of 65,536 characters
+SIGNS = {"pass": "✅", "warn": "⚠️", "block": "❌"}
+SAMPLE, REPEATS, SHOWN = 2000, 3, 12
+
+Rows = Sequence[Sequence[Any]]
+
+
+@dataclass
+class Section:
+    """A part of the report: a sentence, a table and charts; folded unless it is remarkable."""
+
+    title: str
+    text: str = ""
+    head: Sequence[str] = ()
+    rows: Rows = ()
+    folded: bool = True
+    charts: list[str] = field(default_factory=list)
+    mermaid: str = ""
+
+
+def number(value: Any) -> str:
+    """A number as people read it, anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "—" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def signed(item: dict[str, Any]) -> str:
+    """A difference with its interval."""
+    return f"{item['difference']:+.4f} [{item['low']:+.4f}, {item['high']:+.4f}]"
+
+
+def metric_section(verdict: dict[str, Any]) -> Section:
+    """Every metric of both models on the same rows, the primary one first."""
+    primary = verdict["primary"]["metric"]
+    ordered = sorted(verdict["metrics"], key=lambda item: item["metric"] != primary)
+    rows = [
+        [f"**{m['metric']}**" if m["metric"] == primary else m["metric"], m["champion"], m["candidate"], signed(m)]
+        for m in ordered
+    ]
+    held, p = verdict["rows"], verdict["primary"]
+    text = (
+        f"On the same {held['compared']:,} rows; a difference above 0 is an improvement. "
+        f"Margin {p['margin']:.4f}; the smallest difference that these rows can detect is {p['detectable']:.4f}."
+    )
+    return Section("Metrics", text, ["metric", "champion", "candidate", "difference [95 %]"], rows, folded=False)
+
+
+def rule_section(verdict: dict[str, Any]) -> Section:
+    """Each further rule on a line; open when one of them failed."""
+    rows = [
+        ["✅" if r["passed"] else "❌" if r["blocking"] else "⚠️", r["name"], r["sentence"]] for r in verdict["rules"]
+    ]
+    failed = sum(not r["passed"] for r in verdict["rules"])
+    title = f"Rules: {failed} of {len(rows)} failed" if failed else f"Rules: all {len(rows)} hold"
+    return Section(title, "", ["", "rule", "what was found"], rows, folded=not failed)
+
+
+def slice_section(verdict: dict[str, Any]) -> Section | None:
+    """The slices, worst first; open when one of them blocks."""
+    parts = sorted(verdict["slices"], key=lambda s: s["difference"]["difference"])
+    if not parts:
+        return None
+    rows = [
+        [f"{s['column']} = {s['value']}", s["counts"]["rows"], signed(s["difference"]), "❌" if s["blocks"] else "✅"]
+        for s in parts[:SHOWN]
+    ]
+    bars = [
+        (f"{s['column']}={s['value']}", *(s["difference"][k] for k in ("difference", "low", "high"))) for s in parts[:SHOWN]
+    ]
+    blocks = any(s["blocks"] for s in parts)
+    chart = svg.bars("difference by slice", bars)
+    return Section(f"Slices: {len(parts)}", "", ["slice", "rows", "difference", ""], rows, not blocks, [chart])
+
+
+def change_section(verdict: dict[str, Any]) -> Section | None:
+    """What this change altered in parameters, schema and data."""
+    rows = [
+        [title, f"`{name}`", number(old), number(new)]
+        for title, items in verdict["changes"].items()
+        for name, (old, new) in items.items()
+    ]
+    if not rows:
+        return None
+    return Section(f"Changes: {len(rows)}", "", ["where", "what", "before", "now"], rows[:40], len(rows) > 8)
+
+
+def importance(params: Params) -> list[tuple[str, float]]:
+    """How much of the primary metric is lost when a raw column is shuffled, on at most 2,000 rows."""
+    rows = pd.read_parquet(HOLDOUT)
+    rows = rows.sample(min(SAMPLE, len(rows)), random_state=params.seed)
+    truth, pipeline, rng = rows[params.data.target], load(MODEL), np.random.default_rng(params.seed)
+    metric = find(params.evaluate.metric)
+
+    def value(table: pd.DataFrame) -> float:
+        codes, scores = encode(truth, predict(pipeline, inputs(params, table)))
+        return metric.function(codes, scores, params.evaluate.cost)
+
+    whole, lost = value(rows), {}
+    for name in params.data.features:
+        order = [rng.permutation(len(rows)) for _ in range(REPEATS)]
+        shuffled = [value(rows.assign(**{name: rows[name].array.take(o)})) for o in order]
+        lost[name] = (whole - float(np.mean(shuffled))) * (1 if metric.higher_is_better else -1)
+    return sorted(lost.items(), key=lambda item: -item[1])
+
+
+def importance_section(params: Params) -> Section:
+    """The features that the model leans on most."""
+    rows = importance(params)[:SHOWN]
+    text = f"Loss of {params.evaluate.metric} when the column is shuffled."
+    chart = svg.bars("importance", [(name, value, min(value, 0.0), max(value, 0.0)) for name, value in rows])
+    return Section("Top features", text, ["column", "importance"], rows, charts=[chart])
+
+
+def plots() -> list[str]:
+    """The plots that the pipeline made, as charts."""
+
+    def points(name: str) -> list[tuple[float, float]]:
+        path = PLOTS / f"{name}.csv"
+        if not path.exists():
+            return []
+        return [(float(a), float(b)) for a, b in pd.read_csv(path).to_numpy()]
+
+    axes = {
+        "roc": ("ROC", "false positive rate", "true positive rate", {"diagonal": True}),
+        "precision_recall": ("Precision and recall", "recall", "precision", {}),
+        "calibration": ("Calibration", "predicted", "observed", {"diagonal": True}),
+        "residuals": ("Residuals", "predicted", "actual − predicted", {"dots": True, "zero": True}),
+    }
+    return [
+        svg.chart(title, x, y, {"model": found}, **style)
+        for name, (title, x, y, style) in axes.items()
+        if (found := points(name))
+    ]
+
+
+def plot_section() -> Section:
+    """The pipeline's plots; in Markdown one of them as a Mermaid chart."""
+    path = next((PLOTS / f"{n}.csv" for n in ("roc", "residuals") if (PLOTS / f"{n}.csv").exists()), None)
+    if path is None:
+        return Section("Plots", "No plots.", charts=plots())
+    table = pd.read_csv(path)
+    x, y = table.columns
+    grid = np.linspace(table[x].min(), table[x].max(), 21)
+    values = ", ".join(f"{v:.3f}" for v in np.interp(grid, table[x], table[y]))
+    chart = f'xychart-beta\n    title "{path.stem}"\n    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"\n    line [{values}]'
+    return Section("Plots", "", charts=plots(), mermaid=chart)
+
+
+def lineage_section(verdict: dict[str, Any]) -> Section:
+    """Which bytes this is about."""
+    champion, candidate = verdict["champion"], verdict["candidate"]
+    rows = [
+        ["candidate model", candidate["model"]],
+        ["champion model", f"{champion['model'] or 'a dummy'} ({champion['source']})"],
+        ["champion commit", champion["commit"]],
+        ["commit", candidate["commit"]],
+        ["base, rules from", f"{verdict['base']}, {verdict['rules_from']}"],
+        ["data", read_json(DATA)["sha256"]],
+        ["dvc.lock", sha256(LOCK)],
+    ]
+    return Section("Lineage", "", ["what", "digest"], [[a, f"`{b}`"] for a, b in rows])
+
+
+def sections(params: Params, verdict: dict[str, Any]) -> list[Section]:
+    """The report in order: what decides first, what is unremarkable folded."""
+    parts = [
+        metric_section(verdict),
+        rule_section(verdict),
+        slice_section(verdict),
+        change_section(verdict),
+        importance_section(params),
+        plot_section(),
+        lineage_section(verdict),
+    ]
+    return [part for part in parts if part]
+
+
+def cell(value: Any) -> str:
+    """A value that cannot break out of its cell of a Markdown table."""
+    return number(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def table(head: Sequence[str], rows: Rows) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *([cell(v) for v in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def markdown(verdict: dict[str, Any], parts: list[Section]) -> str:
+    """The report for GitHub: verdict first, then the parts; the last ones are left out before it grows too long."""
+    text = f"## {SIGNS[verdict['decision']]} {verdict['sentence']}\n"
+    text += "".join(f"\n> {note}\n" for note in verdict["notes"])
+    for part in parts:
+        body = "\n\n".join(
+            filter(
+                None,
+                [
+                    part.text,
+                    table(part.head, part.rows) if part.rows else "",
+                    f"```mermaid\n{part.mermaid}\n```" if part.mermaid else "",
+                ],
+            )
+        )
+        block = f"\n### {part.title}\n\n{body}\n"
+        if part.folded:
+            block = f"\n<details><summary>{part.title}</summary>\n\n{body}\n\n</details>\n"
+        if len(text) + len(block) < LIMIT:
+            text += block
+    return text
+
+
+def html(verdict: dict[str, Any], parts: list[Section]) -> str:
+    """The report as one self-contained page with plots."""
+    body = f"<h1>{SIGNS[verdict['decision']]} {escape(verdict['sentence'])}</h1>"
+    body += "".join(f"<p>{inline(note)}</p>" for note in verdict["notes"])
+    for part in parts:
+        inside = f"<p>{inline(part.text)}</p>" if part.text else ""
+        if part.rows:
+            head = "".join(f"<th>{escape(name)}</th>" for name in part.head)
+            lines = "".join(
+                f"<tr>{''.join(f'<td>{inline(number(v))}</td>' for v in row)}</tr>" for row in part.rows
+            )
+            inside += f"<table><tr>{head}</tr>{lines}</table>"
+        if part.charts:
+            inside += f'<div class="charts">{"".join(part.charts)}</div>'
+        body += f"<section><h2>{escape(part.title)}</h2>{inside}</section>"
+    return svg.page(verdict["sentence"], body)
+
+
+def inline(text: str) -> str:
+    """Escaped text with Markdown's bold and code."""
+    bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", bold)
+
+
+def card(params: Params, verdict: dict[str, Any], parts: list[Section]) -> str:
+    """The model card: purpose, data, metrics with intervals, slices, limits, lineage."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    predictions = pd.read_parquet(PREDICTIONS)
+    truth, scores = encode(predictions.pop("truth"), predictions)
+    values = [
+        interval(name, truth, scores, cost=params.evaluate.cost, confidence=params.gate.confidence)
+        for name in read_json(METRICS)
+        if name in KNOWN
+    ]
+    data = read_json(DATA)
+    names = {"Slices", "Lineage", "Top features"}
+    kept = [part for part in parts if part.title.split(":")[0] in names]
+    left = ", ".join(f"{name} ({why})" for name, why in params.data.left_out.items()) or "none"
+    split = f"the latest {params.split.holdout:.0%} by {params.data.time}" if params.data.time else f"{params.split.holdout:.0%}"
+    limits = (
+        f"Differences in {verdict['primary']['metric']} below {verdict['primary']['detectable']:.4f} cannot be seen on this holdout. "
+        f"The model knows only rows that keep schema.yaml; columns left out: {left}. "
+        f"Sensitive columns watched: {', '.join(params.data.sensitive) or 'none named'}."
+    )
+    body = [
+        f"# Model card: {project['name']}",
+        f"**Purpose.** {project['description']} It predicts `{params.data.target}` ({params.data.task}) "
+        f"from {len(params.data.features)} columns with `{params.train.estimator}`.",
+        f"**Data.** `{data['path']}`, {data['rows']:,} rows; {split} of them held out ({len(truth):,} rows).",
+        f"**Verdict.** {verdict['sentence']}",
+        "## Metrics\n\n"
+        + table(["metric", "value", "95 % interval"], [[v.metric, v.value, f"{v.low:.4g} to {v.high:.4g}"] for v in values]),
+        *(f"## {part.title}\n\n{table(part.head, part.rows)}" for part in kept),
+        f"## Limits\n\n{limits}",
+    ]
+    return "\n\n".join(body) + "\n"
+
+
+def main() -> int:
+    """Write reports/report.md, reports/report.html and reports/model-card.md from the verdict."""
+    params, verdict = load_params(), load_verdict()
+    parts = sections(params, verdict)
+    pages = {REPORT: markdown(verdict, parts), PAGE: html(verdict, parts), CARD: card(params, verdict, parts)}
+    for path, text in pages.items():
+        with atomic(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+    print(f"{'report':<10}{REPORT}  {PAGE}  {CARD}")
+    return 0
