@@ -1,0 +1,51 @@
+"""Verb: the judged model becomes an environment's champion: its deploy file, history and aliases say so."""
+
+import hashlib
+from typing import Any
+
+from . import champion, registry
+from .config import LOCK, MODEL, VERDICT, UserError, git, sha256
+from .gate import load_verdict
+
+
+def promotable() -> dict[str, Any]:
+    """The verdict on a model that may be promoted: judged, not blocked, and committed; else a `UserError`."""
+    verdict = load_verdict()
+    if verdict["decision"] == "block":
+        raise UserError(f"the gate blocked this model ({verdict['verdict']}); `make report` says why")
+    if git("status", "--porcelain", "--", str(LOCK)):
+        raise UserError(f"{LOCK} is not committed; commit it, so that the model can be found again")
+    lock = champion.at("HEAD", LOCK) or {}
+    with MODEL.open("rb") as file:
+        actual = hashlib.file_digest(file, "md5").hexdigest()  # DVC's own name for the file, no security
+    if champion.outs(lock).get(str(MODEL)) != actual:
+        raise UserError(f"{MODEL} is not the one that {LOCK} names; run `make pipeline` and commit")
+    return verdict
+
+
+def move(env: str, model: str | None, entry: dict[str, Any], new: dict[str, Any]) -> None:
+    """Write the environment's file and history, then let MLflow follow."""
+    before = (registry.state(env)["champion"] or {}).get("model")
+    registry.write_state(env, new)
+    line = registry.append({"environment": env, "from": before, "to": model, **entry})
+    try:
+        said = registry.mirror(env, registry.digests(env), line)
+    except UserError as problem:
+        said = [f"MLflow's aliases were not moved: {problem}"]
+    print(f"{entry['action']:<10}{env}: {(before or 'none')[:12]} → {(model or 'none')[:12]}")
+    for sentence in said:
+        print(f"{'':<10}{sentence}")
+
+
+def main(env: str = "production") -> int:
+    """Make the judged model the champion of ENV; committing deploy/<env>.yaml makes it so for everyone."""
+    verdict, digest = promotable(), sha256(MODEL)
+    now = registry.state(env)
+    if (now["champion"] or {}).get("model") == digest:
+        print(f"{'promote':<10}{env}: {digest[:12]} is the champion already")
+        return 0
+    chosen = {"model": digest, "commit": git("rev-parse", "HEAD"), "image": None}
+    new = {**now, "champion": chosen, "candidate": None, "weight": 0, "mirror": False}
+    move(env, digest, {"action": "promote", "verdict": verdict["verdict"], "verdict_sha256": sha256(VERDICT)}, new)
+    print(f"{'':<10}commit deploy/ to make it so: git add deploy && git commit -m 'Promote {digest[:12]} to {env}'")
+    return 0

@@ -1,0 +1,145 @@
+"""Verb: which model is champion, challenger and previous; MLflow's aliases mirror deploy/*.yaml, git is the truth."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import MODEL, UserError, atomic, git
+
+FOLDER = Path("deploy")
+HISTORY = FOLDER / "history.jsonl"
+ALIASES = ("champion", "challenger", "previous")
+
+
+def state(env: str) -> dict[str, Any]:
+    """What deploy/<env>.yaml says; an unknown environment is a `UserError` that lists those there are."""
+    path = FOLDER / f"{env}.yaml"
+    known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
+    if env not in known:
+        raise UserError(f"there is no environment {env!r}; there are {', '.join(known)}")
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def write_state(env: str, new: dict[str, Any]) -> None:
+    """Write deploy/<env>.yaml, its opening comment kept."""
+    path = FOLDER / f"{env}.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    comments = "".join(line for line in lines if line.startswith("#"))
+    with atomic(path) as draft:
+        draft.write_text(comments + yaml.safe_dump(new, sort_keys=False), encoding="utf-8")
+
+
+def who() -> str:
+    """The person or the workflow that acts."""
+    actor = os.environ.get("GITHUB_ACTOR")
+    return actor or git("config", "--default", "unknown", "--get", "user.email")
+
+
+def append(entry: dict[str, Any]) -> dict[str, Any]:
+    """Add a line to deploy/history.jsonl: who, when, and what the entry says."""
+    line = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "who": who(), **entry}
+    before = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
+    with atomic(HISTORY) as draft:
+        draft.write_text(before + json.dumps(line) + "\n", encoding="utf-8")
+    return line
+
+
+def history(env: str | None = None) -> list[dict[str, Any]]:
+    """The promotions and rollbacks, oldest first; a broken line is a `UserError` that names it."""
+    if not HISTORY.exists():
+        return []
+    entries = []
+    for number, line in enumerate(HISTORY.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            raise UserError(f"{HISTORY} line {number} is not JSON; restore it with git") from None
+        if env in (None, entry["environment"]):
+            entries.append(entry)
+    return entries
+
+
+def version_of(store: Any, name: str, digest: str, tags: dict[str, str]) -> str | None:
+    """The registered version of a model digest, registered now where its run is known; None where it is not."""
+    found = store.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
+    if found:
+        version = str(found[0].version)
+    else:
+        experiment = store.get_experiment_by_name(name)
+        runs = store.search_runs([experiment.experiment_id], f"tags.model = '{digest}'")
+        uri = next((run.data.tags["model_uri"] for run in runs if "model_uri" in run.data.tags), None)
+        if uri is None:
+            return None
+        version = str(store.create_model_version(name, uri, run_id=runs[0].info.run_id, tags={"sha256": digest}).version)
+    for key, value in tags.items():
+        store.set_model_version_tag(name, version, key, value)
+    return version
+
+
+def mirror(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> list[str]:
+    """Move MLflow's aliases to the wanted digests; the sentences say what could not be moved."""
+    from mlflow.exceptions import MlflowException
+
+    from .track import client
+
+    store, name = client(), str(__package__)
+    try:
+        store.create_registered_model(name)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    said = []
+    for alias, digest in wanted.items():
+        label = alias if env == "production" else f"{env}-{alias}"
+        if digest is None:
+            store.delete_registered_model_alias(name, label)
+            continue
+        tags = {f"promoted.{key}": str(value) for key, value in entry.items()} if alias == "champion" else {}
+        version = version_of(store, name, digest, tags)
+        if version is None:
+            said.append(f"MLflow knows no run of {digest[:12]}; its alias {label} was not moved")
+        else:
+            store.set_registered_model_alias(name, label, version)
+    return said
+
+
+def digests(env: str) -> dict[str, str | None]:
+    """The digests that the aliases of an environment should point to, by its file and history."""
+    now = state(env)
+    found = {alias: (now.get(key) or {}).get("model") for alias, key in (("champion", "champion"), ("challenger", "candidate"))}
+    past = [entry["from"] for entry in history(env) if entry.get("from") and entry["from"] != found["champion"]]
+    return {**found, "previous": past[-1] if past else None}
+
+
+def aliases(env: str) -> dict[str, str | None]:
+    """The digests that MLflow's aliases point to."""
+    from mlflow.exceptions import MlflowException
+
+    from .track import client
+
+    store, found = client(), dict.fromkeys(ALIASES)
+    for alias in ALIASES:
+        label = alias if env == "production" else f"{env}-{alias}"
+        try:
+            found[alias] = store.get_model_version_by_alias(str(__package__), label).tags.get("sha256")
+        except MlflowException:
+            continue
+    return found
+
+
+def main(env: str = "production") -> int:
+    """Print which model each alias names, by git and by MLflow; exit 1 where the two disagree."""
+    truth, mirrored = digests(env), aliases(env)
+    for alias in ALIASES:
+        mark = "" if truth[alias] == mirrored[alias] else f"  (MLflow: {(mirrored[alias] or 'none')[:12]})"
+        print(f"{alias:<12}{(truth[alias] or 'none')[:12]}{mark}")
+    for entry in history(env)[-5:]:
+        print(f"{entry['when']}  {entry['action']:<9} {(entry['from'] or 'none')[:12]} → {(entry['to'] or 'none')[:12]}  {entry['who']}")
+    if truth != mirrored:
+        print(f"git is the truth: `make promote` and `make rollback` move both; model file {MODEL}")
+    return int(truth != mirrored)
