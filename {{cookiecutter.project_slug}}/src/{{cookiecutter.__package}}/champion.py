@@ -170,5 +170,5 @@ def dummy(rows: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame(
         np.tile(shares.to_numpy(), (len(rows), 1)), columns=[f"p_{c}" for c in shares.index], index=rows.index
     )
-    frame.insert(0, "prediction", shares.idxmax())
+    frame.insert(0, "prediction", str(shares.idxmax()))
     return frame

@@ -39,7 +39,7 @@ class Block(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A block of params.yaml: a misspelt key is an error, not a silent default."""
 
 
-class Data(Block):
+class Data(Block, frozen=True):
     """The table: where it lies, what is predicted, and what the model may see."""
 
     path: str
@@ -52,14 +52,14 @@ class Data(Block):
     left_out: dict[str, str] = {}
 
 
-class Split(Block):
+class Split(Block, frozen=True):
     """How the holdout is taken: its share of the rows and the seed of the draw."""
 
     seed: int = 0
     holdout: float = 0.2
 
 
-class Train(Block):
+class Train(Block, frozen=True):
     """The estimator: a dotted scikit-learn name, its arguments, and which rows it may learn from."""
 
     estimator: str
@@ -68,14 +68,14 @@ class Train(Block):
     threads: int = 1
 
 
-class Evaluate(Block):
+class Evaluate(Block, frozen=True):
     """The primary metric, and what each error costs (`cost[truth][prediction]`) where that is known."""
 
     metric: str
     cost: list[list[float]] | None = None
 
 
-class Gate(Block):
+class Gate(Block, frozen=True):
     """What a change must keep; a margin of null is the metric's own default."""
 
     margin: float | None = None
@@ -90,7 +90,7 @@ class Gate(Block):
     milliseconds: float | None = None
 
 
-class Sweep(Block):
+class Sweep(Block, frozen=True):
     """The search space: for each argument a list of choices, or its low, high and optionally log."""
 
     trials: int = 20
@@ -98,7 +98,7 @@ class Sweep(Block):
     space: dict[str, Any] = {}
 
 
-class Params(Block):
+class Params(Block, frozen=True):
     """The whole of params.yaml, checked."""
 
     data: Data
@@ -173,7 +173,5 @@ def stage(name: str, rows_in: int) -> Iterator[dict[str, Any]]:
     """Print one line when the stage ends: its name, rows in, what the block noted, and seconds."""
     start, notes = time.perf_counter(), dict[str, Any]()
     yield notes
-    out = "  ".join(
-        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items()
-    )
+    out = "  ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items())
     print(f"{name:<10}{rows_in:>12,} rows in  {out}  {time.perf_counter() - start:.1f} s", flush=True)

@@ -24,9 +24,7 @@ from .model import inputs, load, predict
 POINTS = 500  # a plot needs no more, and DVC keeps every version of them
 
 
-def encode(
-    truth: pd.Series, frame: pd.DataFrame, classes: list[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def encode(truth: pd.Series, frame: pd.DataFrame, classes: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Truth and scores as arrays: class codes (n,) and probabilities (n, k), or numbers (n,) and (n,).
 
     A class that the model never saw gets a column of zeros.
@@ -66,9 +64,7 @@ def points(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
         tables = curves(truth, scores)
     else:
         order = np.argsort(scores, kind="stable")
-        tables = {
-            "residuals": pd.DataFrame({"predicted": scores[order], "residual": (truth - scores)[order]})
-        }
+        tables = {"residuals": pd.DataFrame({"predicted": scores[order], "residual": (truth - scores)[order]})}
     spread = {name: np.unique(np.linspace(0, len(t) - 1, POINTS).astype(int)) for name, t in tables.items()}
     return {name: table.iloc[spread[name]].round(6) for name, table in tables.items()}
 

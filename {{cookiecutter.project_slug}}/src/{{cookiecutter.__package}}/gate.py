@@ -1,6 +1,7 @@
 """Verb: the candidate is judged against the champion on the same rows, by the rules of the base."""
 
 import os
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -277,7 +278,9 @@ def fairness_rules(sides: Sides) -> list[dict[str, Any]]:
     """The gap between the groups of each sensitive column in the share of positive predictions."""
     found = []
     for name, groups in labels(sides.rows, sides.params.data.sensitive).items():
-        said = sides.candidate.argmax(1) == sides.candidate.shape[1] - 1 if sides.candidate.ndim == 2 else sides.candidate
+        said = (
+            sides.candidate.argmax(1) == sides.candidate.shape[1] - 1 if sides.candidate.ndim == 2 else sides.candidate
+        )
         shares = pd.Series(np.asarray(said, float)).groupby(groups).agg(["mean", "size"]).query("size >= 50")["mean"]
         gap, limit = float(shares.max() - shares.min()) if len(shares) else 0.0, sides.params.gate.fairness
         text = f"{name}: mean prediction differs by {gap:.3g} between its groups"
@@ -448,7 +451,7 @@ def base_judges(base: str) -> int | None:
             return None
         env = os.environ | {"PYTHONPATH": str(project / "src"), JUDGED_BY: base}
         command = [sys.executable, "-m", package.name, "gate", "--base", base]
-        return champions.subprocess.run(command, env=env, check=False).returncode
+        return subprocess.run(command, env=env, check=False).returncode
 
 
 def main(base: str | None = None) -> int:

@@ -109,9 +109,7 @@ def columns(recipe: Train, table: pd.DataFrame) -> "ColumnTransformer":
             min_frequency=10,
             max_categories=250,
         )
-        number = (
-            "passthrough" if unknown != -1 else SimpleImputer(strategy="median", keep_empty_features=True)
-        )
+        number = "passthrough" if unknown != -1 else SimpleImputer(strategy="median", keep_empty_features=True)
     numeric = list(table.select_dtypes("number").columns)
     return ColumnTransformer(
         [
@@ -125,9 +123,7 @@ def prepare(raw: pd.DataFrame) -> pd.DataFrame:
     """The features of raw rows; what is no number is text, so that serving and training agree on a type."""
     table = features(raw)
     text = table.columns.difference(table.select_dtypes("number").columns)
-    return table.assign(
-        **{name: table[name].astype("object").where(table[name].notna(), None) for name in text}
-    )
+    return table.assign(**{name: table[name].astype("object").where(table[name].notna(), None) for name in text})
 
 
 def build(params: Params, raw: pd.DataFrame, target: pd.Series) -> "Pipeline":
@@ -140,9 +136,7 @@ def build(params: Params, raw: pd.DataFrame, target: pd.Series) -> "Pipeline":
     classifies = params.data.task == "classification"
     if is_classifier(last) != classifies or (classifies and not hasattr(last, "predict_proba")):
         wanted = "a classifier with probabilities" if classifies else "a regressor"
-        raise UserError(
-            f"train.estimator {params.train.estimator} is not for {params.data.task}; name {wanted}"
-        )
+        raise UserError(f"train.estimator {params.train.estimator} is not for {params.data.task}; name {wanted}")
     table = prepare(raw)
     pipeline = Pipeline([("columns", columns(params.train, table)), ("estimator", last)])
     try:
@@ -168,8 +162,9 @@ def canonical(packed: bytes) -> bytes:
 
     skops names both by the addresses of objects, which differ from process to process.
     """
-    source = zipfile.ZipFile(io.BytesIO(packed))
-    tree = json.loads(source.read("schema.json"))
+    with zipfile.ZipFile(io.BytesIO(packed)) as source:
+        files = {name: source.read(name) for name in source.namelist()}
+    tree = json.loads(files["schema.json"])
     numbers: dict[str, int] = {}
     members: dict[str, str] = {}
     pending = [tree]
@@ -177,14 +172,10 @@ def canonical(packed: bytes) -> bytes:
         node = pending.pop()
         if isinstance(node, dict):
             # Constants may or may not be one object in memory: never let that show.
-            key = (
-                f"constant {len(numbers)}"
-                if node.get("__loader__") == "JsonNode"
-                else str(node.get("__id__"))
-            )
+            key = f"constant {len(numbers)}" if node.get("__loader__") == "JsonNode" else str(node.get("__id__"))
             if "__id__" in node:
                 node["__id__"] = numbers.setdefault(key, len(numbers))
-            if isinstance(node.get("file"), str) and node["file"] in source.namelist():
+            if isinstance(node.get("file"), str) and node["file"] in files:
                 suffix = Path(node["file"]).suffix
                 node["file"] = members.setdefault(node["file"], f"{len(members)}{suffix}")
             pending += reversed(list(node.values()))
@@ -193,7 +184,7 @@ def canonical(packed: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         for old, new in members.items():
-            target.writestr(zipfile.ZipInfo(new, EPOCH), source.read(old), zipfile.ZIP_DEFLATED)
+            target.writestr(zipfile.ZipInfo(new, EPOCH), files[old], zipfile.ZIP_DEFLATED)
         target.writestr(zipfile.ZipInfo("schema.json", EPOCH), json.dumps(tree), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
@@ -233,6 +224,4 @@ def load(path: Path, digest: str | None = None) -> "Pipeline":
     except UserError:
         raise
     except Exception as problem:  # a broken file fails in many ways
-        raise UserError(
-            f"{path} is not a model that skops can read ({type(problem).__name__}); make it anew"
-        ) from None
+        raise UserError(f"{path} is not a model that skops can read ({type(problem).__name__}); make it anew") from None

@@ -75,7 +75,9 @@ def version_of(store: Any, name: str, digest: str, tags: dict[str, str]) -> str 
         uri = next((run.data.tags["model_uri"] for run in runs if "model_uri" in run.data.tags), None)
         if uri is None:
             return None
-        version = str(store.create_model_version(name, uri, run_id=runs[0].info.run_id, tags={"sha256": digest}).version)
+        version = str(
+            store.create_model_version(name, uri, run_id=runs[0].info.run_id, tags={"sha256": digest}).version
+        )
     for key, value in tags.items():
         store.set_model_version_tag(name, version, key, value)
     return version
@@ -111,7 +113,10 @@ def mirror(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> li
 def digests(env: str) -> dict[str, str | None]:
     """The digests that the aliases of an environment should point to, by its file and history."""
     now = state(env)
-    found = {alias: (now.get(key) or {}).get("model") for alias, key in (("champion", "champion"), ("challenger", "candidate"))}
+    found = {
+        alias: (now.get(key) or {}).get("model")
+        for alias, key in (("champion", "champion"), ("challenger", "candidate"))
+    }
     past = [entry["from"] for entry in history(env) if entry.get("from") and entry["from"] != found["champion"]]
     return {**found, "previous": past[-1] if past else None}
 
@@ -139,7 +144,8 @@ def main(env: str = "production") -> int:
         mark = "" if truth[alias] == mirrored[alias] else f"  (MLflow: {(mirrored[alias] or 'none')[:12]})"
         print(f"{alias:<12}{(truth[alias] or 'none')[:12]}{mark}")
     for entry in history(env)[-5:]:
-        print(f"{entry['when']}  {entry['action']:<9} {(entry['from'] or 'none')[:12]} → {(entry['to'] or 'none')[:12]}  {entry['who']}")
+        moved = " → ".join((entry[key] or "none")[:12] for key in ("from", "to"))
+        print(f"{entry['when']}  {entry['action']:<9} {moved}  {entry['who']}")
     if truth != mirrored:
         print(f"git is the truth: `make promote` and `make rollback` move both; model file {MODEL}")
     return int(truth != mirrored)

@@ -104,7 +104,8 @@ def slice_section(verdict: dict[str, Any]) -> Section | None:
         for s in parts[:SHOWN]
     ]
     bars = [
-        (f"{s['column']}={s['value']}", *(s["difference"][k] for k in ("difference", "low", "high"))) for s in parts[:SHOWN]
+        (f"{s['column']}={s['value']}", *(s["difference"][k] for k in ("difference", "low", "high")))
+        for s in parts[:SHOWN]
     ]
     blocks = any(s["blocks"] for s in parts)
     chart = svg.bars("difference by slice", bars)
@@ -181,7 +182,8 @@ def plot_section() -> Section:
     x, y = table.columns
     grid = np.linspace(table[x].min(), table[x].max(), 21)
     values = ", ".join(f"{v:.3f}" for v in np.interp(grid, table[x], table[y]))
-    chart = f'xychart-beta\n    title "{path.stem}"\n    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"\n    line [{values}]'
+    axes = f'    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"'
+    chart = f'xychart-beta\n    title "{path.stem}"\n{axes}\n    line [{values}]'
     return Section("Plots", "", charts=plots(), mermaid=chart)
 
 
@@ -256,9 +258,7 @@ def html(verdict: dict[str, Any], parts: list[Section]) -> str:
         inside = f"<p>{inline(part.text)}</p>" if part.text else ""
         if part.rows:
             head = "".join(f"<th>{escape(name)}</th>" for name in part.head)
-            lines = "".join(
-                f"<tr>{''.join(f'<td>{inline(number(v))}</td>' for v in row)}</tr>" for row in part.rows
-            )
+            lines = "".join(f"<tr>{''.join(f'<td>{inline(number(v))}</td>' for v in row)}</tr>" for row in part.rows)
             inside += f"<table><tr>{head}</tr>{lines}</table>"
         if part.charts:
             inside += f'<div class="charts">{"".join(part.charts)}</div>'
@@ -286,9 +286,14 @@ def card(params: Params, verdict: dict[str, Any], parts: list[Section]) -> str:
     names = {"Slices", "Lineage", "Top features"}
     kept = [part for part in parts if part.title.split(":")[0] in names]
     left = ", ".join(f"{name} ({why})" for name, why in params.data.left_out.items()) or "none"
-    split = f"the latest {params.split.holdout:.0%} by {params.data.time}" if params.data.time else f"{params.split.holdout:.0%}"
+    split = (
+        f"the latest {params.split.holdout:.0%} by {params.data.time}"
+        if params.data.time
+        else f"{params.split.holdout:.0%}"
+    )
     limits = (
-        f"Differences in {verdict['primary']['metric']} below {verdict['primary']['detectable']:.4f} cannot be seen on this holdout. "
+        f"Differences in {verdict['primary']['metric']} below {verdict['primary']['detectable']:.4f} cannot be seen "
+        "on this holdout. "
         f"The model knows only rows that keep schema.yaml; columns left out: {left}. "
         f"Sensitive columns watched: {', '.join(params.data.sensitive) or 'none named'}."
     )
@@ -299,7 +304,9 @@ def card(params: Params, verdict: dict[str, Any], parts: list[Section]) -> str:
         f"**Data.** `{data['path']}`, {data['rows']:,} rows; {split} of them held out ({len(truth):,} rows).",
         f"**Verdict.** {verdict['sentence']}",
         "## Metrics\n\n"
-        + table(["metric", "value", "95 % interval"], [[v.metric, v.value, f"{v.low:.4g} to {v.high:.4g}"] for v in values]),
+        + table(
+            ["metric", "value", "95 % interval"], [[v.metric, v.value, f"{v.low:.4g} to {v.high:.4g}"] for v in values]
+        ),
         *(f"## {part.title}\n\n{table(part.head, part.rows)}" for part in kept),
         f"## Limits\n\n{limits}",
     ]

@@ -5,18 +5,22 @@ from html import escape
 
 WIDTH, HEIGHT, PAD = 420, 280, 46
 STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #656d76; --rule: #d0d7de; --page: #fff; --a: #0969da; --b: #bc4c00; }
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #656d76; --rule: #d0d7de; --page: #fff;
+  --a: #0969da; --b: #bc4c00; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6edf3; --soft: #9198a1; --rule: #3d444d; --page: #0d1117; --a: #4493f8; --b: #f0883e; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto;
+  font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid var(--rule); padding: .25rem .6rem; text-align: left; } th { font-weight: 600; }
 svg { max-width: 100%; height: auto; margin: .5rem; } svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
 svg .title { font-weight: 600; fill: var(--ink); } .axis { stroke: var(--rule); fill: none; }
-.a { stroke: var(--a); fill: none; stroke-width: 2; } .b { stroke: var(--b); fill: none; stroke-width: 2; stroke-dasharray: 6 3; }
+.a { stroke: var(--a); fill: none; stroke-width: 2; }
+.b { stroke: var(--b); fill: none; stroke-width: 2; stroke-dasharray: 6 3; }
 .dot { fill: var(--a); stroke: none; opacity: .55; } .thin { stroke: var(--soft); stroke-dasharray: 2 4; fill: none; }
-.charts { display: flex; flex-wrap: wrap; } code { font-size: 90%; } details { margin: .5rem 0; } summary { cursor: pointer; }
+.charts { display: flex; flex-wrap: wrap; } code { font-size: 90%; }
+details { margin: .5rem 0; } summary { cursor: pointer; }
 .muted { color: var(--soft); }
 """
 
@@ -28,7 +32,8 @@ def page(title: str, body: str) -> str:
     """A self-contained HTML page."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>{body}</body></html>\n'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+        f"<body>{body}</body></html>\n"
     )
 
 
@@ -70,7 +75,14 @@ def frame(title: str, x: str, y: str, xs: Span, ys: Span, inside: str) -> str:
 
 
 def chart(
-    title: str, x: str, y: str, series: dict[str, Points], *, dots: bool = False, diagonal: bool = False, zero: bool = False
+    title: str,
+    x: str,
+    y: str,
+    series: dict[str, Points],
+    *,
+    dots: bool = False,
+    diagonal: bool = False,
+    zero: bool = False,
 ) -> str:
     """Lines (or dots) on common axes; the second series is dashed, so that colour is never the only sign."""
     every = [point for points in series.values() for point in points]
@@ -89,7 +101,9 @@ def chart(
             marks += "".join(f'<circle class="dot" cx="{a}" cy="{b}" r="2"/>' for a, b in map(at, points))
         elif points:
             left, top = at(points[-1])
-            label = f'<text x="{left - 4}" y="{top - 6}" text-anchor="end">{escape(name)}</text>' if len(series) > 1 else ""
+            label = (
+                f'<text x="{left - 4}" y="{top - 6}" text-anchor="end">{escape(name)}</text>' if len(series) > 1 else ""
+            )
             marks += path(points, kind) + label
     if diagonal:
         low, high = max(xs[0], ys[0]), min(xs[1], ys[1])

@@ -101,9 +101,7 @@ def log_model() -> str:
     answers = answers.astype(dict.fromkeys(answers.select_dtypes("integer"), "float64"))
     signature = mlflow.models.infer_signature(rows, answers)
     if signature is None:
-        raise UserError(
-            "MLflow finds no signature for these types; make the columns plain numbers, text or times"
-        )
+        raise UserError("MLflow finds no signature for these types; make the columns plain numbers, text or times")
     info = mlflow.pyfunc.log_model(
         name="model",
         loader_module=f"{__package__}.track",

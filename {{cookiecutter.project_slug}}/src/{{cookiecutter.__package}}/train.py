@@ -17,9 +17,7 @@ def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
         return table
     match = re.fullmatch(r"(\d+)(d?)", rule)
     if not match or (match[2] and not time):
-        raise UserError(
-            f"train.window is {rule!r}; write all, a number of rows, or days such as 90d (needs data.time)"
-        )
+        raise UserError(f"train.window is {rule!r}; write all, a number of rows, or days such as 90d (needs data.time)")
     ordered = table.sort_values(time, kind="stable") if time else table
     if not match[2]:
         return ordered.tail(int(match[1]))
@@ -36,8 +34,7 @@ def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
     chosen = window(table, params.data.time, params.train.window)
     if params.data.task == "classification" and chosen[params.data.target].nunique() < 2:
         raise UserError(
-            f"all {len(chosen):,} training rows have one {params.data.target}; "
-            "widen train.window or split otherwise"
+            f"all {len(chosen):,} training rows have one {params.data.target}; widen train.window or split otherwise"
         )
     return chosen
 

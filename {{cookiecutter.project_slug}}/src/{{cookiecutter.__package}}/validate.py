@@ -23,9 +23,7 @@ def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
         raise UserError(f"there is no {path}; `make schema` infers it from the data") from None
     except Exception as problem:  # pandera and PyYAML raise a dozen kinds
         detail = " ".join(str(problem).split())[:200]
-        raise UserError(
-            f"{path} cannot be read as a schema ({detail}); `make schema` infers it again"
-        ) from None
+        raise UserError(f"{path} cannot be read as a schema ({detail}); `make schema` infers it again") from None
     if not schema.columns:
         raise UserError(f"{path} names no columns; `make schema` infers it again")
     return schema
@@ -34,9 +32,7 @@ def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
 def read_table(path: Path) -> pd.DataFrame:
     """The raw table; a missing or broken file is a `UserError`."""
     if not path.exists():
-        raise UserError(
-            f"the data {path} is missing; `dvc pull` fetches it, `make adopt CSV=…` brings new data"
-        )
+        raise UserError(f"the data {path} is missing; `dvc pull` fetches it, `make adopt CSV=…` brings new data")
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as problem:
