@@ -1,4 +1,4 @@
-"""GitHub's REST API on loopback: it records every call, holds tokens to their rights, and can be made to fail."""
+"""GitHub's REST API on loopback: records calls, holds tokens to their rights, fails when told."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from .gitdata import BOT, GitData
 
-LISTS = set("issues comments statuses pulls labels releases rulesets assets".split())
+LISTS = ("issues", "comments", "statuses", "pulls", "labels", "releases", "rulesets", "assets")
 # Which right a change needs, by the end of its path; one of several suffices.
 RIGHTS = [
     (r"/issues/\d+/comments|/issues/comments/\d+", ("issues", "pull-requests")),
@@ -46,9 +46,10 @@ class Failure:
 
 
 class FakeGitHub:
-    """A generic store of collections: POST makes an object, GET reads, PATCH, PUT and DELETE change one.
+    """A store of collections: POST makes an object, GET reads, PATCH, PUT and DELETE change one.
 
-    Git objects and branches are real ones in `origin`; `tokens` says what each token may do (others: everything).
+    Git objects and branches are real ones in `origin`; `tokens` says what each token may do, and
+    a token that is not in it may do everything.
     """
 
     def __init__(self, origin: Path | None = None) -> None:
@@ -68,7 +69,10 @@ class FakeGitHub:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.server.shutdown()
         self.server.server_close()
@@ -82,7 +86,9 @@ class FakeGitHub:
         self._last_id += 1
         item = {"id": self._last_id, "state": "open", "user": dict(BOT), **fields}
         if collection.endswith(("/issues", "/pulls")):  # these two share their numbers
-            item["number"] = 1 + sum(bool(re.search(r"/(issues|pulls)/\d+$", path)) for path in self.store)
+            item["number"] = 1 + sum(
+                bool(re.search(r"/(issues|pulls)/\d+$", path)) for path in self.store
+            )
             item["labels"] = [{"name": label} for label in item.get("labels", [])]
         key = f"{collection}/{item.get('number', item['id'])}"
         item["html_url"] = item["url"] = self.url + key
@@ -97,7 +103,9 @@ class FakeGitHub:
 
     def posted(self, ending: str) -> list[Any]:
         """The bodies of the calls that changed something at a path with this ending."""
-        return [c["body"] for c in self.calls if c["method"] != "GET" and c["path"].endswith(ending)]
+        return [
+            c["body"] for c in self.calls if c["method"] != "GET" and c["path"].endswith(ending)
+        ]
 
     def writers(self) -> dict[str, set[str]]:
         """Which token changed which paths."""
@@ -107,7 +115,9 @@ class FakeGitHub:
                 found.setdefault(call["token"], set()).add(call["path"])
         return found
 
-    def answer(self, method: str, url: str, body: Any, token: str) -> tuple[int, Any, dict[str, str]]:
+    def answer(
+        self, method: str, url: str, body: Any, token: str
+    ) -> tuple[int, Any, dict[str, str]]:
         """Status, body and headers for one call."""
         parts = urlsplit(url)
         path, query = re.sub("^/api/v3", "", parts.path).rstrip("/"), parse_qs(parts.query)
@@ -128,7 +138,9 @@ class FakeGitHub:
         if method == "GET" or token not in self.tokens:
             return None
         end = re.sub("^/repos/[^/]+/[^/]+", "", path)
-        need = next((names for pattern, names in RIGHTS if re.fullmatch(pattern, end)), ("administration",))
+        need = next(
+            (names for pattern, names in RIGHTS if re.fullmatch(pattern, end)), ("administration",)
+        )
         if any(self.tokens[token].get(name) == "write" for name in need):
             return None
         return 403, {"message": "Resource not accessible by integration"}
@@ -137,7 +149,9 @@ class FakeGitHub:
         """Do what the call asks for."""
         if "/git/" in path and self.origin:
             return GitData(self.origin).serve(method, path.split("/git/")[1], body)
-        comment = re.search(r"/issues(/comments/\d+)$", path)  # its own path does not name its issue
+        comment = re.search(
+            r"/issues(/comments/\d+)$", path
+        )  # its own path does not name its issue
         path = next((p for p in self.store if comment and p.endswith(comment[1])), path)
         if method == "POST":
             if path.endswith("/dispatches"):
@@ -174,7 +188,9 @@ class FakeGitHub:
     def page(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         """The rows of a collection that the query names: labels, state, head, page."""
         labels = set(query.get("labels", "").split(",")) - {""}
-        rows = [row for row in self.rows(path) if labels <= {x["name"] for x in row.get("labels", [])}]
+        rows = [
+            row for row in self.rows(path) if labels <= {x["name"] for x in row.get("labels", [])}
+        ]
         if path.endswith(("/issues", "/pulls")):
             state, head = query.get("state", "open"), query.get("head", "").rpartition(":")[2]
             rows = [row for row in rows if state in ("all", row["state"])]
@@ -206,13 +222,18 @@ def handler(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
             status, found, headers = fake.answer(self.command, self.path, body, token)
             wants_bytes = self.headers.get("Accept") == "application/octet-stream"
             self.send_response(status)
-            for key, value in {"Content-Type": "application/json; charset=utf-8", **headers}.items():
+            for key, value in {
+                "Content-Type": "application/json; charset=utf-8",
+                **headers,
+            }.items():
                 self.send_header(key, value)
             self.end_headers()
             if wants_bytes and isinstance(found, dict) and "content" in found:
                 self.wfile.write(found["content"])
             elif found is not None:
-                self.wfile.write(json.dumps(found, default=lambda data: f"{len(data)} bytes").encode())
+                self.wfile.write(
+                    json.dumps(found, default=lambda data: f"{len(data)} bytes").encode()
+                )
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815
 

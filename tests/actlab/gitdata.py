@@ -54,13 +54,18 @@ class GitData:
 
     def read_commit(self, name: str) -> Answer:
         """A commit's tree, author and parents."""
-        tree, author, parents = f"{self.git('log', '-1', '--format=%T%n%an%n%P', name)}\n".split("\n")[:3]
+        tree, author, parents = f"{self.git('log', '-1', '--format=%T%n%an%n%P', name)}\n".split(
+            "\n"
+        )[:3]
         about = {"sha": name, "tree": {"sha": tree}, "author": {"name": author}}
         return 200, about | {"parents": [{"sha": sha} for sha in parents.split()]}
 
     def tree(self, _: str, body: Any) -> Answer:
         """A new tree: the base's, with some files replaced."""
-        blobs = (self.git("hash-object", "-w", "--stdin", data=entry["content"]) for entry in body["tree"])
+        blobs = (
+            self.git("hash-object", "-w", "--stdin", data=entry["content"])
+            for entry in body["tree"]
+        )
         lines = [
             f"{entry['mode']} {blob}\t{entry['path']}"
             for entry, blob in zip(body["tree"], blobs, strict=True)

@@ -1,4 +1,4 @@
-"""A pretended GitHub: it runs a repository's workflows with act, on this machine, without containers or network."""
+"""A pretended GitHub: runs a repository's workflows with act, without containers or network."""
 
 import json
 import os
@@ -21,7 +21,9 @@ ACT = shutil.which("act", path=f"{Path(sys.executable).parent}:{os.environ['PATH
 # What jobs get of our environment; everything else of it stays outside.
 KEEP = re.compile(r"PATH|HOME|USER|LANG|TZ|TMPDIR|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|(PIP|UV)_.*")
 IDENTITY = {
-    f"GIT_{who}_{what}": "ci@example.invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    f"GIT_{who}_{what}": "ci@example.invalid"
+    for who in ("AUTHOR", "COMMITTER")
+    for what in ("NAME", "EMAIL")
 }
 
 
@@ -48,14 +50,16 @@ class Job:
 class Run:
     """What became of everything that one event started."""
 
-    jobs: dict[str, Job]  # 'Workflow/job', 'Workflow/job (matrix values)', 'caller/Called workflow/job'
+    jobs: dict[
+        str, Job
+    ]  # 'Workflow/job', 'Workflow/job (matrix values)', 'caller/Called workflow/job'
     artifacts: Path
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
     ok: bool = True
     stderr: str = ""
 
     def job(self, name: str) -> Job:
-        """The job of that name, given in full or without its workflow; skipped when it never began."""
+    jobs: dict[str, Job]  # by 'Workflow/job (matrix)' or 'caller/Called workflow/job'
         names = (key for key in self.jobs if name in (key, key.split("/", 1)[-1]))
         return self.jobs[found] if (found := next(names, None)) else Job()
 
@@ -105,7 +109,7 @@ class GitHub:
         fork: str = "",
         **options: Any,
     ) -> Run:
-        """What a pull request starts: the workflows as they are in refs/pull/N/merge; on a conflict nothing."""
+        """What a pull request starts, as it is in refs/pull/N/merge; on a conflict nothing."""
         b, h = git(self.origin, "rev-parse", base), git(self.origin, "rev-parse", head)
         try:
             tree = git(self.origin, "merge-tree", "--write-tree", b, h).split()[0]
@@ -120,12 +124,22 @@ class GitHub:
         }
         pull = {"number": number, "title": title, "user": {"login": "octocat"}, **sides}
         payload = {"action": action, "number": number, "pull_request": pull}
-        options["env"] = {"GITHUB_BASE_REF": base, "GITHUB_HEAD_REF": head, **options.get("env", {})}
+        options["env"] = {
+            "GITHUB_BASE_REF": base,
+            "GITHUB_HEAD_REF": head,
+            **options.get("env", {}),
+        }
         changed = self.changed(b, tree)
-        return self.run("pull_request", payload, ref, merge, changed=changed, fork=bool(fork), **options)
+        return self.run(
+            "pull_request", payload, ref, merge, changed=changed, fork=bool(fork), **options
+        )
 
     def dispatch(
-        self, workflow: str, branch: str = "main", inputs: dict[str, str] | None = None, **options: Any
+        self,
+        workflow: str,
+        branch: str = "main",
+        inputs: dict[str, str] | None = None,
+        **options: Any,
     ) -> Run:
         """What the button "Run workflow" starts, or the API's dispatch."""
         payload = {"inputs": inputs or {}, "ref": f"refs/heads/{branch}"}
@@ -135,7 +149,9 @@ class GitHub:
         """What the clock starts, on the default branch."""
         return self.on_branch("schedule", {}, only=workflow, **options)
 
-    def repository_dispatch(self, kind: str, payload: dict[str, Any] | None = None, **options: Any) -> Run:
+    def repository_dispatch(
+        self, kind: str, payload: dict[str, Any] | None = None, **options: Any
+    ) -> Run:
         """What a call of the API's /dispatches starts, on the default branch."""
         event = {"action": kind, "client_payload": payload or {}}
         return self.on_branch("repository_dispatch", event, **options)
@@ -149,7 +165,9 @@ class GitHub:
             "merge_group", {"action": "checks_requested", "merge_group": group}, branch, **options
         )
 
-    def on_branch(self, event: str, payload: dict[str, Any], branch: str = "main", **options: Any) -> Run:
+    def on_branch(
+        self, event: str, payload: dict[str, Any], branch: str = "main", **options: Any
+    ) -> Run:
         """What an event starts that is about a branch."""
         sha = git(self.origin, "rev-parse", branch)
         return self.run(event, payload, f"refs/heads/{branch}", sha, **options)
@@ -170,7 +188,7 @@ class GitHub:
         fork: bool = False,
         env: dict[str, str] | None = None,
     ) -> Run:
-        """Run every workflow that this event starts (`only`: that file alone) as they are in a commit."""
+        """Run every workflow that this event starts (`only`: that file alone) as in a commit."""
         self.runs += 1
         folder = self.tmp / f"run-{self.runs}"
         tree, result = self.lay(folder / "tree", sha), Run({}, folder / "artifacts")
@@ -198,14 +216,21 @@ class GitHub:
         """Run one workflow file and add what became of its jobs."""
         kept = {key: value for key, value in os.environ.items() if KEEP.fullmatch(key)}
         done = subprocess.run(
-            [ACT, *arguments], text=True, capture_output=True, env=kept, timeout=self.timeout, check=False
+            [ACT, *arguments],
+            text=True,
+            capture_output=True,
+            env=kept,
+            timeout=self.timeout,
+            check=False,
         )
         parse(done.stdout, result.jobs)
-        result.ok &= done.returncode == 0 and all(j.conclusion != "running" for j in result.jobs.values())
+        result.ok &= done.returncode == 0 and all(
+            j.conclusion != "running" for j in result.jobs.values()
+        )
         result.stderr += done.stderr
 
     def lay(self, tree: Path, sha: str) -> Path:
-        """A folder with the commit's .github, which is all that act reads: jobs check the rest out themselves."""
+        """A folder with the commit's .github, all that act reads: jobs check out the rest."""
         tree.mkdir(parents=True)
         git(tree, "init", "-q", "-b", "main")
         archive = ["git", "-C", str(self.origin), "archive", sha, ".github"]
@@ -216,7 +241,12 @@ class GitHub:
     def repository(self) -> dict[str, Any]:
         """What every event's payload says of the repository."""
         owner, short = self.name.split("/")
-        about = {"full_name": self.name, "name": short, "owner": {"login": owner}, "default_branch": "main"}
+        about = {
+            "full_name": self.name,
+            "name": short,
+            "owner": {"login": owner},
+            "default_branch": "main",
+        }
         return {"repository": about}
 
     def environment(self, folder: Path, ref: str, sha: str) -> dict[str, str]:
@@ -243,7 +273,12 @@ class GitHub:
         flags = ["--json", "-C", str(folder / "tree"), "-e", str(folder / "event.json")]
         flags += ["--no-skip-checkout", "--no-cache-server", "--actor", "octocat"]
         flags += ["--action-cache-path", str(folder / "act"), "--artifact-server-port", str(port)]
-        flags += ["--artifact-server-path", str(folder / "act"), "--artifact-server-addr", "127.0.0.1"]
+        flags += [
+            "--artifact-server-path",
+            str(folder / "act"),
+            "--artifact-server-addr",
+            "127.0.0.1",
+        ]
         for kind in ("env", "secret", "var", "input"):
             flags += [f"--{kind}-file", "/dev/null"]
         for label in ("ubuntu-latest", "ubuntu-24.04"):
@@ -289,7 +324,9 @@ def note(job: Job, row: dict[str, Any], matrix: bool) -> None:
     elif command == "summary":
         job.summary += row["content"]
     elif command in ("error", "warning", "notice"):
-        job.annotations.append({"level": command, "message": row["arg"], **(row.get("kvPairs") or {})})
+        job.annotations.append(
+            {"level": command, "message": row["arg"], **(row.get("kvPairs") or {})}
+        )
     elif "jobResult" in row:  # act gives every job of a matrix the matrix's result
         job.conclusion = "success" if matrix and not job.broken else row["jobResult"]
     elif "stepResult" in row and row.get("stage") == "Main" and len(row.get("stepID", [])) == 1:

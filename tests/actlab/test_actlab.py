@@ -36,17 +36,20 @@ POSTS = """
 name: Post
 on: [pull_request]
 permissions: {}
+env: {URL: "${{ github.api_url }}/repos/acme/demo/issues/1/comments"}
 jobs:
   read:
     runs-on: ubuntu-latest
     permissions: {contents: read}
-    env: {TOKEN: "${{ github.token }}", URL: "${{ github.api_url }}/repos/acme/demo/issues/1/comments"}
-    steps: [{id: post, run: "curl -s -o /dev/null -w '%{http_code}' -d '{}' -H \\"Authorization: Bearer $TOKEN\\" $URL"}]
+    env: {TOKEN: "${{ github.token }}"}
+    steps:
+      - run: curl -s -o out -w "%{http_code}" -d "{}" -H "Authorization:Bearer $TOKEN" $URL
   write:
     runs-on: ubuntu-latest
     permissions: {pull-requests: write}
-    env: {TOKEN: "${{ secrets.GITHUB_TOKEN }}", URL: "${{ github.api_url }}/repos/acme/demo/issues/1/comments"}
-    steps: [{id: post, run: "curl -s -o /dev/null -w '%{http_code}' -d '{}' -H \\"Authorization: Bearer $TOKEN\\" $URL"}]
+    env: {TOKEN: "${{ secrets.GITHUB_TOKEN }}"}
+    steps:
+      - run: curl -s -o out -w "%{http_code}" -d "{}" -H "Authorization:Bearer $TOKEN" $URL
 """
 
 
@@ -87,7 +90,9 @@ def api() -> Iterator[FakeGitHub]:
 def call(url: str, token: str = "t", data: object = None) -> tuple[int, object]:
     """Status and JSON of one call."""
     body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(url, body, {"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(
+        url, body, {"Authorization": f"Bearer {token}"} if token else {}
+    )
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, json.loads(answer.read() or b"null")
@@ -105,7 +110,9 @@ def test_a_pull_request_reads_the_caches_of_main_but_main_never_reads_its(
     git(tmp_path / "clone", "switch", "-q", "main")
     commit(tmp_path / "clone", "main", "two\n")
     again = github.push().job("job")
-    assert again.outputs["cache"]["hit"] == "false"  # main's own older entry, not the pull request's
+    assert (
+        again.outputs["cache"]["hit"] == "false"
+    )  # main's own older entry, not the pull request's
 
 
 def test_an_entry_of_a_cache_is_never_written_over(repository: Make) -> None:
@@ -114,7 +121,9 @@ def test_an_entry_of_a_cache_is_never_written_over(repository: Make) -> None:
     assert "the key exists" in github.push().job("job").annotations[0]["message"]
 
 
-def test_every_job_has_a_token_of_its_own_and_only_its_rights(repository: Make, api: FakeGitHub) -> None:
+def test_every_job_has_a_token_of_its_own_and_only_its_rights(
+    repository: Make, api: FakeGitHub
+) -> None:
     run = repository(POSTS, api).pull_request("main")
     assert "403" in run.job("read").log and "201" in run.job("write").log
     assert run.tokens["token:ci/write"] == {"pull-requests": "write"}

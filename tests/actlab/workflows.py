@@ -1,4 +1,4 @@
-"""Workflow files as data: what starts them, what they use, and which rights each job's token has."""
+"""Workflow files as data: what starts them, what they use, what each job's token may do."""
 
 import re
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def actions(node: Any) -> Iterator[str]:
 
 
 def rights(workflow: dict[str, Any], job: dict[str, Any], fork: bool = False) -> dict[str, str]:
-    """What the token of a job may do: the job's block or else the workflow's; reading only, for a fork."""
+    """What a job's token may do: its own block or else the workflow's; a fork's only reads."""
     given = job.get("permissions", workflow.get("permissions", "write-all"))
     if isinstance(given, str):
         given = dict.fromkeys(RIGHTS, given.removesuffix("-all"))
@@ -80,7 +80,7 @@ def rights(workflow: dict[str, Any], job: dict[str, Any], fork: bool = False) ->
 
 
 def replace(node: Any, token: str) -> Any:
-    """A parsed job with `github.token` and `secrets.GITHUB_TOKEN` replaced by a token of its own."""
+    """A parsed job with `github.token` and `secrets.GITHUB_TOKEN` replaced by its own token."""
     if isinstance(node, dict):
         return {key: replace(value, token) for key, value in node.items()}
     if isinstance(node, list):
@@ -89,7 +89,7 @@ def replace(node: Any, token: str) -> Any:
 
 
 def plant(path: Path, fork: bool = False) -> dict[str, dict[str, str]]:
-    """Give every job of a workflow file a token of its own, as GitHub does, and say what each may do."""
+    """Give every job of a file a token of its own, as GitHub does; say what each may do."""
     workflow, tokens = load(path), {}
     for name, job in workflow.get("jobs", {}).items():
         token = f"token:{path.stem}/{name}"

@@ -1,0 +1,139 @@
+"""GitHub's REST API with the standard library alone: bounded patience, and a sentence where a token may not."""
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+TRIES = 4
+LONGEST = 60.0  # seconds, of one wait
+PAGE = 100
+T = TypeVar("T")
+
+
+class ApiError(Exception):
+    """GitHub said no: the status, its own words, and what a person can do about it."""
+
+    def __init__(self, status: int, call: str, words: str) -> None:
+        self.status = status
+        cure = {
+            401: "set GITHUB_TOKEN to a token that is valid",
+            403: "give the job that right under `permissions:`, or ask an owner to allow it",
+            404: "check that it exists and that the token may read it",
+        }.get(status, "GitHub's answer says why")
+        super().__init__(f"GitHub refused {call} with {status} ({words}); {cure}")
+
+
+class Unavailable(Exception):
+    """GitHub cannot answer now; `after` is how long it asks to wait, in seconds, if it said so."""
+
+    def __init__(self, sentence: str, after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.after = after
+
+
+def later(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an error passes by waiting: GitHub's own faults and its rate limits."""
+    limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
+    return status >= 500 or status == 429 or (status == 403 and limited)
+
+
+def wait(headers: Mapping[str, str]) -> float | None:
+    """The seconds that GitHub asks to wait."""
+    if (after := headers.get("retry-after", "")).isdigit():
+        return float(after)
+    reset = headers.get("x-ratelimit-reset", "") if headers.get("x-ratelimit-remaining") == "0" else ""
+    return max(0.0, float(reset) - time.time()) if reset.isdigit() else None
+
+
+def patiently(operation: Callable[[], T]) -> T:
+    """Try a whole operation again while GitHub is unavailable; it must look before it creates."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return operation()
+        except Unavailable as problem:
+            pause = 2.0**attempt / 2 if problem.after is None else problem.after
+            if attempt == TRIES or pause > LONGEST:
+                raise
+            print(f"{problem}; trying again in {pause:.0f} s", flush=True)
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True)
+class Api:
+    """One repository, as one token sees it."""
+
+    repository: str
+    token: str
+    url: str = "https://api.github.com"
+
+    @classmethod
+    def of_environment(cls) -> "Api":
+        """The repository, token and address that GitHub Actions sets."""
+        url = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
+        return cls(os.environ.get("GITHUB_REPOSITORY", ""), os.environ.get("GITHUB_TOKEN", ""), url)
+
+    @property
+    def owner(self) -> str:
+        """The account that the repository belongs to."""
+        return self.repository.partition("/")[0]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One call on the repository, or on a full address that GitHub gave; its JSON answer."""
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        raw = self.send(method, path, data, {"Content-Type": kind, "Accept": "application/vnd.github+json"})
+        return json.loads(raw or b"null")
+
+    def send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> bytes:
+        """One call, bytes in and out; errors become `ApiError` or `Unavailable`."""
+        url = path if path.startswith(("https:", "http:")) else f"{self.url}/repos/{self.repository}{path}"
+        headers = {"User-Agent": "mlops-post", "X-GitHub-Api-Version": "2022-11-28", **headers}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(url, data, headers, method=method)
+        call = f"{method} {path.partition('?')[0]}"
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            raise self.problem(error, call) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"GitHub does not answer {call} ({error})") from None
+
+    @staticmethod
+    def problem(error: urllib.error.HTTPError, call: str) -> ApiError | Unavailable:
+        """What an HTTP error means."""
+        headers = {key.lower(): value for key, value in error.headers.items()}
+        try:
+            answer = json.loads(error.read())
+            words = " · ".join([answer["message"], *(e["message"] for e in answer.get("errors", []))])
+        except (ValueError, KeyError, TypeError):
+            words = str(error.reason)
+        if later(error.code, headers):
+            return Unavailable(f"GitHub answers {call} with {error.code} ({words})", wait(headers))
+        return ApiError(error.code, call, words)
+
+    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """Every row of a list, over all its pages."""
+        sign = "&" if "?" in path else "?"
+        for number in range(1, 101):
+            rows = self.call("GET", f"{path}{sign}per_page={PAGE}&page={number}")
+            yield from rows
+            if len(rows) < PAGE:
+                return
+
+    def find(self, path: str) -> Any:
+        """What is at a path, or None."""
+        try:
+            return self.call("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise

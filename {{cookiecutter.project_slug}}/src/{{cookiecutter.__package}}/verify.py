@@ -1,0 +1,120 @@
+"""Verb: everything runs again in a scratch checkout, and dvc.lock must say what comes out.
+
+Two dvc.lock files can merge without a conflict into one that no run ever made; `dvc status` does not see it.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from .champion import at, checkout, outs, run
+from .config import LOCK, METRICS, MODEL, read_json
+
+# What follows from the model: other bytes there are reported, since another processor may round differently.
+FOLLOWS = (str(MODEL), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where two dvc.lock files say different things."""
+
+    stage: str
+    part: str  # cmd, deps, params, outs or stage
+    name: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.stage, self.part, self.name)))
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it shows that a lock is false: everything but the model and what follows from it."""
+        return not (self.part in ("deps", "outs") and self.name in FOLLOWS)
+
+
+def flat(stage: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """A stage of dvc.lock as (part, name) → digest or value."""
+    found: dict[tuple[str, str], Any] = {("cmd", ""): stage.get("cmd")}
+    for part in ("deps", "outs"):
+        found |= {(part, row["path"]): row.get("md5") for row in stage.get(part, [])}
+    for values in stage.get("params", {}).values():
+        found |= {("params", name): value for name, value in values.items()}
+    return found
+
+
+def differences(said: dict[str, Any], made: dict[str, Any]) -> list[Difference]:
+    """Where a committed dvc.lock and a fresh one differ, stage by stage."""
+    old, new = said.get("stages", {}), made.get("stages", {})
+    found = [Difference(name, "stage") for name in sorted(set(old) ^ set(new))]
+    for name in (name for name in new if name in old):
+        before, after = flat(old[name]), flat(new[name])
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        found += [Difference(name, *key) for key in keys]
+    return found
+
+
+def stale(said: dict[str, Any], made: dict[str, Any]) -> list[Difference]:
+    """Where a committed dvc.lock was not made from the files beside it; other outputs alone do not count."""
+    made_here = set(outs(made)) | set(FOLLOWS)
+    return [d for d in differences(said, made) if d.part != "outs" and d.name not in made_here]
+
+
+def metric_gaps(said: dict[str, float], made: dict[str, float], tolerance: float) -> list[str]:
+    """The metrics that a fresh run does not confirm."""
+    names = sorted({**said, **made})
+    far = [n for n in names if not abs(said.get(n, float("nan")) - made.get(n, float("nan"))) <= tolerance]
+    return [f"{name} {said.get(name)} but {made.get(name)}" for name in far]
+
+
+def lock() -> dict[str, Any]:
+    """The dvc.lock of this folder."""
+    return yaml.safe_load(LOCK.read_text(encoding="utf-8")) or {} if LOCK.exists() else {}
+
+
+def warn(kind: str, sentence: str) -> None:
+    """Say it on the terminal, and in GitHub Actions as an annotation of dvc.lock."""
+    mark = f"::{kind} file={LOCK},title=dvc.lock::" if os.environ.get("GITHUB_ACTIONS") else f"{kind}: "
+    print(mark + sentence, flush=True)
+
+
+def fresh() -> int:
+    """Warn when the committed dvc.lock is older than the files beside it; never fails."""
+    said = at("HEAD", LOCK)
+    if not said:
+        warn("warning", "there is no dvc.lock in this commit: run `make pipeline` and commit dvc.lock and reports/")
+    elif found := stale(said, lock()):
+        names = ", ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
+        warn("warning", f"it is stale ({names}): run `make pipeline` and commit dvc.lock and reports/")
+    return 0
+
+
+def rerun() -> tuple[dict[str, Any], dict[str, float]]:
+    """The dvc.lock and the metrics that the commit's own code makes, from the raw data on."""
+    with checkout("HEAD") as project:
+        dvc = [sys.executable, "-m", "dvc"]
+        run(project, *dvc, "checkout", "--quiet", "--allow-missing", "--force")
+        run(project, *dvc, "repro", "--quiet", "--force", "--no-run-cache")
+        made = yaml.safe_load((project / LOCK).read_text(encoding="utf-8"))
+        return made, read_json(project / METRICS)
+
+
+def main(rerun_all: bool = True, tolerance: float = 1e-6) -> int:
+    """Run everything again in a scratch checkout and hold dvc.lock to it; RERUN_ALL=0 only looks for a stale one."""
+    if not rerun_all:
+        return fresh()
+    said, metrics = at("HEAD", LOCK), at("HEAD", METRICS)
+    if not said or not metrics:
+        warn("warning", "there is no dvc.lock in this commit: run `make pipeline` and commit dvc.lock and reports/")
+        return 0
+    made, now = rerun()
+    found = differences(said, made)
+    gaps = metric_gaps(metrics, now, tolerance)
+    if wrong := [*map(str, filter(lambda d: d.weighs, found)), *gaps]:
+        warn("error", f"it is false: {', '.join(wrong)}; run `make resolve` and commit what it makes")
+        return 1
+    if found:
+        warn("notice", f"this machine makes another model with the same metrics ({', '.join(map(str, found))})")
+    print("verify    dvc.lock says what a fresh run makes")
+    return 0
