@@ -59,7 +59,7 @@ class Run:
     stderr: str = ""
 
     def job(self, name: str) -> Job:
-    jobs: dict[str, Job]  # by 'Workflow/job (matrix)' or 'caller/Called workflow/job'
+        """The job of that name, in full or without its workflow; skipped when it never began."""
         names = (key for key in self.jobs if name in (key, key.split("/", 1)[-1]))
         return self.jobs[found] if (found := next(names, None)) else Job()
 
@@ -286,7 +286,7 @@ class GitHub:
         return flags + pairs("-s", secrets) + pairs("--var", self.variables)
 
     def mapped(self, files: Any) -> Iterator[str]:
-        """act's flags that put a double in the place of every action used; a missing double is an error."""
+        """act's flags that put a double in the place of every action; a missing one is an error."""
         for uses in sorted(set(workflows.actions(list(files)))):
             path, _, version = uses.partition("@")
             action = "/".join(path.split("/")[:2])
