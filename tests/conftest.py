@@ -1,0 +1,150 @@
+"""Renders the template as it stands here, once for each set of answers, and runs the result."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parents[1]
+QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES = {q: answers for q, answers in QUESTIONS.items() if isinstance(answers, list)}
+CHOICES = {q: answers for q, answers in CHOICES.items() if not q.startswith("_")}
+FLIPPED = [{q: answer} for q, answers in CHOICES.items() for answer in answers[1:]]
+OPTION_SETS = [
+    pytest.param({}, id="defaults"),
+    *(pytest.param(answers, id="-".join(answers.values())) for answers in FLIPPED),
+]
+# What the shell and other tools set, and what would change the outcome of a test.
+FOREIGN = (
+    *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
+)
+
+Answers = dict[str, str]
+Bake = Callable[..., "BakedProject"]
+
+
+def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
+    """What a command prints; a failure shows it."""
+    kept = {key: value for key, value in os.environ.items() if key not in FOREIGN}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=kept | env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode:
+        pytest.fail(f"{command} in {cwd} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class BakedProject:
+    """A rendered project."""
+
+    path: Path
+
+    def run(self, *command: str | Path, check: bool = True, **env: str) -> str:
+        return run(*command, cwd=self.path, check=check, **env)
+
+    def make(self, *verbs: str, **env: str) -> str:
+        return self.run("make", "--no-print-directory", *verbs, **env)
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def read_bytes(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def files(self) -> set[str]:
+        """Every file but git's own."""
+        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
+        return {p.as_posix() for p in found if p.parts[0] != ".git"}
+
+
+def copy_worktree(source: Path, target: Path) -> None:
+    """Make target's files those that git would keep of source, uncommitted ones included."""
+    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=source)
+    for name in names.split("\0"):
+        if name and (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, target / name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def git_identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A git that knows a person and nothing of this machine's settings."""
+    config = tmp_path_factory.mktemp("git") / "config"
+    person = "[user]\nname = A Person\nemail = person@example.org\n"
+    config.write_text(f"{person}[safe]\ndirectory = *\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", str(config))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        for name in FOREIGN:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(git_identity: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository as a clean clone whose last commit holds the work tree's state."""
+    clone = tmp_path_factory.mktemp("template") / "mlops-template"
+    run("git", "clone", "--quiet", ROOT, clone, cwd=ROOT)
+    run("git", "rm", "-r", "--quiet", ".", cwd=clone)
+    copy_worktree(ROOT, clone)
+    run("git", "add", "--all", cwd=clone)
+    run("git", "commit", "--quiet", "--allow-empty", "--message", "present", cwd=clone)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Renders into a folder and returns the project's; nothing is asked, no user settings used."""
+    settings = tmp_path_factory.mktemp("settings")
+    config = settings / "config.yaml"
+    config.write_text(f"replay_dir: {settings}\ncookiecutters_dir: {settings}\n")
+
+    def inner(folder: Path, answers: Answers | None = None, *, force: bool = False) -> Path:
+        options = {"no_input": True, "config_file": str(config), "overwrite_if_exists": force}
+        return Path(
+            cookiecutter(str(template), extra_context=answers, output_dir=str(folder), **options)
+        )
+
+    return inner
+
+
+@pytest.fixture(scope="session")
+def bake(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Renders once for each set of answers; a test leaves the shared project as it was."""
+    baked: dict[str, BakedProject] = {}
+
+    def inner(**answers: str) -> BakedProject:
+        key = json.dumps(answers, sort_keys=True)
+        if key not in baked:
+            baked[key] = BakedProject(render(tmp_path_factory.mktemp("baked"), answers))
+        return baked[key]
+
+    return inner
+
+
+@pytest.fixture
+def fresh(render: Callable[..., Path], tmp_path: Path) -> Bake:
+    """Renders a project for one test, which may change it."""
+    return lambda **answers: BakedProject(render(tmp_path, answers))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--newest", action="store_true", help="run on the newest allowed versions")

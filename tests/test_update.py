@@ -1,0 +1,130 @@
+"""A project follows the template: `cruft` brings what is new and keeps what its owner changed."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Bake, BakedProject, copy_worktree, run
+
+CRUFT = Path(sys.executable).parent / "cruft"
+OWN = {"notes/plan.md": "# Plan\n", ".dvcignore": "# our own\nnotes/\n"}
+
+
+def head(repository: Path) -> str:
+    return run("git", "rev-parse", "HEAD", cwd=repository).strip()
+
+
+def oldest(template: Path) -> str | None:
+    """The first commit that could render a project, if the clone reaches back that far."""
+    log = run("git", "rev-list", "--reverse", "HEAD", "--", "cookiecutter.json", cwd=template)
+    return next((commit for commit in log.split() if commit != head(template)), None)
+
+
+def create(template: Path, folder: Path, *options: str) -> BakedProject:
+    run(CRUFT, "create", "--no-input", "--default-config", *options, template, cwd=folder)
+    return BakedProject(folder / "flight-delays")
+
+
+def commit(project: BakedProject, message: str) -> None:
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+def change(project: BakedProject) -> None:
+    """What an owner does: a file of their own, and a line in one of the template's."""
+    for name, text in OWN.items():
+        path = project.path / name
+        path.parent.mkdir(exist_ok=True)
+        before = path.read_text() if path.exists() else ""
+        path.write_text(before + text)
+    commit(project, "Our own")
+
+
+def update(project: BakedProject) -> None:
+    project.run(CRUFT, "update", "--skip-apply-ask")
+    assert not list(project.path.rglob("*.rej"))
+    assert project.run("git", "diff", "--name-only", "--diff-filter=U") == ""
+
+
+@pytest.fixture
+def newer(template: Path, tmp_path: Path) -> Path:
+    """The template with one more commit: a new file, and a new first line of features.py."""
+    clone = tmp_path / "newer" / template.name
+    run("git", "clone", "--quiet", template, clone, cwd=template)
+    project = next(clone.glob("{{*"))
+    (project / "NEW.md").write_text("{{cookiecutter.project_name}}\n")
+    (project / ".dvcignore").write_text("# new\n" + (project / ".dvcignore").read_text())
+    run("git", "add", "--all", cwd=clone)
+    run("git", "commit", "--quiet", "--message", "newer", cwd=clone)
+    return clone
+
+
+def test_create_leaves_a_clean_work_tree(template: Path, tmp_path: Path) -> None:
+    project = create(template, tmp_path)
+    assert project.run("git", "status", "--porcelain") == ""
+    assert json.loads(project.read(".cruft.json"))["commit"] == head(template)
+
+
+def test_cookiecutter_keeps_the_same_answers_as_cruft(
+    template: Path, fresh: Bake, tmp_path: Path
+) -> None:
+    other = tmp_path / "cruft"
+    other.mkdir()
+    assert fresh().read(".cruft.json") == create(template, other).read(".cruft.json")
+
+
+def test_no_template_reads_the_commit_of_another_repository(template: Path, tmp_path: Path) -> None:
+    run("git", "init", "--quiet", ".", cwd=tmp_path)
+    run("git", "commit", "--quiet", "--allow-empty", "--message", "other", cwd=tmp_path)
+    copy_worktree(template, tmp_path / "copy")
+    command = (sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "copy")
+    run(*command, cwd=tmp_path)
+    assert json.loads((tmp_path / "flight-delays" / ".cruft.json").read_text())["commit"] is None
+
+
+def test_update_from_the_oldest_commit_gives_the_present(
+    template: Path, tmp_path: Path, bake: Bake
+) -> None:
+    if (old := oldest(template)) is None:
+        pytest.skip("this clone has no history")
+    project = create(template, tmp_path, "--checkout", old)
+    commit(project, "Start")
+    change(project)
+    update(project)
+    present = bake()
+    assert project.files() - set(OWN) == present.files() - set(OWN)
+    names = sorted(present.files())
+    different = {name for name in names if project.read_bytes(name) != present.read_bytes(name)}
+    assert different <= {".cruft.json", *OWN}
+    assert "# our own" in project.read(".dvcignore") and project.has("notes/plan.md")
+    assert json.loads(project.read(".cruft.json"))["commit"] == head(template)
+
+
+def test_update_merges_a_change_on_both_sides(fresh: Bake, newer: Path) -> None:
+    project = fresh(project_name="O'Brien & Söhne")
+    change(project)
+    state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}
+    (project.path / ".cruft.json").write_text(json.dumps(state))
+    commit(project, "The template has moved")
+    update(project)
+    assert project.read("NEW.md") == "O'Brien & Söhne\n"
+    assert project.read(".dvcignore").startswith("# new\n")
+    assert project.read(".dvcignore").endswith("# our own\nnotes/\n")
+
+
+def test_update_with_nothing_new_changes_nothing(fresh: Bake) -> None:
+    project = fresh()
+    assert "already up to date" in project.run(CRUFT, "update", "--skip-apply-ask")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_update_does_not_bring_back_what_was_removed(fresh: Bake, newer: Path) -> None:
+    project = fresh()
+    shutil.rmtree(project.path / "data" / "raw")
+    state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}
+    (project.path / ".cruft.json").write_text(json.dumps(state))
+    commit(project, "Our own data lies elsewhere")
+    update(project)
+    assert project.has("NEW.md") and not project.has("data/raw")
