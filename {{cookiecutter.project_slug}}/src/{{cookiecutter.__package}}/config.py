@@ -98,6 +98,41 @@ class Sweep(Block, frozen=True):
     space: dict[str, Any] = {}
 
 
+class Monitor(Block, frozen=True):
+    """What is watched, in which windows, and how often it may cry wolf."""
+
+    logs: str = "logs"
+    window: str = "7d"
+    history: int = 12
+    sample: int = 5000
+    minimum: int = 200
+    persist: tuple[int, int] = (2, 3)
+    false_alarms: float = 0.05
+    measure: str = "psi"
+    floor: float = 0.1
+    importance: float = 0.1
+    margin: float | None = None
+    broken: float = 0.01
+    volume: float = 0.5
+    errors: float = 0.01
+    milliseconds: float | None = None
+    cooldown: str = "7d"
+
+
+class Retrain(Block, frozen=True):
+    """What starts a training, how often at most, and from which rows it learns."""
+
+    schedule: str | None = None
+    rows: int | None = None
+    drift: bool = True
+    performance: bool = True
+    minimum: int = 500
+    cooldown: str = "7d"
+    budget: int = 4
+    window: str | None = None
+    stateful: bool = False
+
+
 class Params(Block, frozen=True):
     """The whole of params.yaml, checked."""
 
@@ -108,6 +143,8 @@ class Params(Block, frozen=True):
     split: Split = Split()
     gate: Gate = Gate()
     sweep: Sweep = Sweep()
+    monitor: Monitor = Monitor()
+    retrain: Retrain = Retrain()
 
 
 def load_params(path: Path = PARAMS) -> Params:

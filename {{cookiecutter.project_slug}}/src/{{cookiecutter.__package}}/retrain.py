@@ -1,0 +1,169 @@
+"""Verb: whether to train again and why; then train, judge, and say what should come of it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from .config import DATA, LOCK, PARAMS, VERDICT, Params, Retrain, UserError, git, load_params, read_json, write_json
+
+RESULT = Path("reports/retrain.json")
+MONITOR = Path("reports/monitor.json")
+TRIGGERS = ("manual", "schedule", "rows", "drift", "performance")
+MONTH = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the decision rests on: the time, earlier trainings, new rows, and what monitoring found."""
+
+    now: datetime
+    trained: datetime | None = None
+    recent: Sequence[datetime] = ()
+    rows: int = 0
+    alarms: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to train, the trigger that asked for it, and the reason in words."""
+
+    go: bool
+    trigger: str
+    reason: str
+
+
+def span(text: str) -> timedelta:
+    """A duration such as `7d` or `12h`."""
+    match = re.fullmatch(r"(\d+)([dh])", text)
+    if not match:
+        raise UserError(f"{text!r} is no duration; write days or hours, such as 7d or 12h")
+    return timedelta(**{"days" if match[2] == "d" else "hours": int(match[1])})
+
+
+def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
+    """The triggers that are switched on and fire, each with its reason, the gravest first."""
+    found = [(name, facts.alarms[name]) for name in ("performance", "drift") if name in facts.alarms]
+    found = [(name, reason) for name, reason in found if getattr(rules, name)]
+    if rules.rows is not None and facts.rows >= rules.rows:
+        found.append(("rows", f"{facts.rows:,} new rows, {rules.rows:,} were waited for"))
+    if rules.schedule and facts.trained and facts.now - facts.trained >= span(rules.schedule):
+        days = (facts.now - facts.trained).days
+        found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
+    return found
+
+
+def hindrance(rules: Retrain, facts: Facts) -> str | None:
+    """Why a training that was asked for has to wait."""
+    if facts.rows < rules.minimum:
+        return f"there are {facts.rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
+    past = [moment for moment in facts.recent if facts.now - moment < MONTH]
+    if past and facts.now - max(past) < span(rules.cooldown):
+        return f"the last retrain started {max(past):%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
+    if len(past) >= rules.budget:
+        return f"there were {len(past)} retrains in 30 days, as many as retrain.budget allows"
+    return None
+
+
+def decide(rules: Retrain, facts: Facts) -> Decision:
+    """Train when a trigger fires and nothing stands against it."""
+    found = asked(rules, facts)
+    if not found:
+        return Decision(False, "none", "no trigger fired")
+    trigger, reason = found[0]
+    wait = hindrance(rules, facts)
+    return Decision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
+
+
+def new_rows(params: Params) -> int:
+    """How many rows the data has gained since the pipeline last ran on this commit."""
+    import pyarrow.parquet as pq
+    import yaml
+
+    path = Path(params.data.path)
+    if not path.exists():
+        raise UserError(f"the data {path} is missing; `make pull` fetches it")
+    try:
+        before = yaml.safe_load(git("show", f"HEAD:./{DATA}"))["rows"]
+    except UserError:
+        before = 0
+    return max(int(pq.read_metadata(path).num_rows) - int(before), 0)
+
+
+def set_params(changes: dict[str, Any], path: Path = PARAMS) -> None:
+    """Write values of the block `train` into params.yaml; comments and order stay."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 200, True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    tree = yaml.load(path.read_text(encoding="utf-8"))
+    tree["train"].update(changes)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(tree, file)
+    load_params(path)
+
+
+def pipeline() -> None:
+    """Run the DVC pipeline; a stage that fails is a `UserError`."""
+    if subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode:
+        raise UserError("the pipeline stopped; its own words are above")
+
+
+def train(params: Params, window: str | None, estimator: str | None) -> str:
+    """Run pipeline and gate with this window and estimator, and return the verdict's unattended column."""
+    from . import gate
+
+    changes: dict[str, Any] = {}
+    if window and window != params.train.window:
+        changes["window"] = window
+    if estimator and estimator != params.train.estimator:
+        changes |= {"estimator": estimator, "arguments": {}}
+    before = PARAMS.read_bytes()
+    try:
+        if changes:
+            set_params(changes)
+        pipeline()
+        gate.main()
+    except UserError:
+        PARAMS.write_bytes(before)
+        raise
+    return str(read_json(VERDICT)["unattended"])
+
+
+def last_change(path: Path) -> datetime | None:
+    """When a committed file last changed."""
+    try:
+        moment = git("log", "-1", "--format=%cI", "--", str(path))
+    except UserError:
+        return None
+    return datetime.fromisoformat(moment) if moment else None
+
+
+def gather(params: Params, now: datetime) -> Facts:
+    """The facts of this folder."""
+    alarms = read_json(MONITOR)["triggers"] if MONITOR.exists() else {}
+    return Facts(now, last_change(LOCK), (), new_rows(params), alarms)
+
+
+def main(
+    reason: str = "manual", window: str | None = None, estimator: str | None = None, decide_only: bool = False
+) -> int:
+    """Train again and judge. REASON=auto asks the switches in params.yaml first; DECIDE_ONLY=1 only says."""
+    params = load_params()
+    decision = Decision(True, reason if reason in TRIGGERS else "manual", f"asked for by {reason}")
+    if reason == "auto":
+        decision = decide(params.retrain, gather(params, datetime.now(UTC)))
+    word = "train" if decision.go else "nothing"
+    print(f"{'retrain':<10}{word}: {decision.trigger}: {decision.reason}", flush=True)
+    outcome = word
+    if decision.go and not decide_only:
+        outcome = train(params, window or params.retrain.window, estimator)
+        print(f"{'retrain':<10}outcome: {outcome}")
+    write_json(RESULT, {"trigger": decision.trigger, "reason": decision.reason, "outcome": outcome})
+    return 0
