@@ -106,7 +106,11 @@ class Post:
 
     def title(self) -> str:
         """The verdict's sentence, and the reason of the run where one was given."""
-        return self.verdict()["sentence"] + (f" ({line(self.reason, 80)})" if self.reason else "")
+        try:
+            sentence = self.verdict()["sentence"]
+        except Unfit:
+            sentence = UNJUDGED
+        return sentence + (f" ({line(self.reason, 80)})" if self.reason else "")
 
     def close(self) -> str:
         """Our open issue is over."""
@@ -123,7 +127,7 @@ class Post:
         rows = self.api.pages(f"/pulls?state=open&head={self.api.owner}:{self.branch}")
         if number := next((row["number"] for row in rows), None):
             self.api.call("PATCH", f"/pulls/{number}", content)
-            return f"pull request #{number} now has this model"
+            return f"pull request #{number} now has this model; {self.close()}"
         try:
             made = self.api.call("POST", "/pulls", {**content, "head": self.branch, "base": self.base})
         except ApiError as error:
@@ -131,7 +135,7 @@ class Post:
                 raise
             link = self.run.partition("/actions/")[0] + f"/compare/{self.base}...{self.branch}?expand=1"
             return self.issue(f"{UNTIL_ALLOWED}\n\n{link}")
-        return f"opened pull request #{made['number']}"
+        return f"opened pull request #{made['number']}; {self.close()}"
 
     def commit(self) -> bool:
         """Put the proposed files on our branch, on top of the base; False when they equal the base's."""

@@ -1,7 +1,16 @@
-"""Verb: data and models come from the remote, if the project has one; what it lacks is made by the pipeline."""
+"""Verb: data and models come from the remote, the promoted model from its release; the pipeline makes the rest."""
 
+import hashlib
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+from . import release
+from .champion import CACHE, PRODUCTION, at, outs
+from .config import LOCK
+from .github import Api, ApiError, Unavailable, patiently
 
 
 def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -15,15 +24,51 @@ def remote() -> str:
     return dvc("config", "core.remote").stdout.strip()
 
 
-def main() -> int:
-    """Fetch data and models from the remote, if there is one."""
-    name = remote()
+def cached(digest: str) -> Path:
+    """Where DVC's cache keeps the bytes of an MD5."""
+    return CACHE / digest[:2] / digest[2:]
+
+
+def wanted() -> str:
+    """The digest of the promoted model when DVC's cache lacks it, or nothing."""
+    champion = (at("HEAD", PRODUCTION) or {}).get("champion")
+    if not champion:
+        return ""
+    where = outs(at(champion["commit"], LOCK) or {})
+    held = [cached(where[f"models/{name}"]).is_file() for name in release.FILES if f"models/{name}" in where]
+    return "" if held and all(held) else champion["model"]
+
+
+def champion_from_release() -> str:
+    """Put the promoted model into DVC's cache from its release; what came of it, in words."""
+    api, digest = Api.of_environment(), wanted()
+    if not digest or not api.repository:
+        return ""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            if not patiently(lambda: release.fetch(api, digest, folder)):
+                return f"no release has the promoted model {digest[:12]}; it is trained again from its commit"
+        except (ApiError, Unavailable) as problem:
+            return f"the promoted model {digest[:12]} could not be fetched ({problem})"
+        for file in folder.iterdir():
+            place = cached(hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+    return f"the promoted model {digest[:12]} came from its release"
+
+
+def from_remote(name: str) -> str:
+    """Fetch what DVC tracks; what came of it, in words."""
     if not name:
-        print("pull      no remote: data comes from git, models from the pipeline (`make remote` adds one)")
-        return 0
+        return "no remote: data comes from git, models from the pipeline (`make remote` adds one)"
     done = dvc("pull", "--run-cache", "--allow-missing")
-    print(f"pull      {(done.stdout.strip().splitlines() or ['nothing new'])[-1]} from {name}")
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        print(f"pull      {name} did not give everything ({last}); the pipeline makes the rest", file=sys.stderr)
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines() or ["nothing new"]
+    return f"{lines[-1]} ({name})" + ("; the pipeline makes the rest" if done.returncode else "")
+
+
+def main() -> int:
+    """Fetch data and models from the remote if there is one, and the promoted model from its release."""
+    for sentence in filter(None, (from_remote(remote()), champion_from_release())):
+        print(f"{'pull':<10}{sentence}")
     return 0

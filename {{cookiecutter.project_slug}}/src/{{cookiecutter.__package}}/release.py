@@ -1,0 +1,80 @@
+"""Verb: the promoted model is kept as a release of this repository, under its digest, for as long as that stands."""
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+from .github import Api, ApiError, Unavailable, patiently
+
+FILES = ("model.skops", "rows.npy")  # the model, and the hashes of the rows that it learned from
+PRODUCTION = Path("deploy/production.yaml")
+BODY = "The model that `deploy/production.yaml` names. Kept here so that it can be compared with and gone back to."
+
+
+def tag(digest: str) -> str:
+    """The release's tag: the model's identity."""
+    return f"model-{digest}"
+
+
+def promoted(path: Path = PRODUCTION) -> str:
+    """The digest that the deploy file names as champion, or nothing; read without a YAML library."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    block = re.search(r"^champion:(.*(?:\n[ \t]+.*)*)", text, re.M)
+    found = re.search(r"\bmodel: ['\"]?([0-9a-f]{64})\b", block[1]) if block else None
+    return found[1] if found else ""
+
+
+def keep(api: Api, digest: str, folder: Path, commit: str) -> str:
+    """Make the release where there is none, and bring the files that it lacks."""
+    release = api.find(f"/releases/tags/{tag(digest)}") or api.call(
+        "POST",
+        "/releases",
+        {"tag_name": tag(digest), "target_commitish": commit, "name": f"Model {digest[:12]}", "body": BODY},
+    )
+    there = {asset["name"] for asset in api.pages(f"/releases/{release['id']}/assets")}
+    missing = [name for name in FILES if name not in there]
+    if missing and (actual := hashlib.sha256((folder / FILES[0]).read_bytes()).hexdigest()) != digest:
+        return f"{folder / FILES[0]} is {actual[:12]}, not the promoted {digest[:12]}: nothing was kept"
+    for name in missing:
+        api.call("POST", f"{release['upload_url'].partition('{')[0]}?name={name}", (folder / name).read_bytes())
+    return f"{digest[:12]} is kept as release {tag(digest)}"
+
+
+def fetch(api: Api, digest: str, folder: Path) -> bool:
+    """Bring a kept model into a folder; False where no release has it whole."""
+    release = api.find(f"/releases/tags/{tag(digest)}")
+    if not release:
+        return False
+    assets = {asset["name"]: asset["url"] for asset in api.pages(f"/releases/{release['id']}/assets")}
+    if not set(FILES) <= set(assets):
+        return False
+    found = {name: api.send("GET", assets[name], None, {"Accept": "application/octet-stream"}) for name in FILES}
+    if hashlib.sha256(found[FILES[0]]).hexdigest() != digest:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in found.items():
+        (folder / name).write_bytes(content)
+    return True
+
+
+def main(folder: str = "models", sha: str = "") -> int:
+    """Keep the promoted model as a release of the repository, so that no cache or remote is needed for it."""
+    digest, api = promoted(), Api.of_environment()
+    if not digest:
+        print("release   nothing is promoted yet: nothing to keep")
+        return 0
+    if not (api.token and api.repository):
+        print("::warning title=Not kept::there is no GITHUB_TOKEN: the promoted model was not kept")
+        return 0
+    try:
+        print(f"release   {patiently(lambda: keep(api, digest, Path(folder), sha))}")
+    except (ApiError, Unavailable, OSError) as problem:
+        print(f"::error title=Not kept::{problem}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":  # `python -m <package>.release` needs no package but this one
+    sys.exit(main(os.environ.get("FOLDER") or "models", os.environ.get("SHA", "")))
