@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -98,6 +98,25 @@ class Sweep(Block, frozen=True):
     space: dict[str, Any] = {}
 
 
+class Log(Block, frozen=True):
+    """The prediction log: lines that may wait, seconds between writes, size of a file, files that stay."""
+
+    queue: int = 20_000
+    seconds: float = 1.0
+    megabytes: int = 64
+    files: int = 20
+
+
+class Serve(Block, frozen=True):
+    """What the service refuses: values outside schema.yaml (or flags them), large and slow bodies."""
+
+    outside: Literal["refuse", "flag"] = "refuse"
+    rows: int = 10_000
+    megabytes: float = 10
+    seconds: float = 10
+    log: Log = Log()
+
+
 class Monitor(Block, frozen=True):
     """What is watched, in which windows, and how often it may cry wolf."""
 
@@ -143,6 +162,7 @@ class Params(Block, frozen=True):
     split: Split = Split()
     gate: Gate = Gate()
     sweep: Sweep = Sweep()
+    serve: Serve = Serve()
     monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()
 
