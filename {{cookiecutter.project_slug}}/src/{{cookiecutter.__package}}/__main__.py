@@ -18,19 +18,20 @@ def verbs() -> dict[str, Path]:
 
 
 def parser(verb: str, main: Callable[..., int | None]) -> argparse.ArgumentParser:
-    """An option for each parameter of `main`; its default is the environment variable of that name."""
+    """An option for each parameter of `main` (`in_` is `--in`); its default is the environment variable of that name."""
     command = argparse.ArgumentParser(prog=f"{__package__} {verb}", description=main.__doc__)
     for name, parameter in inspect.signature(main).parameters.items():
-        value = os.environ.get(name.upper()) or parameter.default
+        option = name.rstrip("_")
+        value = os.environ.get(option.upper()) or parameter.default
         required = value is inspect.Parameter.empty
         if isinstance(parameter.default, bool):
             switch = argparse.BooleanOptionalAction
             on = value if isinstance(value, bool) else value.lower() not in ("0", "no", "false")
-            command.add_argument(f"--{name}", action=switch, default=on)
+            command.add_argument(f"--{option}", dest=name, action=switch, default=on)
         else:
             kind = type(parameter.default) if isinstance(parameter.default, int | float) else str
             default = None if required else value
-            command.add_argument(f"--{name}", type=kind, default=default, required=required)
+            command.add_argument(f"--{option}", dest=name, type=kind, default=default, required=required)
     return command
 
 
