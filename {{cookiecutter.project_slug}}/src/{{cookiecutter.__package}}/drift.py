@@ -1,0 +1,235 @@
+"""How far rows have moved from a reference, and how far they move when nothing happened: pure statistics.
+
+Effect sizes, not p-values: their size does not grow with the number of rows. A limit is the largest of
+a floor, what random splits of the reference reach, and what its own stretches of time reach.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Array = npt.NDArray[Any]
+
+CELLS, VALUES = 10, 20  # deciles of a number; values of a category that stand alone
+DRAWS = 400  # splits of the reference
+STRETCHES = 8  # fewer of them say nothing about the natural changes of a column
+YEAR = 365.0
+MISSING, OTHER, NEW = "missing", "other known values", "values never seen"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What a column's values are counted in: deciles of a number, or the frequent values of a category."""
+
+    edges: Array | None
+    values: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each cell; the last one is that of missing values."""
+        if self.edges is None:
+            return [*self.values, OTHER, NEW, MISSING]
+        ends = [f"{edge:.6g}" for edge in self.edges]
+        between = [f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)]
+        return [f"up to {ends[0]}", *between, f"above {ends[-1]}", MISSING]
+
+    def codes(self, column: pd.Series) -> Array:
+        """The cell of each value."""
+        if self.edges is not None:
+            found = numbers(column)
+            return np.where(np.isnan(found), len(self.edges) + 1, np.searchsorted(self.edges, found))
+        place = {value: i for i, value in enumerate(self.values)}
+        other = len(place)
+        found, distinct = pd.factorize(column)
+        cells = [place.get(v, other if v in self.known else other + 1) for v in map(str, distinct)]
+        return np.asarray([*cells, other + 2])[found]
+
+
+def is_number(column: pd.Series) -> bool:
+    """Whether a column is counted in deciles; truth values are categories."""
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def cells(reference: pd.Series) -> Cells:
+    """The cells of a column of the reference."""
+    if not is_number(reference):
+        counts = reference.astype(str)[reference.notna()].value_counts()
+        return Cells(None, tuple(counts.index[:VALUES]), frozenset(counts.index))
+    finite = numbers(reference)
+    finite = finite[np.isfinite(finite)]
+    distinct = np.unique(finite)
+    if len(distinct) <= 1:
+        only = distinct[0] if len(distinct) else 0.0
+        return Cells(np.array([np.nextafter(only, -np.inf), only]))
+    if len(distinct) <= CELLS:
+        return Cells(distinct[:-1])
+    return Cells(np.unique(np.quantile(finite, np.arange(1, CELLS) / CELLS)))
+
+
+def shares(counts: Array) -> Array:
+    """Counts as shares; half a row in each cell, so that an empty one is rare and not impossible."""
+    counts = counts + 0.5
+    return counts / counts.sum(axis=-1, keepdims=True)
+
+
+def psi(reference: Array, current: Array) -> Array:
+    """The population stability index of counts: 0.1 is commonly called moderate, 0.25 large."""
+    p, q = shares(reference), shares(current)
+    return ((q - p) * np.log(q / p)).sum(axis=-1)
+
+
+def jensen_shannon(reference: Array, current: Array) -> Array:
+    """The Jensen–Shannon distance of counts (base 2): 0 is equal, 1 has nothing in common."""
+    p, q = shares(reference), shares(current)
+    m = (p + q) / 2
+    return np.sqrt(((p * np.log2(p / m) + q * np.log2(q / m)) / 2).sum(axis=-1).clip(0))
+
+
+def wasserstein(reference: Array, current: Array) -> float:
+    """The mean way that values moved, in standard deviations of the reference; gaps are left out."""
+    a, b = (np.sort(x[np.isfinite(x)].astype(float)) for x in (reference, current))
+    if not len(a) or not len(b):
+        return float("nan")
+    both = np.sort(np.concatenate([a, b]))
+    below = [np.searchsorted(x, both[:-1], "right") / len(x) for x in (a, b)]
+    way = float((np.abs(below[0] - below[1]) * np.diff(both)).sum())
+    spread = float(a.std())
+    return way / spread if spread else (0.0 if way == 0 else float("inf"))
+
+
+Measure = Callable[[Array, Array], Array]
+MEASURES: dict[str, Measure] = {"psi": psi, "jensen_shannon": jensen_shannon}
+WASSERSTEIN = "wasserstein"  # of categories: psi
+
+
+def tail(values: Array, chance: float) -> float:
+    """What such values exceed with that chance; their cube root is taken for normal (Wilson–Hilferty)."""
+    roots = np.cbrt(values)
+    reach = NormalDist().inv_cdf(1 - chance)
+    return float(max(roots.mean() + reach * roots.std(ddof=1), 0.0) ** 3)
+
+
+def splits(counts: Array, rows: int, measure: Measure, seed: int = 0) -> Array:
+    """The measure between so many rows of the reference, drawn at random, and the rest of it; many times."""
+    rng = np.random.default_rng(seed)
+    part = rng.multivariate_hypergeometric(counts, rows, size=DRAWS, method="marginals")
+    return measure(counts - part, part)
+
+
+def ways(numbers: Array, rows: int, seed: int = 0) -> Array:
+    """The same for the Wasserstein distance, in standard deviations."""
+    rng, numbers = np.random.default_rng(seed), np.sort(numbers)
+    chosen, steps, found = np.arange(len(numbers)) < rows, np.diff(numbers), []
+    for _ in range(DRAWS // 4):
+        mask = rng.permutation(chosen)
+        apart = np.cumsum(mask) / rows - np.cumsum(~mask) / (len(numbers) - rows)
+        found.append(np.abs(apart[:-1]) @ steps)
+    return np.array(found) / numbers.std()
+
+
+def stretch(times: Array, width: int, least: int) -> list[Array]:
+    """Which rows lie in each stretch of time that has enough of them; nothing where the stretches are too few."""
+    place = (times - times.min()) // width
+    found = [np.flatnonzero(place == i) for i in np.unique(place)]
+    found = [rows for rows in found if len(rows) >= least]
+    return found if len(found) >= STRETCHES else []
+
+
+class Yardstick:
+    """A column of the reference: how far other values are from it, and how far is too far."""
+
+    def __init__(self, reference: pd.Series, measure: str) -> None:
+        self.reference, self.cells = reference, cells(reference)
+        self.codes = self.cells.codes(reference)
+        self.by_way = measure == WASSERSTEIN and self.cells.edges is not None
+        self.measure = MEASURES[measure if measure in MEASURES else "psi"]
+
+    def count(self, codes: Array) -> Array:
+        """How many values lie in each cell."""
+        return np.bincount(codes, minlength=len(self.cells.names))
+
+    def value(self, current: pd.Series) -> float:
+        """How far other values are from the reference."""
+        if self.by_way:
+            return wasserstein(numbers(self.reference), numbers(current))
+        return float(self.measure(self.count(self.codes), self.count(self.cells.codes(current))))
+
+    def by_chance(self, rows: int) -> Array:
+        """How far so many rows of the reference itself are from the rest of it."""
+        if self.by_way:
+            found = numbers(self.reference)
+            found = found[np.isfinite(found)]
+            return ways(found, min(rows, len(found) // 2)) if len(found) > 1 and found.std() else np.zeros(DRAWS)
+        return splits(self.count(self.codes), rows, self.measure)
+
+    def by_nature(self, stretches: Sequence[Array]) -> Array:
+        """How far the reference's own stretches of time are from the rest of it."""
+        if self.by_way:
+            found = numbers(self.reference)
+            return np.array([wasserstein(np.delete(found, rows), found[rows]) for rows in stretches])
+        whole = self.count(self.codes)
+        parts = np.array([self.count(self.codes[rows]) for rows in stretches])
+        return self.measure(whole - parts, parts)
+
+    def limit(self, rows: int, chance: float, floor: float, stretches: Sequence[Array] = ()) -> float:
+        """What is exceeded with that chance when nothing happened, and never less than the floor."""
+        nature = tail(self.by_nature(stretches), chance) if stretches else 0.0
+        return max(floor, tail(self.by_chance(rows), chance), nature)
+
+    def moved(self, current: pd.Series) -> list[dict[str, Any]]:
+        """The cells that carry most of the change."""
+        return moved(self.cells.names, self.count(self.codes), self.count(self.cells.codes(current)))
+
+
+def numbers(column: pd.Series) -> Array:
+    """A column as floats, with NaN for what is missing."""
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def chance(rate: float, columns: int, windows: float, k: int, of: int) -> float:
+    """The chance a column and window that leaves a rate for all columns and a year, k of n windows being needed."""
+    ways = max(windows, 1.0) * comb(of - 1, k - 1)
+    return float(min((rate / (max(columns, 1) * ways)) ** (1 / k), 0.5))
+
+
+def persists(flags: Sequence[bool | None], k: int, of: int) -> bool:
+    """Whether at least k of the last n judged windows were flagged."""
+    return sum([bool(flag) for flag in flags if flag is not None][-of:]) >= k
+
+
+def loss_limit(reference: float, window: float, windows: float, k: int, of: int, rate: float) -> float:
+    """The loss that k of n windows exceed in a share of years in which nothing was lost.
+
+    From the standard errors of the reference, whose error all windows share, and of a window; by simulation.
+    """
+    rng = np.random.default_rng(0)
+    length = max(round(windows), of)
+    years = rng.normal(0, window, (4000, length)) + rng.normal(0, reference, (4000, 1))
+    recent = np.lib.stride_tricks.sliding_window_view(years, of, axis=1)
+    kth = np.partition(recent, of - k, axis=2)[:, :, of - k]
+    return float(np.quantile(kth.max(axis=1), 1 - rate))
+
+
+def like(reference: Array, current: Array, seed: int = 0) -> Array:
+    """Row numbers of the reference, drawn so that its scores are distributed as the current ones."""
+    edges = np.unique(np.quantile(reference, np.arange(1, VALUES) / VALUES))
+    had, now = np.searchsorted(edges, reference), np.searchsorted(edges, current)
+    size = np.bincount(had, minlength=len(edges) + 1)
+    weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
+    chances = weight[had] / weight[had].sum()
+    return np.random.default_rng(seed).choice(len(reference), len(reference), p=chances)
+
+
+def moved(names: list[str], reference: Array, current: Array, most: int = 3) -> list[dict[str, Any]]:
+    """The cells that carry most of the change, with their shares before and now."""
+    p, q = shares(reference), shares(current)
+    order = np.argsort(-(q - p) * np.log(q / p))[:most]
+    before, now = reference / max(reference.sum(), 1), current / max(current.sum(), 1)
+    return [{"value": names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]
