@@ -1,9 +1,11 @@
 #!/bin/sh
-# Pins every dependency with hashes and names no registry: serve.txt is the service's part of dev.txt.
+# Pins every dependency with hashes and names no registry: serve.txt is the service's part of dev.txt, compiled.txt
+# what is left of that where the model is compiled.
 set -eu
 uv=$1
 cd "$(dirname "$0")/.."
 compile() { "$uv" pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-build-options "$@"; }
 compile pyproject.toml --group dev --upgrade --output-file requirements/dev.txt
-compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/serve.txt
+compile pyproject.toml --group model --constraints requirements/dev.txt --output-file requirements/serve.txt
+compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/compiled.txt
 echo uv | compile - --upgrade --output-file requirements/uv.txt
