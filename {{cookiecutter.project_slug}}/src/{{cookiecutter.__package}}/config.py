@@ -117,6 +117,40 @@ class Serve(Block, frozen=True):
     log: Log = Log()
 
 
+class Score(Block, frozen=True):
+    """Rows held in memory at a time; files scored at once, by joblib's engine (loky, dask, ray)."""
+
+    rows: int = 65_536
+    workers: int = 1
+    engine: str = "loky"
+
+
+class Levels(Block, frozen=True):
+    """What a service must hold: the share of failed requests, p99 in ms, and equality with the pipeline."""
+
+    errors: float = 0.01
+    milliseconds: float = 250
+    difference: float = 1e-5
+
+
+class Load(Block, frozen=True):
+    """The load of the smoke test."""
+
+    seconds: float = 3
+    connections: int = 8
+
+
+class Deploy(Block, frozen=True):
+    """The registry's repository, where each environment listens, and how a candidate gets its traffic."""
+
+    repository: str | None = None
+    addresses: dict[str, str] = {"production": "127.0.0.1:8080", "staging": "127.0.0.1:8081"}
+    steps: list[int] = [10, 50, 100]
+    seconds: float = 30
+    levels: Levels = Levels()
+    load: Load = Load()
+
+
 class Monitor(Block, frozen=True):
     """What is watched, in which windows, and how often it may cry wolf."""
 
@@ -163,6 +197,8 @@ class Params(Block, frozen=True):
     gate: Gate = Gate()
     sweep: Sweep = Sweep()
     serve: Serve = Serve()
+    score: Score = Score()
+    deploy: Deploy = Deploy()
     monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()
 
