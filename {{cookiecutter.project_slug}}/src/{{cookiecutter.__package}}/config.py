@@ -144,8 +144,8 @@ class Deploy(Block, frozen=True):
     """The registry's repository, where each environment listens, and how a candidate gets its traffic."""
 
     repository: str | None = None
-    addresses: dict[str, str] = {"production": "127.0.0.1:8080", "staging": "127.0.0.1:8081"}
-    steps: list[int] = [10, 50, 100]
+    addresses: dict[str, str] = {}
+    steps: tuple[int, ...] = (10, 50, 100)
     seconds: float = 30
     levels: Levels = Levels()
     load: Load = Load()
