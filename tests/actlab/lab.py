@@ -210,6 +210,8 @@ class GitHub:
         variables = self.environment(folder, ref, sha) | (env or {})
         for path in started:
             self.act(result, [event, "-W", str(path), *flags, *pairs("--env", variables)])
+        for name, job in result.jobs.items():
+            (folder / f"{name.replace('/', '·')}.log").write_text(job.log)
         return result
 
     def act(self, result: Run, arguments: list[str]) -> None:
