@@ -148,3 +148,11 @@ def fresh(render: Callable[..., Path], tmp_path: Path) -> Bake:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--newest", action="store_true", help="run on the newest allowed versions")
+
+
+@pytest.fixture(scope="session")
+def environment(bake: Bake) -> Path:
+    """The rendered project's environment, made by its own verb and kept between runs."""
+    folder = ROOT / "build/environments" / CHOICES["python_version"][0]
+    bake().make("install", VENV=str(folder))
+    return folder

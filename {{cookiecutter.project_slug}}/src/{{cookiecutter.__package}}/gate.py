@@ -35,7 +35,7 @@ from .evaluate import class_names, encode
 from .metrics import METRICS, evaluate_all
 from .model import inputs, load, predict
 from .split import hashes, split
-from .validate import load_schema, read_table
+from .validate import key, read_table
 
 CODE = ("champion", "compare", "gate", "metrics")  # who judges: these modules, as the base has them
 JUDGED_BY = "GATE_RULES_FROM"
@@ -126,8 +126,7 @@ def candidate_side(params: Params, table: pd.DataFrame, splits: bool) -> tuple[p
     if not splits:
         rows = pd.read_parquet(HOLDOUT)
         return rows, pd.read_parquet(PREDICTIONS).drop(columns="truth")
-    key = list(load_schema().unique or [])
-    _, rows = split(table, params.data, key, params.split.holdout, params.split.seed)
+    _, rows = split(table, params.data, key(), params.split.holdout, params.split.seed)
     rows = rows.reset_index(drop=True)
     return rows, predict(load(MODEL), inputs(params, rows))
 
@@ -165,8 +164,7 @@ def challenge(params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame
         clean = keep & ~known if known is not None else keep & False
         if not gone and enough(params, rows[params.data.target], clean):
             return Champion(found, champions.answers(project, rows), clean, [])
-        key = list(load_schema().unique or [])
-        train, _ = split(table, params.data, key, params.split.holdout, params.split.seed)
+        train, _ = split(table, params.data, key(), params.split.holdout, params.split.seed)
         champions.retrain(project, train)
         why = f"its columns {', '.join(gone)} are gone" if gone else "it had learned from most of today's holdout"
         note = f"The champion could not be scored as it was ({why}): its recipe was trained on today's training rows."

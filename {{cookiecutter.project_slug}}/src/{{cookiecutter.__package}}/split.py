@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from . import validate
 from .config import HOLDOUT, TRAIN, Data, UserError, atomic, load_params, stage
-from .validate import load_schema, read_table
+from .validate import read_table
 
 CLASSES = "classification"
 
@@ -72,8 +73,7 @@ def main() -> int:
     params = load_params()
     table = read_table(Path(params.data.path))
     with stage("split", len(table)) as notes:
-        key = list(load_schema().unique or [])
-        parts = split(table, params.data, key, params.split.holdout, params.split.seed)
+        parts = split(table, params.data, validate.key(), params.split.holdout, params.split.seed)
         for path, part in zip((TRAIN, HOLDOUT), parts, strict=True):
             with atomic(path) as draft:
                 part.to_parquet(draft, index=False)

@@ -2,17 +2,22 @@
 
 import logging
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import (
     DATA,
+    HOLDOUT,
     LOCK,
     METRICS,
     MODEL,
     PARAMS,
     PLOTS,
+    PREDICTIONS,
     UserError,
+    atomic,
     git,
     load_params,
     read_json,
@@ -48,6 +53,8 @@ def client() -> "MlflowClient":
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri())
     try:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            start(STORE / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
         if not mlflow.get_experiment_by_name(__package__ or ""):
             own = None if os.environ.get("MLFLOW_TRACKING_URI") else (STORE / "artifacts").resolve().as_uri()
             mlflow.create_experiment(__package__ or "", artifact_location=own)
@@ -58,6 +65,23 @@ def client() -> "MlflowClient":
             f"the MLflow store {uri()} does not open ({first}); move it away or `mlflow db upgrade` it"
         ) from None
     return mlflow.MlflowClient()
+
+
+def start(store: Path, empty: Path) -> None:
+    """Begin a store with a copy of the environment's empty one: MLflow's migrations take over a second."""
+    if store.exists():
+        return
+    if not empty.exists():
+        import mlflow
+
+        mlflow.search_experiments()  # creates and migrates
+        if not os.access(empty.parent, os.W_OK):
+            return
+        with atomic(empty) as draft:
+            shutil.copyfile(store, draft)
+        return
+    with atomic(store) as draft:
+        shutil.copyfile(empty, draft)
 
 
 def tags() -> dict[str, str]:
@@ -78,41 +102,54 @@ def flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def example() -> "pd.DataFrame":
-    """Five raw rows as the model takes them."""
+def example() -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """The holdout as the model takes it, and what it said of it; whole numbers as floats.
+
+    MLflow would refuse a gap in a column of integers.
+    """
     import pandas as pd
 
-    from .config import HOLDOUT
-    from .model import inputs
+    features = load_params().data.features
+    rows = pd.read_parquet(HOLDOUT, columns=features)
+    said = pd.read_parquet(PREDICTIONS).drop(columns="truth")
+    first, second = (t.astype(dict.fromkeys(t.select_dtypes("integer"), "float64")) for t in (rows, said))
+    return first, second
 
-    return inputs(load_params(), pd.read_parquet(HOLDOUT).head(5))
+
+class Flavor:
+    """MLflow's pyfunc flavour without its trial prediction, which imports scikit-learn once more (2 s)."""
+
+    @staticmethod
+    def save_model(validate_serving_input: bool, **arguments: Any) -> None:
+        """Save as pyfunc does; MLflow reads the switch itself."""
+        import mlflow
+
+        assert not validate_serving_input
+        mlflow.pyfunc.save_model(**arguments)
 
 
 def log_model() -> str:
     """Log the model file itself, with signature and example, so that its digest stays the same."""
-    import mlflow
+    from mlflow.models import Model, infer_signature
 
-    from .model import load, predict
-
-    rows = example()
-    whole = rows.select_dtypes("integer").columns
-    rows = rows.astype(dict.fromkeys(whole, "float64"))  # MLflow refuses gaps in integers
-    answers = predict(load(MODEL), rows)
-    answers = answers.astype(dict.fromkeys(answers.select_dtypes("integer"), "float64"))
-    signature = mlflow.models.infer_signature(rows, answers)
+    rows, said = example()
+    signature = infer_signature(rows, said)
     if signature is None:
         raise UserError("MLflow finds no signature for these types; make the columns plain numbers, text or times")
-    info = mlflow.pyfunc.log_model(
+    info = Model.log(
+        None,
+        Flavor,
         name="model",
         loader_module=f"{__package__}.track",
         data_path=str(MODEL),
         code_paths=[str(Path(__file__).parent)],
         signature=signature,
-        input_example=rows,
+        input_example=rows.head(5),
         pip_requirements=str(SERVE),
         metadata={"sha256": sha256(MODEL)},
+        validate_serving_input=False,
     )
-    return info.model_uri
+    return str(info.model_uri)
 
 
 class Loaded:

@@ -8,7 +8,7 @@ import pandas as pd
 from .config import MODEL, ROWS, TRAIN, Params, UserError, atomic, load_params, stage
 from .model import build, inputs, save
 from .split import hashes
-from .validate import load_schema
+from .validate import key
 
 
 def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def main() -> int:
         chosen = learnable(params, table)
         pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
         with atomic(ROWS) as draft, draft.open("wb") as file:
-            np.save(file, row_hashes(chosen, list(load_schema().unique or [])))
+            np.save(file, row_hashes(chosen, key()))
         notes["learned from"] = len(chosen)
         notes["model"] = save(pipeline, MODEL)[:12]
     return 0
