@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Bake, BakedProject
+from conftest import Bake, BakedProject
 
 pytestmark = pytest.mark.slow
 

@@ -35,7 +35,7 @@ SERVE = Path("requirements/serve.txt")
 
 def uri() -> str:
     """The tracking server's address, or the project's own SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
 
 
 def client() -> "MlflowClient":
@@ -204,5 +204,5 @@ def main() -> int:
         return 0
     run = track()
     STAMP.write_text(f"{stamp} {run}\n", encoding="utf-8")
-    print(f"{'track':<10}run {run} in {uri()}")
+    print(f"{'track':<10}run {run} in {os.environ.get('MLFLOW_TRACKING_URI') or STORE}")
     return 0

@@ -1,0 +1,119 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from {{cookiecutter.__package}} import gate
+from {{cookiecutter.__package}}.champion import Champion
+from {{cookiecutter.__package}}.compare import Difference
+from {{cookiecutter.__package}}.config import Data, Evaluate, Gate, Params, Train, UserError
+
+PARAMS = Params(
+    data=Data(path="t.parquet", target="y", task="classification", features=["x"]),
+    train=Train("sklearn.linear_model.LogisticRegression"),
+    evaluate=Evaluate("roc_auc"),
+)
+
+
+def found(difference: float, error: float = 0.005) -> Difference:
+    low, high = difference - 1.96 * error, difference + 1.96 * error
+    return Difference("roc_auc", 0.7, 0.7 + difference, difference, low, high, error, "DeLong")
+
+
+def ruled(**rules: object) -> Params:
+    return msgspec.structs.replace(PARAMS, gate=Gate(**rules))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("trained", "held", "table", "left_out"),
+    [
+        ([1, 2], [3, 4], [1, 2, 3, 4], [False, False]),
+        ([1, 2, 3], [3, 4], [1, 2, 3, 4], [True, False]),
+        ([1, 1], [1, 2], [1, 1, 1, 2], [False, False]),  # three equal rows, two of them trained on
+        ([1, 1, 1], [1, 1, 2], [1, 1, 1, 1, 2], [True, False, False]),
+    ],
+)
+def test_leaked_counts_equal_rows(trained: list[int], held: list[int], table: list[int], left_out: list[bool]) -> None:
+    arrays = (np.array(values, dtype=np.uint64) for values in (trained, held, table))
+    assert gate.leaked(*arrays).tolist() == left_out
+
+
+def test_floor_and_ceiling_are_named_when_they_fail() -> None:
+    rules = gate.absolute_rules(ruled(floors={"roc_auc": 0.8}, ceiling=0.6), {"roc_auc": 0.7})
+    assert [(rule["name"], rule["passed"]) for rule in rules] == [("floor", False), ("ceiling", False)]
+
+
+def test_floor_of_a_loss_is_an_upper_bound() -> None:
+    rules = gate.absolute_rules(ruled(floors={"log_loss": 0.5}), {"log_loss": 0.4, "roc_auc": 0.7})
+    assert rules[0]["passed"]
+
+
+def test_floor_of_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(UserError, match="rmse"):
+        gate.absolute_rules(ruled(floors={"rmse": 1.0}), {"roc_auc": 0.7})
+
+
+@pytest.mark.parametrize(
+    ("word", "decision", "unattended"),
+    [
+        ("unchanged", "pass", "nothing"),
+        ("better", "pass", "open"),
+        ("not worse", "pass", "keep"),
+        ("worse", "block", "issue"),
+        ("inconclusive", "warn", "keep"),
+    ],
+)
+def test_conclusion_follows_the_table(word: str, decision: str, unattended: str) -> None:
+    verdict = gate.conclusion(PARAMS, word, [], found(0.0), 0.01, "base")
+    assert (verdict["decision"], verdict["unattended"]) == (decision, unattended)
+
+
+def test_conclusion_blocks_on_a_failed_rule_and_names_it() -> None:
+    rules = [gate.rule("floor", False, "too low"), gate.rule("dummy", False, "few rows", blocking=False)]
+    verdict = gate.conclusion(PARAMS, "better", rules, found(0.02), 0.01, "base")
+    assert verdict["decision"] == "block" and verdict["sentence"].startswith("Blocked by floor.")
+
+
+def test_inconclusive_blocks_when_params_say_so() -> None:
+    verdict = gate.conclusion(ruled(inconclusive="block"), "inconclusive", [], found(0.0), 0.01, "base")
+    assert verdict["decision"] == "block"
+
+
+@pytest.mark.parametrize(("difference", "passes"), [(-0.015, True), (-0.025, False)])
+def test_drop_since_the_promotion_blocks_at_two_margins(difference: float, passes: bool) -> None:
+    sides = SimpleNamespace(params=PARAMS)
+    (rule,) = gate.drop_rule(sides, "deployed", found(difference), 0.01)  # type: ignore[arg-type]
+    assert rule["passed"] is passes
+
+
+def test_drop_needs_a_promoted_model() -> None:
+    assert gate.drop_rule(SimpleNamespace(params=PARAMS), "base", found(-1.0), 0.01) == []  # type: ignore[arg-type]
+
+
+def test_labels_quarter_numbers_and_keep_texts() -> None:
+    rows = pd.DataFrame({"x": range(100), "city": ["a", "b"] * 50})
+    labels = gate.labels(rows, ["x", "city"])
+    assert {name: len(set(values)) for name, values in labels.items()} == {"x": 4, "city": 2}
+
+
+def test_labels_of_an_unknown_column_are_refused() -> None:
+    with pytest.raises(UserError, match=r"gate\.slices names z"):
+        gate.labels(pd.DataFrame({"x": [1]}), ["z"])
+
+
+def test_finite_makes_json_of_every_number() -> None:
+    assert gate.finite({"a": [float("inf"), np.float64(1)], "b": np.bool_(True)}) == {"a": [None, 1.0], "b": True}
+
+
+def test_gate_without_a_pipeline_run_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="make pipeline") as problem:
+        gate.main()
+    assert problem.value.code == 2
+
+
+def test_dummy_champion_has_no_model() -> None:
+    assert Champion("dummy").model is None

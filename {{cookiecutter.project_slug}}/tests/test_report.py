@@ -1,0 +1,55 @@
+from typing import Any
+
+from {{cookiecutter.__package}} import report
+
+VERDICT: dict[str, Any] = {
+    "verdict": "worse",
+    "decision": "block",
+    "sentence": "Worse than the champion: roc_auc 0.69 against 0.71.",
+    "notes": ["This branch changes the rules (`gate`); it was judged by the base's."],
+    "primary": {"metric": "roc_auc", "margin": 0.01, "detectable": 0.012},
+    "rows": {"compared": 4092},
+    "metrics": [
+        {"metric": name, "champion": 0.71, "candidate": 0.69, "difference": -0.02, "low": -0.03, "high": -0.01}
+        for name in ("log_loss", "roc_auc")
+    ],
+    "rules": [{"name": "floor", "passed": False, "blocking": True, "sentence": "roc_auc 0.69 < 0.7"}],
+    "slices": [],
+    "changes": {"parameters": {"train.max_iter": [150, 15]}, "schema": {}, "data": {}},
+}
+PARTS = [report.metric_section(VERDICT), report.rule_section(VERDICT)]
+
+
+def test_markdown_starts_with_the_verdict_and_then_the_notes() -> None:
+    lines = report.markdown(VERDICT, PARTS).splitlines()
+    assert lines[0] == f"## ❌ {VERDICT['sentence']}" and lines[2].startswith("> This branch changes the rules")
+
+
+def test_primary_metric_comes_first() -> None:
+    assert PARTS[0].rows[0][0] == "**roc_auc**"
+
+
+def test_failed_rules_are_open_and_the_rest_is_folded() -> None:
+    text = report.markdown(VERDICT, [PARTS[1], report.Section("Quiet", "Nothing to see.")])
+    assert "### Rules: 1 of 1 failed" in text and "<details><summary>Quiet</summary>" in text
+
+
+def test_markdown_stays_below_the_limit() -> None:
+    long = report.Section("Long", "", ["a"], [["x" * 1000]] * 100)
+    text = report.markdown(VERDICT, [long, *PARTS])
+    assert len(text) < report.LIMIT and "Rules" in text and "Long" not in text
+
+
+def test_a_cell_cannot_break_out_of_its_table() -> None:
+    assert report.cell("a|b\n<img>") == "a\\|b &lt;img>"
+
+
+def test_html_escapes_what_comes_from_data() -> None:
+    part = report.Section("<script>", "<b>text</b>", ["h"], [["<i>"]], folded=False)
+    page = report.html(VERDICT, [part])
+    assert "<script>" not in page and "<i>" not in page and "&lt;b&gt;" in page
+
+
+def test_changes_show_before_and_now() -> None:
+    section = report.change_section(VERDICT)
+    assert section is not None and list(section.rows[0]) == ["parameters", "`train.max_iter`", "150", "15"]
