@@ -1,0 +1,209 @@
+"""Verb: the fitted pipeline becomes an ONNX graph, used only where it answers the holdout equally."""
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from .config import (
+    DATA,
+    HOLDOUT,
+    LOCK,
+    MODEL,
+    PARAMS,
+    SCHEMA,
+    VERDICT,
+    Params,
+    UserError,
+    atomic,
+    git,
+    load_params,
+    read_json,
+    sha256,
+)
+from .predictor import COMPILED, FOLDER, PASSPORT, Answer, Codes, Compiled, Original, Passport, read_passport, versions
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+TOLERANCE = 1e-6
+EXAMPLES = 20
+MOST = 50_000  # rows of the holdout that the comparison takes
+
+
+def codes(encoder: Any, names: list[str]) -> list[Codes]:
+    """Each category column's codes, asked of the fitted encoder itself: one column does not see another."""
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+    if not names:
+        return []
+    if not isinstance(encoder, OneHotEncoder | OrdinalEncoder):
+        raise ValueError(f"{type(encoder).__name__} may look at more than one column")
+    lists = [known.tolist() for known in encoder.categories_]
+    longest = max(map(len, lists))
+    table = [[*known, *known[:1] * (longest - len(known)), "\0 none such", None] for known in lists]
+    filled = np.asarray(encoder.transform(pd.DataFrame(dict(zip(names, table, strict=True)), dtype="object")))
+    nameless = copy.copy(encoder)
+    del nameless.feature_names_in_  # so that it takes names by which each column can be told
+    marks = [f"{number:06d}|" for number in range(len(names))]
+    columns = [name[:7] for name in nameless.get_feature_names_out(marks)]
+    found = []
+    for mark, name, known in zip(marks, names, lists, strict=True):
+        part = filled[:, [c == mark for c in columns]].astype(float).tolist()
+        pairs = [(value, code) for value, code in zip(known, part, strict=False) if value == value]
+        found.append(Codes(name, pairs, part[-2], part[-1]))
+    return found
+
+
+def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
+    """The numbers' step and the estimator as one ONNX graph; its input is the numbers, then the codes."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common import tree_ensemble
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    steps = [("numbers", pipeline["columns"].transformers_[0][1], list(range(len(numbers))))]
+    steps.append(("codes", "passthrough", list(range(len(numbers), width))))
+    columns = ColumnTransformer(steps)
+    columns.transformers_ = [step for step in steps if step[2]]  # fitted already
+    estimator = pipeline["estimator"]
+    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
+    plain = tree_ensemble.add_node
+
+    def whole(*arguments: Any, nodes_missing_value_tracks_true: Any = 0, **rest: Any) -> Any:
+        return plain(*arguments, nodes_missing_value_tracks_true=int(nodes_missing_value_tracks_true), **rest)
+
+    with mock.patch.object(tree_ensemble, "add_node", whole):  # its bool is none of ONNX's attribute types
+        made = to_onnx(
+            Pipeline([("columns", columns), ("estimator", estimator)]),
+            initial_types=[("x", FloatTensorType([None, width]))],
+            options=options,
+        )
+    return bytes(made.SerializeToString())
+
+
+def difference(mine: Answer, truth: pd.DataFrame) -> float:
+    """The largest distance from the pipeline's answers: of probabilities, or of numbers by their size."""
+    predictions, chances = mine
+    if chances is not None:
+        return float(np.abs(chances - truth.iloc[:, 1:].to_numpy()).max())
+    right = truth["prediction"].to_numpy(float)
+    return float((np.abs(predictions - right) / np.maximum(1.0, np.abs(right))).max())
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as a client would send them: no value is null, a time is text."""
+    plain = table.astype("object").where(table.notna(), None).to_dict("records")
+    return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=str))  # type: ignore[no-any-return]
+
+
+def answers(truth: pd.DataFrame) -> list[dict[str, Any]]:
+    """The pipeline's answers as the service gives them."""
+    chances = [c for c in truth.columns if c != "prediction"]
+    return [
+        {"prediction": row["prediction"]}
+        | ({"probabilities": {c.removeprefix("p_"): row[c] for c in chances}} if chances else {})
+        for row in truth.to_dict("records")
+    ]
+
+
+def identity() -> dict[str, str]:
+    """What ties the model to the repository: commit, lock, data, and the verdict if there is one on it."""
+    verdict = read_json(VERDICT) if VERDICT.exists() else {}
+    judged = (verdict.get("candidate") or {}).get("model") == sha256(MODEL)
+    return {
+        "model": sha256(MODEL),
+        "commit": git("rev-parse", "HEAD"),
+        "dvc_lock": sha256(LOCK) if LOCK.exists() else "",
+        "data": read_json(DATA)["sha256"],
+        "verdict": verdict["decision"] if judged else "none",
+    }
+
+
+def sources() -> str:
+    """One digest of everything that the compiled model and the rows in its passport come from."""
+    here = Path(__file__).parent
+    files = [MODEL, HOLDOUT, PARAMS, SCHEMA, *(here / f"{n}.py" for n in ("features", "model", "rows", "predictor", "compile"))]
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+
+
+def main() -> int:
+    """Write models/model.onnx and models/passport.json, unless they are of this very model already."""
+    passport = make(load_params())
+    said = f"largest difference {passport.difference:.1e}" if passport.engine == "compiled" else passport.reason
+    print(f"{'compile':<10}{passport.model[:12]} is served by {passport.engine}: {said}")
+    return 0
+
+
+def make(params: Params) -> Passport:
+    """The passport of the current model; the compiling is done again only when something it reads changed."""
+    try:
+        old = read_passport()
+        fresh = old.sources == sources() and (FOLDER / COMPILED).exists() == (old.engine == "compiled")
+    except (UserError, FileNotFoundError):
+        fresh = False
+    passport = msgspec.structs.replace(old, **identity()) if fresh else anew(params)
+    with atomic(FOLDER / PASSPORT) as draft:
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(passport), indent=1))
+    return passport
+
+
+def anew(params: Params) -> Passport:
+    """A passport with the engine that proved equal to the pipeline on the holdout."""
+    from .model import inputs, load, predict
+
+    holdout = inputs(params, pd.read_parquet(HOLDOUT))
+    holdout = holdout.iloc[np.unique(np.linspace(0, len(holdout) - 1, MOST).astype(int))]
+    pipeline = load(MODEL)
+    truth = predict(pipeline, holdout)
+    chosen = np.unique(np.linspace(0, len(holdout) - 1, EXAMPLES).astype(int))
+    passport = Passport(
+        **identity(),
+        engine="scikit-learn",
+        compiled=None,
+        reason="",
+        difference=0.0,
+        versions=versions("scikit-learn"),
+        dtypes={name: str(dtype) for name, dtype in holdout.dtypes.items()},
+        classes=pipeline.classes_.tolist() if hasattr(pipeline, "classes_") else None,
+        numbers=[],
+        codes=[],
+        quantiles=np.unique(truth.iloc[:, -1].quantile(np.linspace(0, 1, 11)).round(6)).tolist(),
+        rows=records(holdout.iloc[chosen]),
+        answers=answers(truth.iloc[chosen]),
+        sources=sources(),
+    )
+    rows = Rows(params.data, passport.dtypes)
+    raw = rows.frame(rows.decode(msgspec.json.encode(records(holdout)))[0])
+    return compiled(passport, pipeline, raw, truth)
+
+
+def compiled(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, truth: pd.DataFrame) -> Passport:
+    """The passport with the compiled engine where that equals the pipeline, else with the reason against it."""
+    path = FOLDER / COMPILED
+    path.unlink(missing_ok=True)
+    try:
+        transformers = {name: (step, list(names)) for name, step, names in pipeline["columns"].transformers_}
+        passport.numbers, passport.codes = transformers["numbers"][1], codes(*transformers["categories"])
+        width = len(passport.numbers) + sum(len(c.missing) for c in passport.codes)
+        with atomic(path) as draft:
+            draft.write_bytes(graph(pipeline, passport.numbers, width))
+            passport.difference = difference(Compiled(passport, draft)(raw), truth)
+            if not passport.difference <= TOLERANCE:
+                raise ValueError(f"compiled, it differs by {passport.difference:.1e} on the holdout")
+        passport.engine, passport.compiled, passport.versions = "compiled", sha256(path), versions("compiled")
+    except Exception as problem:  # converters raise of every kind, and each means: use the pipeline
+        path.unlink(missing_ok=True)
+        passport.reason = f"{type(pipeline[-1]).__name__}: " + " ".join(str(problem).split())[:200]
+        passport.numbers, passport.codes = [], []
+        passport.difference = difference(Original(MODEL, passport.model)(raw), truth)
+        if not passport.difference <= TOLERANCE:
+            raise UserError(f"rows sent as JSON get other answers than rows of the table (by {passport.difference:.1e}); is a column's dtype lost?") from None
+    return passport

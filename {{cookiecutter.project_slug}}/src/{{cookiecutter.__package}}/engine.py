@@ -1,0 +1,141 @@
+"""The container engine through its `docker` command, wherever DOCKER_HOST points: one environment's containers."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .config import UserError, sha256
+
+NAME = str(__package__).replace("_", "-")
+FRONT = Path("deploy/front")
+SLOTS = ("champion", "candidate")
+ASK = """import sys, urllib.request as r
+print(r.urlopen("http://127.0.0.1:8000" + sys.argv[1], timeout=5).read().decode())"""
+
+
+class EngineError(UserError):
+    """The engine refused: its own last words."""
+
+
+def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None = None) -> str:
+    """What the engine answers, stripped; its refusal is an `EngineError`."""
+    try:
+        command = ["docker", *arguments]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, input=text, env={**os.environ, **(env or {})}
+        )
+    except FileNotFoundError:
+        raise UserError("there is no `docker` command; install Docker, or deploy from a machine that has it") from None
+    except subprocess.CalledProcessError as problem:
+        lines = problem.stderr.strip().splitlines() or problem.stdout.strip().splitlines()
+        said = lines[-1] if lines else f"it ended with {problem.returncode}"
+        raise EngineError(f"docker {' '.join(arguments[:2])}: {said}") from None
+    return done.stdout.strip()
+
+
+def labels(image: str) -> dict[str, str]:
+    """An image's labels, after a pull where it is named by digest and not here yet."""
+    try:
+        found = docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)
+    except EngineError:
+        if "@" not in image:
+            raise
+        docker("pull", "--quiet", image)
+        found = docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)
+    return json.loads(found) or {}
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two references name one image."""
+    ids = {docker("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:") for image in (one, other)}
+    return len(ids) == 1
+
+
+class Environment:
+    """The proxy and the two slots of one environment."""
+
+    def __init__(self, env: str, address: str) -> None:
+        self.env, self.project = env, f"{NAME}-{env}"
+        self.values = {"ADDRESS": address, "FRONT": self.front_image(), "CHAMPION": "none", "CANDIDATE": "none"}
+
+    def front_image(self) -> str:
+        """The proxy's image, named by what it is made of."""
+        return f"{NAME}-front:{sha256(FRONT / 'Dockerfile')[:12]}"
+
+    def start_front(self) -> None:
+        """Start the proxy, or give it a changed configuration; it keeps every connection."""
+        image, config = self.values["FRONT"], (FRONT / "haproxy.cfg").read_text(encoding="utf-8")
+        if not docker("image", "ls", "--quiet", image):
+            docker("build", "--quiet", "--tag", image, str(FRONT))
+        if not (running := self.image("front")) or not same(running, image):
+            self.up("front")
+        if self.recall("haproxy.cfg").strip() != config.strip():
+            self.remember("draft.cfg", config)
+            self.inside("front", "haproxy", "-c", "-q", "-f", "/state/draft.cfg")
+            self.inside("front", "mv", "/state/draft.cfg", "/state/haproxy.cfg")
+            self.remember("servers", self.front("show servers state"))
+            self.compose("kill", "--signal", "USR2", "front")
+
+    def compose(self, *arguments: str) -> str:
+        """Docker Compose on this environment."""
+        return docker("compose", "--project-name", self.project, *arguments, env=self.values)
+
+    def container(self, service: str) -> str | None:
+        """The id of a running service."""
+        return self.compose("ps", "--quiet", "--status", "running", service) or None
+
+    def image(self, slot: str) -> str | None:
+        """The id of the image that runs in a slot."""
+        found = self.container(slot)
+        return docker("inspect", "--format", "{{.Image}}", found) if found else None
+
+    def up(self, service: str, image: str | None = None) -> None:
+        """Start a service, anew where its image is another."""
+        if image:
+            self.values[service.upper()] = image
+        self.compose("up", "--detach", "--no-deps", "--no-build", service)
+
+    def down(self, service: str) -> None:
+        """Stop and remove a service: what it is answering it still answers."""
+        self.compose("rm", "--stop", "--force", service)
+
+    def inside(self, service: str, *command: str, text: str | None = None) -> str:
+        """What a command prints that runs in a service's container."""
+        return docker("exec", "-i", self.container(service) or service, *command, text=text)
+
+    def ask(self, slot: str, path: str) -> str:
+        """What the service in a slot answers to a GET."""
+        return self.inside(slot, "python", "-S", "-c", ASK, path)
+
+    def front(self, *commands: str) -> str:
+        """What the proxy's admin socket answers to commands."""
+        return self.inside("front", "socat", "-t5", "-", "/tmp/admin.sock", text=";".join(commands) + "\n")
+
+    def public(self, path: str) -> Any:
+        """What users get for a GET, through the proxy."""
+        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        head, _, body = self.inside("front", "socat", "-t30", "-", "TCP:127.0.0.1:8080", text=request).partition("\n\n")
+        if " 200 " not in head.partition("\n")[0]:
+            raise UserError(f"{path} answers {head.partition(chr(10))[0]}")
+        return json.loads(body)
+
+    def reached(self, slot: str) -> bool:
+        """Whether the proxy sends requests to the very container that runs in a slot."""
+        found = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", self.container(slot) or slot)
+        rows = (line.split() for line in self.front("show servers state model").splitlines()[2:])
+        return [found, "2"] in [row[4:6] for row in rows if len(row) > 5 and row[3] == slot]
+
+    def share(self, percent: int) -> None:
+        """Give the candidate a percentage of the traffic, now and after a restart of the proxy."""
+        self.front(f"set server model/champion weight {100 - percent}", f"set server model/candidate weight {percent}")
+        self.remember("servers", self.front("show servers state"))
+
+    def remember(self, name: str, text: str) -> None:
+        """Write a file, whole or not at all, on the environment's own volume."""
+        self.inside("front", "sh", "-c", f"cat > /state/.new && mv /state/.new /state/{name}", text=text + "\n")
+
+    def recall(self, name: str) -> str:
+        """Read a file of the environment's own volume; empty where there is none."""
+        return self.inside("front", "sh", "-c", f"cat /state/{name} 2>/dev/null || true")

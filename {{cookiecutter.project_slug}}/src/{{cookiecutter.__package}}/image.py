@@ -1,0 +1,68 @@
+"""Verb: the current model becomes an image: the lock's libraries, our code, one model, labels that say which."""
+
+import tempfile
+from pathlib import Path
+
+from .config import UserError, git, load_params, stage, write_json
+from .engine import NAME, docker
+from .predictor import Passport, current
+
+IMAGE = Path("reports/image.json")
+INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Dockerfile")
+REVISION = "org.opencontainers.image.revision"
+
+
+def about(passport: Passport) -> dict[str, str]:
+    """The labels: which commit, model, data and verdict; an uncommitted change shows in the revision."""
+    dirty = "-dirty" if git("status", "--porcelain", "--", *INPUTS) else ""
+    return {
+        "org.opencontainers.image.title": NAME,
+        REVISION: passport.commit + dirty,
+        "org.opencontainers.image.created": git("show", "-s", "--format=%cI", passport.commit),
+        "model": passport.model,
+        "data": passport.data,
+        "dvc-lock": passport.dvc_lock,
+        "verdict": passport.verdict,
+        "engine": passport.engine,
+    }
+
+
+def build(passport: Passport, tag: str) -> str:
+    """The id of an image built from this folder."""
+    python = Path(".python-version").read_text(encoding="utf-8").strip()
+    libraries = "compiled" if passport.engine == "compiled" else "serve"
+    epoch = git("show", "-s", "--format=%ct", passport.commit)
+    values = {"PYTHON": python, "LIBRARIES": libraries, "SOURCE_DATE_EPOCH": epoch}
+    arguments = [f"--build-arg={name}={value}" for name, value in values.items()]
+    arguments += [f"--label={name}={value}" for name, value in about(passport).items()]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "id")
+        docker("build", "--quiet", "--tag", tag, f"--iidfile={file}", *arguments, ".")
+        return file.read_text(encoding="utf-8").strip()
+
+
+def push(tag: str, repository: str, name: str) -> str:
+    """The image's reference by digest, after a registry took it."""
+    docker("tag", tag, f"{repository}:{name}")
+    docker("push", "--quiet", f"{repository}:{name}")
+    found = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", tag).split()
+    mine = [reference for reference in found if reference.startswith(f"{repository}@")]
+    if not mine:
+        raise UserError(f"{repository} gave no digest; look at `docker image inspect {tag}`")
+    return mine[-1]
+
+
+def main(repository: str = "") -> int:
+    """Build the image of the current model, let it prove itself, and push it to REPOSITORY where one is named."""
+    params = load_params()
+    repository = repository or params.deploy.repository or ""
+    with stage("image", 1) as notes:
+        passport = current(params)
+        name = passport.model[:12]
+        tag = f"{NAME}:{name}"
+        identity = build(passport, tag)
+        docker("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL", identity, "serve", "--check")
+        image = push(tag, repository, name) if repository else identity
+        write_json(IMAGE, {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine})
+        notes["built"], notes["engine"] = image, passport.engine
+    return 0
