@@ -41,7 +41,10 @@ def at(revision: str, path: str | Path) -> Any:
 def resolve(base: str | None) -> str:
     """The commit that a change is held against: BASE, else the default branch's tip, else the commit before."""
     if base:
-        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
+        try:
+            return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
+        except UserError:
+            raise UserError(f"BASE {base} is no commit here; fetch it, or name another one") from None
     head = git("rev-parse", "HEAD")
     for name in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
         try:

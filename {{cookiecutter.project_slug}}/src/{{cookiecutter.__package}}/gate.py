@@ -350,7 +350,7 @@ def judge(base: str) -> dict[str, Any]:
         *budget_rules(params, clean),
     ]
     notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), int((~keep).sum()))]
-    if not resolved(primary.error, margin):
+    if word in ("not worse", "inconclusive") and not resolved(primary.error, margin):
         notes.append("This holdout is too small for this margin: a loss of two margins may pass unseen.")
     return {
         **conclusion(params, word, rules, primary, margin, champion.source.source),

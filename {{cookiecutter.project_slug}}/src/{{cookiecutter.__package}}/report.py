@@ -36,6 +36,7 @@ from .model import inputs, load, predict
 
 PAGE = REPORT.with_suffix(".html")
 CARD = Path("reports/model-card.md")
+PLAIN = {"✅": "✓", "⚠️": "!", "❌": "✗"}  # a page must not depend on an emoji font
 LIMIT = 60_000  # GitHub refuses a comment of 65,536 characters
 SIGNS = {"pass": "✅", "warn": "⚠️", "block": "❌"}
 SAMPLE, REPEATS, SHOWN = 2000, 3, 12
@@ -252,7 +253,8 @@ def markdown(verdict: dict[str, Any], parts: list[Section]) -> str:
 
 def html(verdict: dict[str, Any], parts: list[Section]) -> str:
     """The report as one self-contained page with plots."""
-    body = f"<h1>{SIGNS[verdict['decision']]} {escape(verdict['sentence'])}</h1>"
+    words, _, numbers = verdict["sentence"].partition(": ")
+    body = f"<h1>{SIGNS[verdict['decision']]} {escape(words)}</h1><p>{escape(numbers)}</p>"
     body += "".join(f"<p>{inline(note)}</p>" for note in verdict["notes"])
     for part in parts:
         inside = f"<p>{inline(part.text)}</p>" if part.text else ""
@@ -263,7 +265,9 @@ def html(verdict: dict[str, Any], parts: list[Section]) -> str:
         if part.charts:
             inside += f'<div class="charts">{"".join(part.charts)}</div>'
         body += f"<section><h2>{escape(part.title)}</h2>{inside}</section>"
-    return svg.page(verdict["sentence"], body)
+    for sign, plain in PLAIN.items():
+        body = body.replace(sign, plain)
+    return svg.page(words, body)
 
 
 def inline(text: str) -> str:
