@@ -133,6 +133,10 @@ def test_loosened_margin_is_judged_by_the_old_one(project: BakedProject, judged:
 def test_changed_gate_is_judged_by_the_old_code(project: BakedProject, judged: Change) -> None:
     weaken(project, 15)
     edit(project, "src/flight_delays/gate.py", 'block = word == "worse"', "block = False")
+    later = r"class Later(Block, frozen=True):\n    x: int\n\n\nclass Params"
+    edit(project, "src/flight_delays/config.py", "^class Params", later)
+    edit(project, "src/flight_delays/config.py", "(    gate: Gate = .*)", r"\1\n    later: Later | None = None")
+    edit(project, PARAMS, "^seed: 0", "seed: 0\nlater: {x: 1}")  # the old code does not know it
     verdict = judged()
     base = project.run("git", "rev-parse", "main").strip()
     assert (verdict["decision"], verdict["rules_from"]) == ("block", base)

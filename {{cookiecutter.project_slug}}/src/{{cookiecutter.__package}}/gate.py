@@ -16,6 +16,7 @@ from . import champion as champions
 from .compare import Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
 from .config import (
     HOLDOUT,
+    JUDGED_BY,
     LOCK,
     MODEL,
     PREDICTIONS,
@@ -26,6 +27,7 @@ from .config import (
     Params,
     UserError,
     git,
+    known,
     load_params,
     read_json,
     sha256,
@@ -38,7 +40,6 @@ from .split import hashes, split
 from .validate import key, read_table
 
 CODE = ("champion", "compare", "gate", "metrics")  # who judges: these modules, as the base has them
-JUDGED_BY = "GATE_RULES_FROM"
 UNATTENDED = {"unchanged": "nothing", "better": "open", "not worse": "keep", "worse": "issue"}
 WORDS = {
     "unchanged": "Unchanged: this is the champion's own model",
@@ -88,7 +89,7 @@ def base_rules(base: str, params: Params) -> tuple[Params, list[str]]:
     if not old or old["data"]["target"] != params.data.target or not champions.at(base, LOCK):
         return params, []
     try:
-        held = msgspec.convert(old, Params)
+        held = msgspec.convert(known(old, Params), Params)
     except msgspec.ValidationError:
         return params, []
     differing = [name for name in ("gate", "evaluate", "split") if getattr(held, name) != getattr(params, name)]
@@ -107,9 +108,9 @@ def leaked(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarr
         values = np.sort(values)
         return np.searchsorted(values, keys, "right") - np.searchsorted(values, keys, "left")
 
-    known = np.clip(times(trained) + times(held) - times(table), 0, times(held))
+    seen = np.clip(times(trained) + times(held) - times(table), 0, times(held))
     nth = pd.Series(where).groupby(where).cumcount().to_numpy()
-    return np.asarray(nth < known[where])
+    return np.asarray(nth < seen[where])
 
 
 def known_rows(project: Path, schema: Any, rows: pd.DataFrame, table: pd.DataFrame) -> np.ndarray | None:
@@ -149,7 +150,7 @@ class Champion:
 
 def challenge(params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame, mine: pd.DataFrame) -> Champion:
     """Have the champion answer for the same rows: as it is, or its recipe trained on today's rows."""
-    own = known_rows(Path(), champions.at("HEAD", SCHEMA) or {"columns": list(table)}, rows, table)
+    own = known_rows(Path(), msgspec.yaml.decode(SCHEMA.read_bytes()), rows, table)
     keep = ~own if own is not None else np.ones(len(rows), bool)
     found = champions.find(base, params.data.target)
     if found.source == "dummy":
@@ -159,9 +160,9 @@ def challenge(params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame
         return Champion(source, mine, keep, [])
     with champions.checkout(str(found.commit)) as project:
         found = champions.bring(project, found)
-        known = known_rows(project, champions.at(str(found.commit), SCHEMA), rows, table)
+        seen = known_rows(project, champions.at(str(found.commit), SCHEMA), rows, table)
         gone = [n for n in champions.at(str(found.commit), "params.yaml")["data"]["features"] if n not in table]
-        clean = keep & ~known if known is not None else keep & False
+        clean = keep & ~seen if seen is not None else keep & False
         if not gone and enough(params, rows[params.data.target], clean):
             return Champion(found, champions.answers(project, rows), clean, [])
         train, _ = split(table, params.data, key(), params.split.holdout, params.split.seed)
