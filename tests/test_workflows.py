@@ -13,6 +13,8 @@ from conftest import ROOT, BakedProject, run
 pytestmark = pytest.mark.slow
 
 NAME = "acme/flight-delays"
+TRAIN = "Train and compare (reusable)/Train and compare"
+REQUIRED = "Required checks pass"
 VENV = ROOT / "build/environments/3.11"
 SHRINK = (
     "import pandas as pd; path = 'data/raw/flights.parquet';"
@@ -21,6 +23,13 @@ SHRINK = (
 HOOKS = """repos:
   - repo: local
     hooks: [{id: ruff, name: ruff, entry: ruff check, language: system, files: ^tests/.*py}]
+"""
+SPY = """import json
+import os
+from pathlib import Path
+
+seen = json.dumps(dict(os.environ))
+Path(os.environ["ACTLAB_ARTIFACTS"], "seen.json").write_text(seen)
 """
 TEST = "def test_sum() -> None:\n    assert 1 + 1 == 2\n"
 
@@ -119,15 +128,12 @@ def failures(done: Run) -> str:
 
 def outputs(done: Run) -> dict[str, str]:
     """What the training job said."""
-    return done.job("Train and compare (reusable)/Train and compare").outputs.get("summary", {})
+    return done.job(TRAIN).outputs.get("summary", {})
 
 
 def trained(done: Run) -> bool:
     """Whether any stage of the pipeline ran."""
-    return "Running stage" in done.job("Train and compare (reusable)/Train and compare").log
-
-
-REQUIRED = "Required checks pass"
+    return "Running stage" in done.job(TRAIN).log
 
 
 def test_pull_request_with_a_better_model_is_told_and_may_be_merged(work: Work) -> None:
@@ -152,3 +158,226 @@ def test_second_push_updates_the_comment_and_trains_nothing(work: Work) -> None:
     assert not trained(done), failures(done)
     head = work.clone.run("git", "rev-parse", "--short=12", "HEAD").strip()
     assert len(work.comments()) == 1 and head in work.comments()[0]
+
+
+def test_pull_request_with_a_worse_model_is_judged_and_may_not_be_merged(work: Work) -> None:
+    worse = ("max_iter: 20", "max_iter: 1"), ("max_leaf_nodes: 15", "max_leaf_nodes: 2")
+    work.edit("params.yaml", *worse)
+    work.push("worse")
+    done = work.github.pull_request("worse")
+    assert done.job(TRAIN).conclusion == "success"
+    assert done.job(REQUIRED).steps["The model may be merged"] == "failure", failures(done)
+    assert done.job(REQUIRED).annotations[0]["message"] == outputs(done)["sentence"]
+    assert work.api.calls[-1]["body"]["state"] == "failure"
+
+
+def test_pull_request_with_an_equal_model_and_a_stale_lock_is_warned_not_failed(work: Work) -> None:
+    features = "src/flight_delays/features.py"
+    work.edit(features, ("import", "# The same features.\nimport"))
+    work.push("equal")
+    done = work.github.pull_request("equal")
+    assert outputs(done)["verdict"] == "unchanged", failures(done)
+    assert done.job(REQUIRED).conclusion == "success"
+    warnings = done.job(TRAIN).annotations
+    assert any("stale" in row["message"] and "make pipeline" in row["message"] for row in warnings)
+
+
+@pytest.mark.parametrize(
+    "change", [("1 + 1 == 2", "1 + 1 == 3"), ("def", "import os\n\n\ndef")], ids=["test", "lint"]
+)
+def test_pull_request_with_a_failing(work: Work, change: tuple[str, str]) -> None:
+    work.edit("tests/test_sum.py", change)
+    work.push("failing")
+    done = work.github.pull_request("failing")
+    assert done.job("Check (reusable)/Hooks").conclusion == "success"  # judging is not failing
+    assert done.job(REQUIRED).steps == {"Hooks and tests found nothing": "failure"}, failures(done)
+    assert len(work.comments()) == 1
+
+
+def test_pull_request_with_a_broken_schema_says_that_nothing_was_judged(work: Work) -> None:
+    work.edit("schema.yaml", ("isin: [EWR, JFK, LGA]", "isin: [EWR, JFK]"))
+    work.push("broken")
+    done = work.github.pull_request("broken")
+    assert done.job(REQUIRED).steps["The pipeline ran and the model was judged"] == "failure"
+    assert "could not be judged" in work.comments()[0]
+    assert work.api.calls[-1]["body"]["state"] == "error"
+
+
+def test_pull_request_in_conflict_over_the_lock_starts_nothing(work: Work) -> None:
+    for branch, trees in (("one", "21"), ("main", "22")):
+        work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
+        work.edit("params.yaml", ("max_iter: 20", f"max_iter: {trees}"))
+        work.make("pipeline")
+        work.push(branch)
+    assert not work.github.pull_request("one").jobs
+
+
+def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None:
+    work.edit("params.yaml", ("flight: identifier", "flight: a number"))
+    work.make("pipeline")
+    work.push("parameter")
+    work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
+    fewer = 'chosen = chosen.head(len(chosen) - 99 * len(params.data.left_out["flight"]))'
+    before = "        pipeline = build("
+    work.edit("src/flight_delays/train.py", (before, f"        {fewer}\n{before}"))
+    work.make("pipeline")
+    work.push("main")
+    work.clone.run("git", "merge", "--quiet", "--no-edit", "parameter")
+    work.clone.run("git", "push", "--quiet", "origin", "main")
+    assert "up to date" in work.make("pipeline")  # DVC sees nothing wrong with it
+    done = work.github.push(only="main.yml")
+    assert outputs(done)["decision"] in ("pass", "warn", "block"), failures(done)
+    assert done.job("Main holds").steps["dvc.lock says what a fresh run makes"] == "failure"
+    assert done.job("Keep the promoted model").conclusion == "skipped"
+
+
+def test_push_of_words_alone_trains_nothing_and_runs_nothing_again(work: Work) -> None:
+    (work.clone.path / "notes.md").write_text("A note.\n")
+    work.push("main")
+    done = work.github.push()
+    assert done.ok and not trained(done), failures(done)
+    log = done.job(TRAIN).log
+    assert "nothing that the pipeline reads changed" in log
+    assert not any(name.startswith("Retrain") for name in done.jobs)
+
+
+def test_fork_is_judged_without_a_comment_a_secret_or_a_token(work: Work) -> None:
+    (work.clone.path / "tests/conftest.py").write_text(SPY)
+    work.push("fork")
+    work.github.secrets |= {"APP_PRIVATE_KEY": "a secret", "MLFLOW_TRACKING_PASSWORD": "a secret"}
+    done = work.github.pull_request("fork", fork="mallory/flight-delays")
+    assert done.job(REQUIRED).conclusion == "success", failures(done)
+    assert done.job("Post the verdict").conclusion == "skipped" and not work.api.posted("")
+    assert "Unchanged" in done.job(TRAIN).summary
+    assert (done.artifacts / "report/reports/report.md").is_file()
+    seen = (done.artifacts / "seen.json").read_text()
+    assert "token:" not in seen and "a secret" not in seen
+
+
+def test_only_the_posting_job_writes_and_branch_code_sees_no_token(work: Work) -> None:
+    (work.clone.path / "tests/conftest.py").write_text(SPY)
+    work.push("spy")
+    done = work.github.pull_request("spy")
+    assert set(work.api.writers()) == {"token:pull-request/post"}, failures(done)
+    assert "token:" not in (done.artifacts / "seen.json").read_text()
+
+
+def test_merge_queue_runs_the_same_checks_without_a_comment(work: Work) -> None:
+    work.push("queued")
+    done = work.github.merge_group("queued")
+    assert done.job(REQUIRED).conclusion == "success", failures(done)
+    assert done.job("Post the verdict").conclusion == "skipped" and not work.api.posted("")
+
+
+def test_comment_that_is_refused_does_not_stop_the_merge(work: Work) -> None:
+    work.api.fail(403, "/comments", times=9, message="Resource not accessible by integration")
+    work.push("refused")
+    done = work.github.pull_request("refused")
+    assert done.job(REQUIRED).conclusion == "success", failures(done)
+    assert done.job("Post the verdict").conclusion == "failure"
+    assert "permissions:" in done.job("Post the verdict").annotations[0]["message"]
+    assert "not posted" in done.job(REQUIRED).annotations[0]["message"]
+
+
+def weaken(work: Work) -> None:
+    """Put a model on main that any other beats: a tree of one question."""
+    text = work.clone.read("params.yaml")
+    head, _, rest = text.partition("  estimator: ")
+    _, _, rest = rest.partition("  window: ")
+    tree = "sklearn.tree.DecisionTreeClassifier\n  arguments: {max_depth: 1}"
+    weak = f"{head}  estimator: {tree}\n  window: {rest}"
+    (work.clone.path / "params.yaml").write_text(weak)
+    work.make("pipeline")
+    work.push("main")
+
+
+def test_retrain_asks_for_leave_then_opens_one_pull_request_and_keeps_it_up_to_date(
+    work: Work,
+) -> None:
+    weaken(work)
+    refusal = "GitHub Actions is not permitted to create or approve pull requests."
+    work.api.fail(403, "/pulls$", method="POST", message=refusal)
+    better = {"estimator": "sklearn.ensemble.HistGradientBoostingClassifier", "reason": "trees"}
+    done = work.github.dispatch("retrain.yml", inputs=better)
+    assert outputs(done)["unattended"] == "open", failures(done)
+    (issue,) = work.issues()
+    assert "compare/main...retrain" in str(issue["body"]) and not work.pulls()
+    assert work.api.posted("/pull-request.yml/dispatches") == [{"ref": "retrain"}]
+
+    done = work.github.dispatch("retrain.yml", inputs=better)
+    (pull,) = work.pulls()
+    assert pull["head"] == "retrain" and "trees" in str(pull["title"])
+    assert work.issues()[0]["state"] == "closed" and not trained(done)
+    changed = set(work.github.changed("main", "retrain"))
+    assert {"dvc.lock", "params.yaml", "reports/metrics.json"} <= changed
+    assert set(work.api.writers()) == {"token:retrain/propose"}
+
+    work.github.dispatch("retrain.yml", inputs={**better, "reason": "again"})
+    assert len(work.pulls()) == 1 and "again" in str(work.pulls()[0]["title"])
+    checks = work.github.dispatch("pull-request.yml", branch="retrain")
+    assert checks.job(REQUIRED).conclusion == "success", failures(checks)
+    assert not trained(checks)  # main's cache has what the retrain made, and a branch may read it
+
+
+def test_retrain_with_a_worse_model_keeps_one_issue(work: Work) -> None:
+    for reason in ("drift", "still drift"):
+        payload = {"window": "90", "reason": reason}
+        done = work.github.repository_dispatch("retrain", payload)
+        assert outputs(done)["unattended"] == "issue", failures(done)
+    (issue,) = work.issues()
+    assert "still drift" in str(issue["title"]) and not work.pulls()
+    assert set(work.api.writers()) == {"token:retrain/tell"}
+
+
+def test_retrain_that_changes_nothing_closes_the_issue(work: Work) -> None:
+    body = "<!-- flight_delays: model -->\nworse"
+    work.api.new(f"/repos/{NAME}/issues", title="worse", body=body, labels=["model"])
+    done = work.github.dispatch("retrain.yml")
+    assert outputs(done)["unattended"] == "nothing", failures(done)
+    assert work.issues()[0]["state"] == "closed" and not work.pulls()
+
+
+def test_retrain_by_the_clock_without_a_reason_does_nothing(work: Work) -> None:
+    done = work.github.schedule("retrain.yml")
+    assert done.ok and not trained(done), failures(done)
+    assert done.job("Propose the better model").conclusion == "skipped"
+    assert not work.api.posted("")
+
+
+def test_retrain_after_new_data_on_main(work: Work) -> None:
+    newer = SHRINK.replace("iloc[::4]", "iloc[:-50]")
+    work.clone.run(VENV / "bin/python", "-c", newer)
+    work.push("main")
+    done = work.github.push(only="retrain.yml")
+    assert trained(done), failures(done)
+    assert outputs(done)["unattended"] in ("open", "keep", "issue")
+    assert len(work.pulls()) == (outputs(done)["unattended"] == "open")
+
+
+def test_promoted_model_is_kept_and_found_when_no_cache_has_it(work: Work) -> None:
+    work.make("pipeline", "gate", "promote")
+    work.push("main")
+    done = work.github.push(only="main.yml")
+    assert done.job("Keep the promoted model").conclusion == "success", failures(done)
+    (release,) = work.api.rows(f"/repos/{NAME}/releases")
+    assets = work.api.rows(f"/repos/{NAME}/releases/{release['id']}/assets")
+    assert {row["name"] for row in assets} == {"model.skops", "rows.npy"}
+    assert set(work.api.writers()) == {"token:main/release"}
+    shutil.rmtree(work.github.tmp / "caches")
+    work.edit("params.yaml", ("max_iter: 20", "max_iter: 25"))
+    work.push("longer")
+    done = work.github.pull_request("longer")
+    assert "came from its release" in done.job(TRAIN).log, failures(done)
+    assert "rebuilt" not in work.comments()[0]
+
+
+def test_default_project_is_green_at_once_when_it_is_pushed(
+    render: Callable[..., Path], tmp_path: Path, api: FakeGitHub
+) -> None:
+    project = BakedProject(render(tmp_path))
+    origin = tmp_path / "origin.git"
+    run("git", "init", "--quiet", "--bare", "--initial-branch", "main", origin, cwd=tmp_path)
+    project.run("git", "push", "--quiet", origin, "HEAD:main")
+    done = GitHub(origin, tmp_path, api, NAME, env={"VENV": str(VENV)}).push(only="main.yml")
+    assert done.ok and done.job("Main holds").conclusion == "success", failures(done)
+    assert not api.posted("")
