@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
-# Types that skops does not trust by itself and that we reviewed: numbers and trees of scikit-learn's own.
+# Types that skops does not trust by itself and that we reviewed: numbers, their types, and scikit-learn's own trees.
 TRUSTED = frozenset(
     f"sklearn.{name}"
     for name in (
@@ -42,7 +42,7 @@ TRUSTED = frozenset(
         "neural_network._stochastic_optimizers.SGDOptimizer",
         "tree._tree.Tree",
     )
-)
+) | {"numpy.dtype"}
 KEEPS_GAPS = ("HistGradientBoosting",)  # learn from missing values themselves
 TREES = ("sklearn.ensemble.", "sklearn.tree.")
 EPOCH = (1980, 1, 1, 0, 0, 0)
