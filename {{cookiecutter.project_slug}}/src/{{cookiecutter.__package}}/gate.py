@@ -42,7 +42,7 @@ from .validate import key, read_table
 CODE = ("champion", "compare", "gate", "metrics")  # who judges: these modules, as the base has them
 UNATTENDED = {"unchanged": "nothing", "better": "open", "not worse": "keep", "worse": "issue"}
 WORDS = {
-    "unchanged": "Unchanged: this is the champion's own model",
+    "unchanged": "Unchanged, the champion's own model",
     "better": "Better than the champion",
     "not worse": "Not worse than the champion",
     "worse": "Worse than the champion",
