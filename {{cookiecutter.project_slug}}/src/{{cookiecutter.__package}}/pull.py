@@ -59,8 +59,9 @@ def champion_from_release() -> str:
 
 
 def from_remote(name: str) -> str:
-    """Fetch what DVC tracks; what came of it, in words."""
+    """Put what dvc.lock names into place, from the remote and from DVC's cache; what came of it, in words."""
     if not name:
+        dvc("checkout", "--quiet", "--allow-missing")  # else a fresh clone runs stages whose outputs the cache has
         return "no remote: data comes from git, models from the pipeline (`make remote` adds one)"
     done = dvc("pull", "--run-cache", "--allow-missing")
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines() or ["nothing new"]

@@ -1,0 +1,247 @@
+"""The contract that every workflow keeps, the generated ones and this repository's own."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from actlab.lab import DOUBLES
+from actlab.workflows import actions, events, load
+from conftest import ROOT, Bake
+
+GENERATED = sorted((next(ROOT.glob("{{*")) / ".github/workflows").glob("*.yml"))
+OWN = sorted((ROOT / ".github/workflows").glob("*.yml"))
+COPIES = ("reusable-check.yml", "reusable-train.yml")
+EVERY = [pytest.param(path, id=f"generated-{path.name}") for path in GENERATED]
+EVERY += [pytest.param(path, id=f"own-{path.name}") for path in OWN if path.name not in COPIES]
+ORDER = ["name", "on", "concurrency", "permissions", "env", "jobs"]
+JUDGES = {"pull-request.yml": "required", "main.yml": "holds"}
+
+Job = dict[str, Any]
+
+
+def jobs(path: Path) -> dict[str, Job]:
+    return load(path)["jobs"]
+
+
+def steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every step with the name of its job."""
+    for name, job in jobs(path).items():
+        yield from ((name, step) for step in job.get("steps", []))
+
+
+def calls() -> list[Any]:
+    """Each job of a generated workflow that calls another workflow."""
+    found = [
+        (path, name) for path in GENERATED for name, job in jobs(path).items() if "uses" in job
+    ]
+    return [pytest.param(*pair, id=f"{pair[0].stem}-{pair[1]}") for pair in found]
+
+
+def called(path: Path, name: str) -> tuple[Job, dict[str, Any]]:
+    """A calling job, and the workflow that it calls."""
+    job = jobs(path)[name]
+    assert job["uses"].startswith("./.github/workflows/")
+    return job, load(path.parent / Path(job["uses"]).name)
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_workflow_keeps_the_order_and_begins_without_rights(path: Path) -> None:
+    workflow = load(path)
+    assert list(workflow) == [key for key in ORDER if key in workflow]
+    assert workflow["permissions"] == {}
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_job_has_a_name_and_its_rights_with_a_reason_each(path: Path) -> None:
+    for name, job in jobs(path).items():
+        assert job["name"][0].isupper() and "permissions" in job, name
+    rights = re.findall(r"^ {6}[a-z-]+: (?:read|write)\b(.*)$", path.read_text(), re.M)
+    assert len(rights) == sum(len(job["permissions"]) for job in jobs(path).values())
+    assert all(re.match(r" # \w.{9}", reason) for reason in rights)
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_job_ends_in_time(path: Path) -> None:
+    for name, job in jobs(path).items():
+        assert "uses" in job or "timeout-minutes" in job, name
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_action_is_pinned_with_its_version(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if re.search(r"\buses: [^.]", line)]
+    assert all(re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line) for line in lines)
+
+
+def test_one_action_has_one_commit_everywhere() -> None:
+    pins: dict[str, set[str]] = {}
+    for path in [*GENERATED, *OWN]:
+        for uses in actions(load(path)):
+            action, _, commit = uses.partition("@")
+            pins.setdefault("/".join(action.split("/")[:2]), set()).add(commit)
+    assert {action: found for action, found in pins.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_checkout_leaves_no_token_behind(path: Path) -> None:
+    found = [step for _, step in steps(path) if "actions/checkout@" in step.get("uses", "")]
+    assert all(step["with"]["persist-credentials"] is False for step in found)
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_values_reach_the_shell_through_its_environment(path: Path) -> None:
+    assert not [step["run"] for _, step in steps(path) if "${{" in step.get("run", "")]
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_a_step_runs_make_and_only_a_judge_says_no(path: Path) -> None:
+    for name, step in steps(path):
+        assert step["name"], name
+        judge = JUDGES.get(path.name) == name
+        verb = re.fullmatch(r'make ("\$VERB"|[a-z]+( [a-z]+)*)', step.get("run", "make"))
+        assert verb or step["uses" if not judge else "run"]
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_every_verb_that_a_workflow_calls_is_there(path: Path, bake: Bake) -> None:
+    makefile = bake().read("Makefile")
+    called = re.findall(r"\bmake ([a-z ]+)$", path.read_text(), re.M)
+    verbs = {verb for line in called for verb in line.split()}
+    assert {v for v in verbs if not re.search(rf"^{v}:.*## ", makefile, re.M)} == set()
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_concurrency_stands_in_callers_only(path: Path) -> None:
+    workflow = load(path)
+    assert ("concurrency" in workflow) == ("workflow_call" not in events(workflow))
+    assert not any("concurrency" in job for job in workflow["jobs"].values())
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_workflow_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 125
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_reusable_input_and_output_is_typed_and_described(name: str) -> None:
+    about = load(GENERATED[0].parent / name)["on"]["workflow_call"]
+    for put in about["inputs"].values():
+        assert put["description"] and {"type", "default"} <= set(put)
+    assert all(put["description"] and put["value"] for put in about["outputs"].values())
+
+
+@pytest.mark.parametrize(("path", "name"), calls())
+def test_call_gives_only_inputs_that_there_are_and_rights_enough(path: Path, name: str) -> None:
+    job, target = called(path, name)
+    assert set(job.get("with", {})) <= set(target["on"]["workflow_call"]["inputs"])
+    assert "secrets" not in job
+    needed = [inner["permissions"] for inner in target["jobs"].values()]
+    for right, level in (pair for block in needed for pair in block.items()):
+        assert job["permissions"].get(right) in (level, "write")
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_outputs_that_are_read_are_outputs_that_there_are(path: Path) -> None:
+    for name, output in set(re.findall(r"needs\.(\w+)\.outputs\.(\w+)", path.read_text())):
+        job = jobs(path)[name]
+        given = called(path, name)[1]["on"]["workflow_call"] if "uses" in job else job
+        assert output in given["outputs"]
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_judge_always_runs_and_reads_every_job_before_it(name: str) -> None:
+    path = GENERATED[0].parent / name
+    found = jobs(path)
+    judge = found[JUDGES[name]]
+    after = {key for key, job in found.items() if JUDGES[name] in job.get("needs", [])}
+    assert set(judge["needs"]) == set(found) - {JUDGES[name]} - after
+    assert judge["if"] == "always()" and judge["permissions"] == {}
+    for need in judge["needs"]:
+        assert f"needs.{need}.result" in str(judge["steps"])
+
+
+def test_the_required_check_has_no_paths_and_the_name_that_protect_requires(bake: Bake) -> None:
+    path = GENERATED[0].parent / "pull-request.yml"
+    required = jobs(path)["required"]["name"]
+    assert required == "Required checks pass"
+    assert not any(events(load(path)).values())  # no paths, no branches, no types
+    assert f'"{required}"' in bake().read("src/flight_delays/protect.py")
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_branch_code_meets_no_token_no_secret_and_no_right_to_write(path: Path) -> None:
+    """A job that may write, or that holds a token, checks out reviewed code and only posts."""
+    if path.name in ("main.yml", "retrain.yml"):
+        reviewed = {"", "${{ github.sha }}"}  # what lies on main was reviewed
+    else:
+        reviewed = {"${{ github.event.pull_request.base.sha }}"}
+    for name, job in jobs(path).items():
+        text = str(job)
+        may_write = {r for r, level in job["permissions"].items() if level == "write"} - {
+            "id-token"
+        }
+        if "uses" in job or not (may_write or "secrets." in text or "github.token" in text):
+            continue
+        refs = [s["with"].get("ref", "") for s in job["steps"] if "checkout" in s.get("uses", "")]
+        assert refs and set(refs) <= reviewed, name
+        if may_write:
+            assert {s["run"] for s in job["steps"] if "run" in s} <= {"make post", "make release"}
+
+
+def test_nothing_is_triggered_with_the_rights_of_the_base() -> None:
+    started = {event for path in [*GENERATED, *OWN] for event in events(load(path))}
+    assert not started & {"pull_request_target", "workflow_run", "issue_comment"}
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_every_action_has_a_double_that_knows_its_inputs(path: Path) -> None:
+    for _, step in steps(path):
+        if "uses" in step:
+            owner, name, *inner = step["uses"].partition("@")[0].split("/")
+            double = load(DOUBLES.joinpath(f"{owner}__{name}", *inner, "action.yml"))
+            assert set(step.get("with", {})) <= set(double["inputs"]), step["uses"]
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_outside_callers_get_the_generated_workflow(name: str) -> None:
+    own = ROOT / ".github/workflows" / name
+    assert own.read_bytes() == (GENERATED[0].parent / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_documentation_lists_every_input(name: str) -> None:
+    text = (ROOT / "docs/workflows.md").read_text()
+    section = text.partition(f"## `{name}`")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.M))
+    about = load(ROOT / ".github/workflows" / name)["on"]["workflow_call"]
+    assert listed == set(about["inputs"]) | set(about["outputs"])
+
+
+def findings(*command: str, cwd: Path) -> str:
+    """What a tool has to say."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_actionlint_finds_nothing(bake: Bake) -> None:
+    assert findings("actionlint", "-no-color", cwd=bake().path) == ""
+    assert findings("actionlint", "-no-color", cwd=ROOT) == ""
+
+
+def test_zizmor_finds_nothing(bake: Bake, tmp_path: Path) -> None:
+    config = tmp_path / "zizmor.yml"
+    off = "{disable: true}"
+    config.write_text(f"rules:\n  self-repository: {off}\n  anonymous-definition: {off}\n")
+    flags = [
+        "--offline",
+        "--persona",
+        "pedantic",
+        "--quiet",
+        "--no-progress",
+        "--config",
+        str(config),
+    ]
+    assert findings("zizmor", *flags, ".github", cwd=bake().path) == ""
+    assert findings("zizmor", *flags, ".github", cwd=ROOT) == ""
