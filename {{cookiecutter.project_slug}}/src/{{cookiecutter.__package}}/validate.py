@@ -1,5 +1,7 @@
 """Stage: the table keeps what schema.yaml says, or the run stops and shows the rows that do not."""
 
+import difflib
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,23 @@ def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
         raise UserError(f"{path} cannot be read as a schema ({detail}); `make schema` infers it again") from None
     if not schema.columns:
         raise UserError(f"{path} names no columns; `make schema` infers it again")
+    if found := misspelt(path):
+        raise UserError(f"{path} has {found}; correct it, since a rule that nobody knows holds for nothing")
     return schema
+
+
+def misspelt(path: Path) -> str:
+    """The first rule that pandera does not know and passes over in silence; notes of your own are no rules."""
+    import pandera.pandas as pa
+
+    known = {name for name in dir(pa.Check) if not name.startswith("_")} | {*inspect.signature(pa.Column).parameters}
+    for column, rules in msgspec.yaml.decode(path.read_bytes())["columns"].items():
+        for rule in (name for name in rules if name not in known):
+            near = difflib.get_close_matches(rule, known, 1, 0.75)
+            if near or isinstance(rules[rule], dict | list):
+                hint = f"; did you mean {near[0]}?" if near else ""
+                return f"a rule {rule} for {column} that does not exist{hint}"
+    return ""
 
 
 def key(path: Path = SCHEMA) -> list[str]:

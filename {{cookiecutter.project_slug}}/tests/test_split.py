@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from {{cookiecutter.__package}} import split
+from {{cookiecutter.__package}}.config import Data, Params, UserError
+
+DATA = Data(path="t.parquet", target="y", task="classification", features=["x"])
+TABLE = pd.DataFrame(
+    {
+        "x": range(1000),
+        "y": [0, 0, 0, 1] * 250,
+        "when": pd.date_range("2024-01-01", periods=250).repeat(4),
+        "who": np.arange(1000) // 10,
+    }
+)
+
+
+def parted(key: list[str] | None = None, share: float = 0.2, **options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    data = Data(**{**{"path": "", "target": "y", "task": "classification", "features": ["x"]}, **options})  # type: ignore[arg-type]
+    return split.split(TABLE, data, key or [], share, 0)
+
+
+@pytest.mark.usefixtures("project")
+def test_every_row_is_on_one_side(frame: pd.DataFrame) -> None:
+    train, holdout = pd.read_parquet("data/train.parquet"), pd.read_parquet("data/holdout.parquet")
+    both = np.sort(np.concatenate([split.hashes(train), split.hashes(holdout)]))
+    assert both.tolist() == np.sort(split.hashes(frame)).tolist()
+
+
+@pytest.mark.usefixtures("project")
+def test_the_holdout_has_about_its_share(params: Params, frame: pd.DataFrame) -> None:
+    share = len(pd.read_parquet("data/holdout.parquet")) / len(frame)
+    assert share == pytest.approx(params.split.holdout, abs=0.12)
+
+
+@pytest.mark.usefixtures("project")
+def test_main_again_gives_the_same_bytes() -> None:
+    before = Path("data/holdout.parquet").read_bytes()
+    split.main()
+    assert Path("data/holdout.parquet").read_bytes() == before
+
+
+def test_by_time_every_holdout_row_is_later() -> None:
+    train, holdout = parted(time="when")
+    assert train["when"].max() < holdout["when"].min()
+    assert len(holdout) == 200
+
+
+def test_by_group_no_group_is_on_both_sides() -> None:
+    train, holdout = parted(group="who")
+    assert not set(train["who"]) & set(holdout["who"])
+
+
+def test_by_group_and_time_both_hold() -> None:
+    train, holdout = parted(group="who", time="when")
+    assert not set(train["who"]) & set(holdout["who"])
+    assert train.groupby("who")["when"].min().max() < holdout.groupby("who")["when"].min().min()
+
+
+def test_by_key_rows_keep_their_side_when_others_go() -> None:
+    _, holdout = parted(key=["x"])
+    data = Data(path="", target="y", task="classification", features=["x"])
+    _, less = split.split(TABLE.iloc[::2], data, ["x"], 0.2, 0)
+    assert set(less["x"]) == set(holdout["x"]) & set(TABLE.iloc[::2]["x"])
+
+
+def test_by_chance_every_class_has_its_share() -> None:
+    _, holdout = parted()
+    assert holdout["y"].value_counts().to_dict() == {0: 150, 1: 50}
+
+
+def test_by_chance_numbers_have_their_share() -> None:
+    _, holdout = parted(task="regression")
+    assert len(holdout) == 200
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 2])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match=r"split\.holdout"):
+        parted(share=share)
+
+
+def test_a_side_without_rows_is_refused() -> None:
+    one = TABLE.assign(who=1)
+    with pytest.raises(UserError, match="without rows"):
+        split.split(one, Data(path="", target="y", task="classification", features=["x"], group="who"), [], 0.2, 0)
+
+
+def test_hashes_depend_on_contents_not_on_order() -> None:
+    turned = TABLE.iloc[::-1]
+    assert split.hashes(turned).tolist() == split.hashes(TABLE)[::-1].tolist()

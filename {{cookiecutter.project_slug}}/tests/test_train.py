@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from msgspec.structs import replace
+
+from {{cookiecutter.__package}} import train
+from {{cookiecutter.__package}}.config import Params, UserError, sha256
+
+TABLE = pd.DataFrame({"at": pd.date_range("2024-01-01", periods=100)[::-1], "y": [0, 1] * 50})
+
+
+@pytest.mark.parametrize(("rule", "rows"), [("all", 100), ("30", 30), ("30d", 30), ("5000", 100)])
+def test_window_holds_the_latest_rows(rule: str, rows: int) -> None:
+    chosen = train.window(TABLE, "at", rule)
+    assert len(chosen) == rows
+    assert chosen["at"].max() == TABLE["at"].max()
+
+
+@pytest.mark.parametrize("rule", ["last week", "-5", "5 d", ""])
+def test_window_that_says_nothing_is_refused(rule: str) -> None:
+    with pytest.raises(UserError, match=r"train\.window"):
+        train.window(TABLE, "at", rule)
+
+
+def test_window_in_days_needs_a_time() -> None:
+    with pytest.raises(UserError, match=r"data\.time"):
+        train.window(TABLE, None, "30d")
+
+
+def test_one_class_cannot_be_learned(params: Params) -> None:
+    data = replace(params.data, target="y", task="classification", time="at")
+    ours = replace(params, data=data, train=replace(params.train, window="all"))
+    with pytest.raises(UserError, match="have one y"):
+        train.learnable(ours, TABLE.assign(y=1))
+
+
+@pytest.mark.usefixtures("project")
+def test_main_again_gives_the_same_model() -> None:
+    before = sha256(Path("models/model.skops"))
+    train.main()
+    assert sha256(Path("models/model.skops")) == before
+
+
+@pytest.mark.usefixtures("project")
+def test_rows_are_remembered_in_any_order(params: Params) -> None:
+    table = pd.read_parquet("data/train.parquet")
+    if params.train.window != "all":
+        pytest.skip("the window holds only some of the rows")
+    kept = np.load("models/rows.npy", allow_pickle=False)
+    assert kept.tolist() == train.row_hashes(table.iloc[::-1], train.key()).tolist()

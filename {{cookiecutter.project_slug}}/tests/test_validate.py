@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from {{cookiecutter.__package}} import validate
+from {{cookiecutter.__package}}.config import Params, UserError
+
+FAR = 1e15
+
+
+def numeric(params: Params, frame: pd.DataFrame) -> str:
+    """A column of numbers with a range."""
+    columns = validate.load_schema().columns
+    names = [n for n in frame.select_dtypes("number") if columns[n].checks and n != params.data.target]
+    if not names:
+        pytest.skip("no column of numbers has a rule")
+    return str(names[0])
+
+
+@pytest.mark.usefixtures("project")
+def test_rows_of_the_schema_break_no_rule(frame: pd.DataFrame) -> None:
+    assert validate.failures(frame, validate.load_schema()).empty
+
+
+@pytest.mark.usefixtures("project")
+def test_main_writes_what_reports_compare(params: Params, frame: pd.DataFrame) -> None:
+    validate.main()
+    data = json.loads(Path("reports/data.json").read_text(encoding="utf-8"))
+    assert (data["path"], data["rows"], set(data["columns"])) == (params.data.path, len(frame), set(frame))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_broken_rule_has_count_values_and_rows(params: Params, frame: pd.DataFrame) -> None:
+    name = numeric(params, frame)
+    frame[name] = frame[name].astype("float64").astype(frame[name].dtype)
+    frame.loc[[3, 7], name] = int(FAR)
+    found = validate.failures(frame, validate.load_schema()).set_index("column")
+    assert found.loc[name, "rows"] == 2
+    assert found.loc[name, "examples"] == "3, 7"
+
+
+@pytest.mark.usefixtures("project")
+def test_main_stops_with_the_rules_and_how_many(
+    params: Params, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = numeric(params, frame)
+    frame.loc[[3, 7], name] = int(FAR)
+    frame.to_parquet(params.data.path)
+    with pytest.raises(UserError, match=r"breaks 1 rule of schema\.yaml"):
+        validate.main()
+    assert name in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("project")
+def test_a_missing_column_is_named(params: Params, frame: pd.DataFrame) -> None:
+    found = validate.failures(frame.drop(columns=params.data.features[0]), validate.load_schema())
+    assert params.data.features[0] in found.to_string()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("[1, 2", "cannot be read as a schema", id="no yaml"),
+        pytest.param("columns: 5", "cannot be read as a schema", id="columns are a number"),
+        pytest.param("columns: {}", "names no columns|cannot be read", id="no columns"),
+        pytest.param("columns: {a: {dtype: nonsense}}", "cannot be read", id="no type"),
+        pytest.param(
+            "columns: {a: {dtype: int64, in_range: {min_value: 9, max_value: 1}}}", "empty interval", id="range"
+        ),
+        pytest.param("columns: {a: {dtype: str, is_in: [x]}}", "did you mean isin", id="misspelt rule"),
+        pytest.param("columns: {a: {dtype: str, among: [x]}}", "a rule among for a", id="unknown rule"),
+        pytest.param("", "names no columns", id="empty"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_a_schema_that_is_nonsense_is_one_sentence(text: str, words: str) -> None:
+    Path("schema.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=words) as refusal:
+        validate.load_schema()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_note_of_your_own_is_no_rule() -> None:
+    Path("schema.yaml").write_text("columns: {a: {dtype: str, personal: true}}", encoding="utf-8")
+    assert list(validate.load_schema().columns) == ["a"]
+
+
+def test_data_that_is_missing_or_no_table_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing"):
+        validate.read_table(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no table", encoding="utf-8")
+    with pytest.raises(UserError, match="is not a Parquet table"):
+        validate.read_table(tmp_path / "text.parquet")
+
+
+def test_profile_counts_gaps_and_distinct_values() -> None:
+    found = validate.profile(pd.DataFrame({"a": [1.0, None, 3.0, 3.0]}))
+    assert found["rows"] == 4
+    assert found["columns"]["a"] | {"type": ""} == {
+        "type": "",
+        "missing": 0.25,
+        "distinct": 2,
+        "min": 1.0,
+        "max": 3.0,
+        "mean": pytest.approx(7 / 3),
+    }
