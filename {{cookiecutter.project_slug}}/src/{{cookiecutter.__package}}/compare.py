@@ -104,9 +104,7 @@ class _Pair:
 
     def gain(self) -> float:
         """By how much the candidate is better."""
-        old, new = (
-            self.rule.function(self.truth, s, self.cost) for s in (self.champion, self.candidate)
-        )
+        old, new = (self.rule.function(self.truth, s, self.cost) for s in (self.champion, self.candidate))
         return new - old if self.rule.higher_is_better else old - new
 
     def method(self, name: str) -> str:
@@ -219,9 +217,7 @@ def _redrawn(pair: _Pair, found: Difference, resamples: int, seed: int) -> Diffe
         if members is None:
             drawn = rng.integers(rows, size=rows)
         else:
-            drawn = np.concatenate(
-                [members[g] for g in rng.integers(len(members), size=len(members))]
-            )
+            drawn = np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
         draws[i] = pair.take(drawn).gain()
     draws = draws[np.isfinite(draws)]
     low, high = np.quantile(draws, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
@@ -273,9 +269,7 @@ def _inside(rule: Metric, value: float, error: float, reach: float) -> tuple[flo
     return (1 - high, 1 - low) if rule.name == "r2" else (low, high)
 
 
-def spread(
-    rule: Metric, truth: Array, one: Influence, groups: Array | None = None
-) -> tuple[float, float]:
+def spread(rule: Metric, truth: Array, one: Influence, groups: Array | None = None) -> tuple[float, float]:
     """The standard error that the pulls make, and its degrees of freedom (Satterthwaite)."""
     rows = len(one.pull)
     cells = truth if rule.task == "classification" else np.zeros(rows, dtype=np.intp)

@@ -64,9 +64,7 @@ def find(name: str) -> Metric:
     return METRICS[name]
 
 
-def evaluate_all(
-    task: str, truth: Array, scores: Array, cost: Matrix | None = None
-) -> dict[str, float]:
+def evaluate_all(task: str, truth: Array, scores: Array, cost: Matrix | None = None) -> dict[str, float]:
     """Every metric of the task that these rows define; one class alone defines no ranking."""
     found = {}
     for metric in METRICS.values():
@@ -82,23 +80,18 @@ def checked(task: str, truth: Array, scores: Array) -> tuple[Array, Array]:
     truth, scores = np.asarray(truth), np.asarray(scores, dtype=float)
     if not truth.size or len(truth) != len(scores):
         raise UserError(
-            f"{len(truth)} true values but {len(scores)} predictions: "
-            "score the same rows, and at least one"
+            f"{len(truth)} true values but {len(scores)} predictions: score the same rows, and at least one"
         )
     if not np.isfinite(scores).all():
         raise UserError("some predictions are missing or infinite; look at what the model returns")
     if task == "regression":
         return _checked_numbers(truth, scores)
-    return _checked_codes(
-        truth, scores if scores.ndim == 2 else np.column_stack([1 - scores, scores])
-    )
+    return _checked_codes(truth, scores if scores.ndim == 2 else np.column_stack([1 - scores, scores]))
 
 
 def _checked_numbers(truth: Array, scores: Array) -> tuple[Array, Array]:
     if scores.ndim != 1:
-        raise UserError(
-            "a regression is scored by one number a row; is data.task right in params.yaml?"
-        )
+        raise UserError("a regression is scored by one number a row; is data.task right in params.yaml?")
     numbers = truth.astype(float)
     if not np.isfinite(numbers).all():
         raise UserError("some true values are missing or infinite; leave those rows out")
@@ -119,9 +112,7 @@ def _checked_codes(truth: Array, scores: Array) -> tuple[Array, Array]:
 
 def _cost_matrix(cost: Matrix | None, classes: int) -> Array:
     if cost is None:
-        raise UserError(
-            "the metric cost needs evaluate.cost in params.yaml: cost[truth][prediction]"
-        )
+        raise UserError("the metric cost needs evaluate.cost in params.yaml: cost[truth][prediction]")
     matrix = np.asarray(cost, dtype=float)
     if matrix.shape != (classes, classes) or not np.isfinite(matrix).all():
         raise UserError(f"evaluate.cost must be {classes} rows of {classes} numbers, one per class")

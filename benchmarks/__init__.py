@@ -1,0 +1,1 @@
+"""Measurements that hold up what the documentation says."""

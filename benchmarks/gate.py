@@ -1,0 +1,489 @@
+"""The gate under simulation: what it blocks, what it lets pass, how often its interval is right.
+
+`python -m benchmarks.gate --quick` takes about a minute, without `--quick` about ten on two cores.
+It prints the tables of docs/gate.md. The statistics under test are the template's own.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.populations import (
+    COST,
+    COST3,
+    Array,
+    Binary,
+    Generator,
+    Groups,
+    Model,
+    Multi,
+    Regression,
+    Sample,
+    partner,
+)
+from benchmarks.template import load
+
+metrics, compare = load("metrics"), load("compare")
+CLASSES = [name for name, m in metrics.METRICS.items() if m.task == "classification"]
+NUMBERS = [name for name, m in metrics.METRICS.items() if m.task == "regression"]
+RANGE = (93.0, 97.0)  # where the coverage of a 95 % interval should lie
+LARGEST = 25_000  # rows; where a margin needs more, only their number is printed
+PLAIN = 200  # resamples of the bootstraps that the gate is compared with
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two models and how holdouts are drawn; without a `rival` both are of one kind."""
+
+    name: str
+    champion: Model
+    rival: Model | None = None
+    groups: Groups | None = None
+    sizes: tuple[int, ...] = (300, 1000, 5000, 20000)
+    alike: float = 0.9
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics of its task."""
+        return NUMBERS if isinstance(self.champion, Regression) else CLASSES
+
+    def cost(self, name: str) -> Array | None:
+        """The cost matrix, for the metric that has one."""
+        if name != "cost":
+            return None
+        return COST3 if isinstance(self.champion, Multi) else COST
+
+    def draw(self, rng: Generator, candidate: Model, rows: int) -> Sample:
+        """One holdout, scored by both."""
+        drawn = self.champion.draw(candidate, rng, rows, self.groups, self.alike)
+        assert isinstance(drawn, Sample)
+        return drawn
+
+
+OTHER = {"width": 1.25, "tilt": 0.9}
+SCENES = (
+    Scene("alike", Binary(0.2)),
+    Scene("other shape", Binary(0.2), Binary(0.2, **OTHER), sizes=(300, 1000, 5000)),
+    Scene("shape reversed", Binary(0.2, **OTHER), Binary(0.2), sizes=(300, 1000, 5000)),
+    Scene("ties", Binary(0.2, step=0.1), sizes=(300, 5000)),
+    Scene("1 % positive", Binary(0.01, 2.0), sizes=(6000, 20000)),
+    Scene("near perfect", Binary(0.2, 3.0), sizes=(300, 5000)),
+    Scene("groups", Binary(0.2), groups=Groups(), sizes=(1000, 5000, 20000)),
+    Scene("3 classes", Multi(), sizes=(300, 5000)),
+    Scene("alike", Regression()),
+    Scene("other shape", Regression(), Regression(bias=0.3), sizes=(60, 300, 1000, 5000)),
+    Scene("groups", Regression(), groups=Groups(), sizes=(1000, 5000, 20000)),
+)
+EDGES = [SCENES[i] for i in (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)]
+
+
+@dataclass
+class Tally:
+    """What happened to one metric over many holdouts."""
+
+    scene: Scene
+    metric: str
+    rows: int
+    outcomes: list[tuple[float, ...]] = field(default_factory=list)
+
+    COLUMNS = (
+        "blocked",
+        "sliced",
+        "below",
+        "above",
+        "less",
+        "threshold",
+        "plain",
+        "power",
+        "enough",
+    )
+
+    def column(self, name: str) -> Array:
+        """What happened, holdout by holdout."""
+        return np.array([outcome[self.COLUMNS.index(name)] for outcome in self.outcomes])
+
+    def share(self, *columns: str) -> float:
+        """Percent of the holdouts where any of these happened."""
+        return 100 * float(np.mean(sum(self.column(c) for c in columns) > 0))
+
+    @property
+    def covered(self) -> float:
+        """Percent of the intervals that held the true difference."""
+        return 100 - self.share("below", "above")
+
+
+@cache
+def crowd(shares: tuple[float, ...]) -> tuple[Array, Array]:
+    """A crowd that stands for the population of three classes."""
+    rng = np.random.default_rng(99)
+    truth = rng.choice(len(shares), 300_000, p=shares)
+    return truth, rng.normal(size=(len(truth), len(shares)))
+
+
+def population(scene: Scene, model: Model, name: str) -> float:
+    """The metric on the population: an integral, or for three classes a crowd of 300,000."""
+    if not isinstance(model, Multi):
+        return float(model.metric(name))
+    truth, noise = crowd(model.shares)
+    scores = model.predict(truth, noise)
+    return float(metrics.find(name).function(truth, scores, scene.cost(name)))
+
+
+def rival_of(scene: Scene, name: str, loss: float) -> tuple[Model, float]:
+    """A candidate that is worse by `loss` margins on the population, and the true difference."""
+    if not loss and scene.rival is None:
+        return scene.champion, 0.0
+    sign = 1 if metrics.find(name).higher_is_better else -1
+    value = population(scene, scene.champion, name)
+    target = value - sign * loss * compare.margin_of(name, value)
+    kind = scene.rival or scene.champion
+    model = partner(kind, target, lambda m: population(scene, m, name))
+    return model, sign * (population(scene, model, name) - value)
+
+
+def labels_of(rng: Generator, rows: int) -> dict[str, Array]:
+    """Two columns to slice by, of 4 even and 12 uneven values: in each both models are equal."""
+    weight = 1 / np.arange(1, 13)
+    return {
+        "region": rng.integers(4, size=rows),
+        "carrier": rng.choice(12, rows, p=weight / weight.sum()),
+    }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene at one size, for metrics that share their draws."""
+
+    scene: Scene
+    names: tuple[str, ...]
+    rows: int
+    repeats: int
+    loss: float = 0.0
+    sliced: bool = False
+    plain: bool = False
+    blind: bool = False  # to the groups
+
+
+def run(job: Job) -> list[Tally]:
+    """Draw holdouts and judge them."""
+    rng = np.random.default_rng([job.rows, len(job.scene.names), int(10 * job.loss)])
+    model, truth = rival_of(job.scene, job.names[0], job.loss)
+    tallies = [Tally(job.scene, name, job.rows) for name in job.names]
+    for _ in range(job.repeats):
+        sample = job.scene.draw(rng, model, job.rows)
+        labels = labels_of(rng, job.rows) if job.sliced else {}
+        for tally in tallies:
+            outcome = judged(job, tally.metric, sample, truth, labels)
+            if outcome:
+                tally.outcomes.append(outcome)
+    return tallies
+
+
+def judged(
+    job: Job, name: str, sample: Sample, truth: float, labels: dict[str, Array]
+) -> tuple[float, ...] | None:
+    """What the gate and simpler rules say about one holdout; None if it is too small."""
+    groups, cost = None if job.blind else sample.groups, job.scene.cost(name)
+    scored = (name, sample.truth, sample.champion, sample.candidate)
+    counts = compare.count(name, sample.truth, sample.champion, sample.groups)
+    if not counts.enough:
+        return None
+    found = compare.difference(*scored, groups=groups, cost=cost)
+    margin = compare.margin_of(name, found.champion)
+    verdict = compare.decide(found, margin, counts.minority, counts.groups)
+    parts = compare.slices(*scored, labels, groups=groups, cost=cost) if labels else []
+    rows = compare.difference(*scored, cost=cost, resamples=PLAIN) if job.plain else found
+    return (
+        verdict == "worse",
+        any(part.blocks for part in parts),
+        found.high < truth - 1e-9,
+        found.low > truth + 1e-9,
+        found.difference < 0,
+        found.difference < -margin,
+        rows.high < 0,
+        margin / found.error if found.error else np.inf,
+        compare.resolved(found.error, margin),
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all but the first column are numbers."""
+    marks = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, marks, *rows)) + "\n"
+
+
+def grid(tallies: Sequence[Tally], show: Callable[[Tally], str]) -> Iterator[str]:
+    """One table for each task: a line for each scene and size, a column for each metric."""
+    for names in (CLASSES, NUMBERS):
+        lines: dict[tuple[str, str], dict[str, str]] = {}
+        for tally in tallies:
+            if tally.scene.names == names:
+                place = (tally.scene.name, f"{tally.rows:,}")
+                lines.setdefault(place, {})[tally.metric] = show(tally) if tally.outcomes else "-"
+        body = [[*place, *(cells.get(n, "-") for n in names)] for place, cells in lines.items()]
+        yield table(["models", "rows", *names], body)
+
+
+def marked(value: float, low: float, high: float, count: int) -> str:
+    """A percentage of so many holdouts, bold where it is out of the limits by twice its error."""
+    slack = 200 * float(np.sqrt(max(value / 100 * (1 - value / 100), 0) / max(count, 1)))
+    return f"{value:.1f}" if low - slack <= value <= high + slack else f"**{value:.1f}**"
+
+
+def alone(job: Job) -> list[Tally]:
+    """Intervals of one model's metrics: only whether they cover."""
+    rng, cost = np.random.default_rng(job.rows + 1), job.scene.cost
+    tallies = [Tally(job.scene, name, job.rows) for name in job.names]
+    truths = {n: population(job.scene, job.scene.champion, n) for n in job.names}
+    for _ in range(job.repeats):
+        one = job.scene.draw(rng, job.scene.champion, job.rows)
+        for tally in tallies:
+            name = tally.metric
+            if compare.count(name, one.truth, one.champion, one.groups).enough:
+                scored = (name, one.truth, one.champion)
+                found = compare.interval(*scored, groups=one.groups, cost=cost(name))
+                low, high = found.high < truths[name], found.low > truths[name]
+                tally.outcomes.append((0, 0, low, high, 0, 0, 0, 0, 0))
+    return tallies
+
+
+def single(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
+    """One model's interval."""
+    jobs = [
+        Job(scene, tuple(scene.names), rows, repeats(rows, most // 2))
+        for scene in SCENES
+        for rows in scene.sizes
+        if scene.rival is None and rows <= 6000
+    ]
+    tallies = [tally for found in pool.map(alone, jobs) for tally in found]
+    yield "### One model: percent of the intervals that cover its metric\n"
+    yield from grid(tallies, lambda t: marked(t.covered, *RANGE, len(t.outcomes)))
+
+
+def repeats(rows: int, most: int) -> int:
+    """Fewer holdouts where each is large."""
+    return most if rows <= 1000 else most // 2 if rows <= 6000 else most // 4
+
+
+def equal(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
+    """Equal models: blocked at most 5 %, and intervals that cover 93 to 97 %."""
+    jobs = []
+    for scene in SCENES:
+        for rows in [n for n in scene.sizes if n <= 6000 or most >= 1000]:
+            together = [tuple(scene.names)] if scene.rival is None else [(n,) for n in scene.names]
+            jobs += [Job(scene, n, rows, repeats(rows, most), sliced=True) for n in together]
+    tallies = [tally for found in pool.map(run, jobs) for tally in found]
+    yield "### Equal models: percent blocked, by primary metric and slices together\n"
+    yield from grid(tallies, lambda t: marked(t.share("blocked", "sliced"), 0, 5, len(t.outcomes)))
+    yield "### Equal models: percent of the intervals that cover the true difference\n"
+    yield from grid(tallies, lambda t: marked(t.covered, *RANGE, len(t.outcomes)))
+    yield "### Equal models: percent blocked by `>=`, and by a threshold of one margin\n"
+    yield from grid(tallies, lambda t: f"{t.share('less'):.0f}, {t.share('threshold'):.0f}")
+
+
+def error_at(scene: Scene, name: str, rows: int, draws: int) -> float:
+    """The error that the gate reports for a candidate worse by two margins, in margins."""
+    model, _ = rival_of(scene, name, 2.0)
+    rng, squares = np.random.default_rng(rows), []
+    for _ in range(draws):
+        sample = scene.draw(rng, model, rows)
+        scored = (sample.truth, sample.champion, sample.candidate)
+        found = compare.difference(name, *scored, groups=sample.groups, cost=scene.cost(name))
+        squares.append((found.error / compare.margin_of(name, found.champion)) ** 2)
+    return float(np.sqrt(np.mean(squares)))
+
+
+def edge(task: tuple[Scene, str, float, int]) -> tuple[Scene, str, Tally | None, int]:
+    """A candidate worse by two margins, at the size where the margin is so many errors."""
+    scene, name, ratio, most = task
+    least = 1000 if scene.groups else 300
+    try:
+        rows = max(least, int(6000 * (ratio * error_at(scene, name, 6000, 20)) ** 2))
+    except ValueError:  # with 1 % positive rows no sane model loses two points of accuracy
+        return scene, name, None, 0
+    if rows <= LARGEST:
+        rows = max(least, int(rows * (ratio * error_at(scene, name, rows, 60)) ** 2) + 1)
+    if rows > LARGEST:
+        return scene, name, None, rows
+    job = Job(scene, (name,), rows, repeats(rows, most), loss=2.0)
+    return scene, name, run(job)[0], rows
+
+
+def worse(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
+    """Worse by two margins: blocked at least 95 % wherever the margin is 1.81 errors or more."""
+    for ratio in (compare.RESOLVED, 2.5)[: 1 if most < 1000 else 2]:
+        tasks = [
+            (scene, name, ratio, most)
+            for scene in EDGES
+            for name in scene.names
+            if not isinstance(scene.champion, Multi) or name in ("roc_auc", "log_loss", "f1")
+        ]
+        found = list(pool.map(edge, tasks))
+        yield f"### Worse by two margins, margin = {ratio} errors: rows, percent blocked\n"
+        for names in (CLASSES, NUMBERS):
+            lines: dict[str, dict[str, str]] = {}
+            for scene, name, tally, rows in found:
+                if scene.names == names:
+                    lines.setdefault(scene.name, {})[name] = at_edge(tally, rows)
+            body = [[s, *(cells.get(n, "-") for n in names)] for s, cells in lines.items()]
+            yield table(["models", *names], body)
+
+
+def at_edge(tally: Tally | None, rows: int) -> str:
+    """Rows and the share that blocks."""
+    if tally is None or not tally.outcomes:
+        return f"{rows:,}: -" if rows else "-"
+    return f"{tally.rows:,}: {marked(tally.share('blocked'), 95, 100, len(tally.outcomes))}"
+
+
+def grouped(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
+    """Rows that come in groups: what happens to a method that does not look."""
+    jobs, heads = [], []
+    for scene in (SCENES[6], SCENES[10]):
+        for name in ("roc_auc", "log_loss", "accuracy", "rmse", "mae"):
+            for rows in (1000, 5000):
+                if name in scene.names:
+                    small = rows == 1000 and name in ("roc_auc", "mae")
+                    job = Job(scene, (name,), rows, repeats(rows, most))
+                    blind = replace(job, blind=True)
+                    plain = replace(blind, repeats=most // 8, plain=True) if small else blind
+                    jobs += [job, blind, plain]
+                    heads.append((name, f"{rows:,}"))
+    found = [tallies[0] for tallies in pool.map(run, jobs)]
+    body = []
+    for head, one, blind, plain in zip(heads, found[::3], found[1::3], found[2::3], strict=True):
+        naive = f"{plain.share('plain'):.1f}" if plain is not blind and one.rows == 1000 else "-"
+        naive = naive if head[0] in ("roc_auc", "mae") else "-"
+        cells = [one.covered, blind.covered, one.share("blocked"), blind.share("blocked")]
+        body.append([*head, *(f"{c:.1f}" for c in cells), naive])
+    yield "### Groups of 20 rows: what looking at the groups does to equal models\n"
+    head = ["metric", "rows", "covers, by group", "covers, by row", "blocked, by group"]
+    yield table([*head, "blocked, by row", "below 0, bootstrap of rows"], body)
+
+
+def rules(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
+    """The gate beside the rules that are common: percent blocked."""
+    jobs = [
+        Job(scene, (name,), rows, most // 8, loss=loss, plain=True)
+        for scene, name, rows in ((SCENES[0], "roc_auc", 1000), (SCENES[8], "mae", 20000))
+        for loss in (0.0, 0.5, 2.0)
+    ]
+    body = []
+    for job, tallies in zip(jobs, pool.map(run, jobs), strict=True):
+        names = ("less", "threshold", "plain", "blocked")
+        shares = [f"{tallies[0].share(n):.0f}" for n in names]
+        power = f"{np.median(tallies[0].column('power')):.1f}"
+        loss = f"worse by {job.loss:g} margins" if job.loss else "equal"
+        body.append([f"{job.names[0]}, {job.rows:,} rows", loss, power, *shares])
+    yield "### The gate beside simpler rules: percent blocked\n"
+    head = ["metric", "candidate", "margin / error", "`>=`", "threshold", "bootstrap bound", "gate"]
+    yield table(head, body)
+
+
+def hidden(task: tuple[str, int, float, int]) -> list[str]:
+    """A candidate equal everywhere but in one slice of a fifth of the rows: who notices?"""
+    name, rows, loss, count = task
+    scene = SCENES[8] if name in NUMBERS else Scene("alike", Binary(0.4))
+    bad, _ = rival_of(scene, name, loss)
+    rng, seen = np.random.default_rng(rows), []
+    for _ in range(count):
+        good, poor = (
+            scene.draw(rng, model, size)
+            for model, size in ((scene.champion, rows - rows // 5), (bad, rows // 5))
+        )
+        both = [
+            np.concatenate([getattr(part, key) for part in (good, poor)])
+            for key in ("truth", "champion", "candidate")
+        ]
+        labels = labels_of(rng, rows) | {"bad": np.arange(rows) >= len(good.truth)}
+        found = compare.difference(name, *both)
+        margin = compare.margin_of(name, found.champion)
+        verdict = compare.decide(found, margin, compare.count(name, *both[:2]).minority)
+        parts = compare.slices(name, *both, labels)
+        caught = any(p.blocks for p in parts if (p.column, p.value) == ("bad", "True"))
+        seen.append((verdict == "worse", caught))
+    shares = [f"{100 * share:.0f}" for share in np.mean(seen, axis=0)]
+    return [name, f"{rows:,}", f"{loss:g}", *shares]
+
+
+def sliced(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
+    """A worse slice only."""
+    tasks = [
+        (name, rows, loss, most // 8)
+        for name in ("roc_auc", "log_loss", "accuracy", "mae")
+        for rows in (5000, 20000)
+        for loss in (3.0, 6.0)
+    ]
+    yield "### Worse in one slice of a fifth of the rows only: percent blocked\n"
+    head = ["metric", "rows", "margins worse there", "primary", "that slice"]
+    yield table(head, list(pool.map(hidden, tasks)))
+
+
+def seconds(action: Callable[[], Any], times: int = 3) -> float:
+    """CPU seconds, the least of a few runs."""
+    spent = []
+    for _ in range(times):
+        start = time.process_time()
+        action()
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+def cpu() -> Iterator[str]:
+    """CPU seconds at 100,000 rows."""
+    rows, body, rng = 100_000, [], np.random.default_rng(0)
+    for index in (6, 7, 10):
+        scene = SCENES[index]
+        one = scene.draw(rng, scene.champion, rows)
+        labels = labels_of(rng, rows)
+        kind = "3 classes" if index == 7 else "2 classes" if index == 6 else "regression"
+        for name in scene.names:
+            scored: tuple[Any, ...] = (name, one.truth, one.champion, one.candidate)
+            more: dict[str, Any] = {"cost": scene.cost(name)}
+            alone = seconds(partial(compare.difference, *scored, **more))
+            team = "-"
+            if one.groups is not None:
+                more["groups"] = one.groups
+                by = seconds(partial(compare.difference, *scored, **more))
+                team = f"{by:.3f}"
+            cut = seconds(partial(compare.slices, *scored, labels, **more), 1)
+            naive = seconds(partial(compare.difference, *scored, **more, resamples=10), 1)
+            body.append([kind, name, f"{alone:.3f}", team, f"{cut:.2f}", f"{naive * 100:.0f}"])
+    yield "### CPU seconds at 100,000 rows\n"
+    head = ["task", "metric", "difference", "with 5,000 groups", "16 slices"]
+    yield table([*head, "bootstrap of 1,000 (from 10)"], body)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer holdouts, about a minute")
+    parser.add_argument(
+        "--only", default="", help="equal, worse, grouped, rules, sliced, single or cpu"
+    )
+    chosen = parser.parse_args()
+    most = 200 if chosen.quick else 2000
+    threadpool_limits(1)
+    with ProcessPoolExecutor(2, initializer=threadpool_limits, initargs=(1,)) as pool:
+        for part in (equal, worse, grouped, rules, sliced, single):
+            if chosen.only in ("", part.__name__):
+                for text in part(pool, most):
+                    print(text, flush=True)
+    if chosen.only in ("", "cpu"):
+        print("\n".join(cpu()), flush=True)
+    spent = sum(
+        sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    print(f"{most} holdouts up to 1,000 rows, half to 6,000, a quarter above: {spent:.0f} CPU s")
+
+
+if __name__ == "__main__":
+    main()

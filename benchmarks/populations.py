@@ -1,0 +1,227 @@
+"""Pairs of models whose metrics on the whole population are known, to draw holdouts from.
+
+A binary model sees a normal score for either class; its probability is a logistic curve over that
+score, rounded if it is to have ties. A regression model's error is normal noise of its own plus an
+error that no model can avoid. So each population metric is an integral, not an estimate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import expit, logit, ndtr
+
+Array = npt.NDArray[Any]
+Generator = np.random.Generator
+COST = np.array([[0.0, 1.0], [5.0, 0.0]])
+COST3 = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [4.0, 2.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One holdout with the predictions of both models."""
+
+    truth: Array
+    champion: Array
+    candidate: Array
+    groups: Array | None = None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows come in groups: how many rows in each, and how alike the rows of a group are."""
+
+    size: int = 20
+    alike: float = 0.3
+
+
+def shared(rng: Generator, groups: Array | None, rows: int, alike: float) -> Array:
+    """Standard normal noise, of which the share `alike` is common to the rows of a group."""
+    own = rng.normal(size=rows)
+    if groups is None:
+        return own
+    common = rng.normal(size=int(groups.max()) + 1)
+    return np.sqrt(alike) * common[groups] + np.sqrt(1 - alike) * own
+
+
+def members(rng: Generator, rows: int, groups: Groups | None) -> Array | None:
+    """A group for every row; group sizes differ by a factor of three or so."""
+    if groups is None:
+        return None
+    weight = rng.lognormal(sigma=0.5, size=rows // groups.size)
+    filled = np.arange(len(weight))  # every group has a row
+    drawn = rng.choice(len(weight), rows - len(weight), p=weight / weight.sum())
+    return np.concatenate([filled, drawn])
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Score of a row: normal around 0 or `lift`; `width` is its spread in the positive class."""
+
+    share: float = 0.3
+    lift: float = 1.5
+    width: float = 1.0
+    tilt: float = 1.0
+    step: float = 0.0
+
+    def curve(self, score: Array) -> Array:
+        """The probability that the model gives, before it is rounded."""
+        return expit(self.tilt * (logit(self.share) + self.lift * score - self.lift**2 / 2))
+
+    def chance(self, score: Array) -> Array:
+        """The probability that the model gives."""
+        chance = self.curve(score)
+        if not self.step:
+            return chance
+        return np.clip(np.round(chance / self.step) * self.step, self.step / 4, 1 - self.step / 4)
+
+    def predict(self, truth: Array, noise: Array) -> Array:
+        """Probabilities of both classes for rows with that noise."""
+        chance = self.chance(truth * self.lift + noise * np.where(truth == 1, self.width, 1.0))
+        return np.column_stack([1 - chance, chance])
+
+    def cells(self) -> tuple[Array, Array, Array]:
+        """Probabilities that the model gives, in rising order, with their mass in either class."""
+        if self.step:
+            cuts = logit(np.arange(self.step / 2, 1, self.step)) / self.tilt
+            edges = (cuts - logit(self.share) + self.lift**2 / 2) / self.lift
+            edges = np.concatenate([[-40], edges, [40]])
+            chance = self.chance((np.clip(edges, -39, 39)[1:] + np.clip(edges, -39, 39)[:-1]) / 2)
+        else:
+            edges = np.linspace(-9, self.lift + 9 * self.width, 20001)
+            chance = self.chance((edges[1:] + edges[:-1]) / 2)
+        return chance, np.diff(ndtr(edges)), np.diff(ndtr((edges - self.lift) / self.width))
+
+    def rates(self, threshold: float) -> tuple[float, float]:
+        """The share of positive and of negative rows above a threshold."""
+        if self.step:
+            threshold = (np.floor(threshold / self.step + 1e-9) + 0.5) * self.step
+        edge = (logit(threshold) / self.tilt - logit(self.share) + self.lift**2 / 2) / self.lift
+        return float(1 - ndtr((edge - self.lift) / self.width)), float(1 - ndtr(edge))
+
+    def metric(self, name: str) -> float:
+        """The metric on the population."""
+        if name in ("roc_auc", "average_precision", "log_loss", "brier"):
+            return self._ranking(name)
+        hit, false = self.rates(1 / 6 if name == "cost" else 0.5)
+        share = self.share
+        return {
+            "accuracy": share * hit + (1 - share) * (1 - false),
+            "balanced_accuracy": (hit + 1 - false) / 2,
+            "f1": 2 * share * hit / (share * hit + (1 - share) * false + share),
+            "cost": share * (1 - hit) * COST[1, 0] + (1 - share) * false * COST[0, 1],
+        }[name]
+
+    def _ranking(self, name: str) -> float:
+        chance, zeros, ones = self.cells()
+        share = self.share
+        if name == "roc_auc":
+            return float(ones @ (np.cumsum(zeros) - zeros / 2))
+        if name == "average_precision":
+            hits = share * np.cumsum(ones[::-1])[::-1]
+            false = (1 - share) * np.cumsum(zeros[::-1])[::-1]
+            return float(ones @ (hits / np.maximum(hits + false, 1e-300)))
+        if name == "log_loss":
+            return float(-share * ones @ np.log(chance) - (1 - share) * zeros @ np.log1p(-chance))
+        return float(share * ones @ (1 - chance) ** 2 + (1 - share) * zeros @ chance**2)
+
+    def draw(
+        self, other: "Binary", rng: Generator, rows: int, groups: Groups | None, alike: float
+    ) -> Sample:
+        """A holdout: both models see the same rows, with noise that is partly the same."""
+        team = members(rng, rows, groups)
+        if groups is None or team is None:
+            share: float | Array = self.share
+        else:  # groups differ in their share of positive rows, too
+            share = rng.beta(6 * self.share, 6 * (1 - self.share), team.max() + 1)[team]
+        truth = (rng.random(rows) < share).astype(int)
+        within = groups.alike if groups else 0.0
+        noise, own = shared(rng, team, rows, within), shared(rng, team, rows, within)
+        mixed = alike * noise + np.sqrt(1 - alike**2) * own
+        return Sample(truth, self.predict(truth, noise), other.predict(truth, mixed), team)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Truth = signal + noise with heavy tails; the model misses the signal by `bias` and `miss`."""
+
+    lift: float = 0.6  # the standard deviation of the model's own error
+    bias: float = 0.0
+    signal: float = 1.5
+
+    SCALES = ((0.9, 0.75), (0.1, 2.2226))  # a mixture of two normals with variance 1, kurtosis 8
+
+    def metric(self, name: str) -> float:
+        """The metric on the population."""
+        square = 1 + self.lift**2 + self.bias**2
+        if name == "rmse":
+            return float(np.sqrt(square))
+        if name == "r2":
+            return float(1 - square / (self.signal**2 + 1))
+        spread = [(p, np.sqrt(s**2 + self.lift**2)) for p, s in self.SCALES]
+        return float(sum(p * self._folded(s) for p, s in spread))
+
+    def _folded(self, spread: float) -> float:
+        ratio = self.bias / spread
+        peak = spread * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2)
+        return float(peak + self.bias * (1 - 2 * ndtr(-ratio)))
+
+    def draw(
+        self, other: "Regression", rng: Generator, rows: int, groups: Groups | None, alike: float
+    ) -> Sample:
+        """A holdout: the same rows for both models, whose own errors are partly the same."""
+        team = members(rng, rows, groups)
+        within = groups.alike if groups else 0.0
+        signal = self.signal * shared(rng, team, rows, within)
+        heavy = rng.random(rows) < self.SCALES[1][0]
+        truth = signal + rng.normal(size=rows) * np.where(heavy, *(s for _, s in self.SCALES[::-1]))
+        noise, own = shared(rng, team, rows, within), shared(rng, team, rows, within)
+        mixed = alike * noise + np.sqrt(1 - alike**2) * own
+        old, new = (m.bias + m.lift * e for m, e in ((self, noise), (other, mixed)))
+        return Sample(truth, signal + old, signal + new, team)
+
+
+@dataclass(frozen=True)
+class Multi:
+    """Three classes: a normal score for each, raised by `lift` for the true one."""
+
+    lift: float = 1.5
+    shares: tuple[float, ...] = (0.5, 0.3, 0.2)
+
+    def predict(self, truth: Array, noise: Array) -> Array:
+        """Calibrated probabilities."""
+        raised = noise.copy()
+        raised[np.arange(len(truth)), truth] += self.lift
+        chance = np.array(self.shares) * np.exp(self.lift * raised)
+        return chance / chance.sum(axis=1, keepdims=True)
+
+    def draw(
+        self, other: "Multi", rng: Generator, rows: int, groups: Groups | None, alike: float
+    ) -> Sample:
+        """A holdout of lone rows."""
+        del groups
+        truth = rng.choice(len(self.shares), rows, p=self.shares)
+        noise, own = rng.normal(size=(2, rows, len(self.shares)))
+        mixed = alike * noise + np.sqrt(1 - alike**2) * own
+        return Sample(truth, self.predict(truth, noise), other.predict(truth, mixed))
+
+
+Model = Any  # Binary | Regression | Multi
+
+
+def partner(champion: Model, target: float, metric: Callable[[Model], float]) -> Model:
+    """A model like the champion but with that metric on the population: another `lift` does it."""
+
+    def gap(lift: float) -> float:
+        return metric(replace(champion, lift=lift)) - target
+
+    lifts = np.linspace(max(0.05, champion.lift - 0.9), champion.lift + 0.9, 25)
+    gaps = np.array([gap(lift) for lift in lifts])
+    crossings = np.flatnonzero(gaps[:-1] * gaps[1:] <= 0)
+    if not len(crossings):
+        raise ValueError(f"no partner of {champion} with {target}")
+    nearest = crossings[np.argmin(abs(lifts[crossings] - champion.lift))]
+    return replace(champion, lift=brentq(gap, lifts[nearest], lifts[nearest + 1], xtol=1e-10))

@@ -1,0 +1,19 @@
+"""The template's own modules, imported from where they stand: nothing is rendered or installed."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+TEMPLATE = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}"
+PACKAGE = TEMPLATE / "src" / "{{cookiecutter.__package}}"
+NAME = "template_package"
+
+
+def load(module: str) -> ModuleType:
+    """A module of the template's package, under a made-up package name."""
+    if NAME not in sys.modules:
+        package = ModuleType(NAME)
+        package.__path__ = [str(PACKAGE)]
+        sys.modules[NAME] = package
+    return importlib.import_module(f"{NAME}.{module}")
