@@ -16,6 +16,7 @@ from .config import (
     LOCK,
     MODEL,
     PARAMS,
+    ROWS,
     SCHEMA,
     VERDICT,
     Params,
@@ -26,7 +27,21 @@ from .config import (
     read_json,
     sha256,
 )
-from .predictor import COMPILED, FOLDER, PASSPORT, Answer, Codes, Compiled, Original, Passport, read_passport, versions
+from .light import Table, missing
+from .predictor import (
+    COMPILED,
+    FOLDER,
+    PASSPORT,
+    Answer,
+    Codes,
+    Compiled,
+    Original,
+    Passport,
+    Predict,
+    load_predictor,
+    read_passport,
+    versions,
+)
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -56,7 +71,7 @@ def codes(encoder: Any, names: list[str]) -> list[Codes]:
     found = []
     for mark, name, known in zip(marks, names, lists, strict=True):
         part = filled[:, [c == mark for c in columns]].astype(float).tolist()
-        pairs = [(value, code) for value, code in zip(known, part, strict=False) if value == value]
+        pairs = [(value, code) for value, code in zip(known, part, strict=False) if not missing(value)]
         found.append(Codes(name, pairs, part[-2], part[-1]))
     return found
 
@@ -101,7 +116,7 @@ def difference(mine: Answer, truth: pd.DataFrame) -> float:
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as a client would send them: no value is null, a time is text."""
     plain = table.astype("object").where(table.notna(), None).to_dict("records")
-    return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=str))  # type: ignore[no-any-return]
+    return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=str))
 
 
 def answers(truth: pd.DataFrame) -> list[dict[str, Any]]:
@@ -109,7 +124,7 @@ def answers(truth: pd.DataFrame) -> list[dict[str, Any]]:
     chances = [c for c in truth.columns if c != "prediction"]
     return [
         {"prediction": row["prediction"]}
-        | ({"probabilities": {c.removeprefix("p_"): row[c] for c in chances}} if chances else {})
+        | ({"probabilities": {name.removeprefix("p_"): row[name] for name in chances}} if chances else {})
         for row in truth.to_dict("records")
     ]
 
@@ -130,7 +145,14 @@ def identity() -> dict[str, str]:
 def sources() -> str:
     """One digest of everything that the compiled model and the rows in its passport come from."""
     here = Path(__file__).parent
-    files = [MODEL, HOLDOUT, PARAMS, SCHEMA, *(here / f"{n}.py" for n in ("features", "model", "rows", "predictor", "compile"))]
+    files = [
+        MODEL,
+        HOLDOUT,
+        PARAMS,
+        ROWS,
+        SCHEMA,
+        *(here / f"{n}.py" for n in ("compile", "features", "light", "model", "predictor", "rows")),
+    ]
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
@@ -140,6 +162,13 @@ def main() -> int:
     said = f"largest difference {passport.difference:.1e}" if passport.engine == "compiled" else passport.reason
     print(f"{'compile':<10}{passport.model[:12]} is served by {passport.engine}: {said}")
     return 0
+
+
+def current(params: Params) -> Passport:
+    """The passport of the model here: in a working copy it follows the model, in an image it stands."""
+    if HOLDOUT.exists() and ROWS.exists():
+        return make(params)
+    return read_passport()
 
 
 def make(params: Params) -> Passport:
@@ -167,11 +196,12 @@ def anew(params: Params) -> Passport:
     passport = Passport(
         **identity(),
         engine="scikit-learn",
+        light=False,
         compiled=None,
         reason="",
         difference=0.0,
         versions=versions("scikit-learn"),
-        dtypes={name: str(dtype) for name, dtype in holdout.dtypes.items()},
+        dtypes={str(name): str(dtype) for name, dtype in holdout.dtypes.items()},
         classes=pipeline.classes_.tolist() if hasattr(pipeline, "classes_") else None,
         numbers=[],
         codes=[],
@@ -181,12 +211,26 @@ def anew(params: Params) -> Passport:
         sources=sources(),
     )
     rows = Rows(params.data, passport.dtypes)
-    raw = rows.frame(rows.decode(msgspec.json.encode(records(holdout)))[0])
-    return compiled(passport, pipeline, raw, truth)
+    sent = rows.decode(msgspec.json.encode(records(holdout)))[0]
+    compiled(passport, pipeline, rows.frame(sent), truth)
+    predictor = load_predictor(passport)
+    passport.light = passport.engine == "compiled" and lightly(predictor, rows.table(sent), truth)
+    alone = [predictor(rows.frame([sent[place]])) for place in chosen]
+    if not max(difference(one, truth.iloc[[place]]) for one, place in zip(alone, chosen, strict=True)) <= TOLERANCE:
+        raise UserError("a row alone gets another answer than among others; features() must look at one row at a time")
+    return passport
 
 
-def compiled(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, truth: pd.DataFrame) -> Passport:
-    """The passport with the compiled engine where that equals the pipeline, else with the reason against it."""
+def lightly(predictor: Predict, table: Table, truth: pd.DataFrame) -> bool:
+    """Whether features() runs on the light table and gives the same answers there."""
+    try:
+        return difference(predictor(table), truth) <= TOLERANCE
+    except Exception:  # whatever pandas has and the light table has not
+        return False
+
+
+def compiled(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, truth: pd.DataFrame) -> None:
+    """Give the passport the compiled engine where that equals the pipeline, else the reason against it."""
     path = FOLDER / COMPILED
     path.unlink(missing_ok=True)
     try:
@@ -205,5 +249,7 @@ def compiled(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, truth:
         passport.numbers, passport.codes = [], []
         passport.difference = difference(Original(MODEL, passport.model)(raw), truth)
         if not passport.difference <= TOLERANCE:
-            raise UserError(f"rows sent as JSON get other answers than rows of the table (by {passport.difference:.1e}); is a column's dtype lost?") from None
-    return passport
+            raise UserError(
+                f"rows sent as JSON get other answers than rows of the table (by {passport.difference:.1e}); "
+                "look for a column whose dtype JSON does not keep"
+            ) from None

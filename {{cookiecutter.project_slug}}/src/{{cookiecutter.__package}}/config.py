@@ -148,6 +148,7 @@ class Deploy(Block, frozen=True):
     addresses: dict[str, str] = {}
     steps: tuple[int, ...] = (10, 50, 100)
     seconds: float = 30
+    patience: float = 60
     levels: Levels = Levels()
     load: Load = Load()
 

@@ -10,16 +10,15 @@ from typing import Any
 
 from . import registry
 from .config import Deploy, UserError, git, load_params
-from .engine import NAME, SLOTS, EngineError, Environment, docker, labels, same
+from .engine import NAME, SLOTS, EngineError, Environment, docker, identity, labels
 from .image import REVISION
 
-PATIENCE = 60  # seconds until a service must be ready
 State = dict[str, Any]
 
 
 def find(chosen: State, rules: Deploy) -> str:
     """The image of a model that a deploy file names; a `UserError` where it is another than the file says."""
-    image = chosen.get("image") or f"{NAME}:{chosen['model'][:12]}"
+    image = str(chosen.get("image") or f"{NAME}:{chosen['model'][:12]}")
     try:
         told = labels(image)
     except EngineError as problem:
@@ -28,7 +27,7 @@ def find(chosen: State, rules: Deploy) -> str:
         raise UserError(f"{image} holds the model {told.get('model', 'none')[:12]}, not {chosen['model'][:12]}")
     if rules.repository:
         trust(image, told, chosen, rules.repository)
-    return str(image)
+    return image
 
 
 def trust(image: str, told: dict[str, str], chosen: State, repository: str) -> None:
@@ -38,7 +37,10 @@ def trust(image: str, told: dict[str, str], chosen: State, repository: str) -> N
         raise UserError(f"{image} is not {repository}@sha256:…, which params.yaml (deploy.repository) asks for")
     if commit != chosen["commit"]:
         raise UserError(f"{image} was built from {commit[:12]}, the file says {chosen['commit'][:12]}")
-    git("merge-base", "--is-ancestor", commit, "HEAD")
+    try:
+        git("merge-base", "--is-ancestor", commit, "HEAD")
+    except UserError:
+        raise UserError(f"{image} was built from {commit[:12]}, which is not on this branch; merge it first") from None
     if told.get("verdict") not in ("pass", "warn"):
         raise UserError(f"{image} has the verdict {told.get('verdict')}; only what the gate let pass is deployed")
 
@@ -53,16 +55,17 @@ def lock(environment: Environment, seconds: float) -> Iterator[None]:
     except EngineError as problem:
         if "already in use" not in str(problem):
             raise
-        raise UserError(f"another command works on {environment.env}; wait for it (or `docker rm -f {name}`)") from None
+        said = f"another command works on {environment.env}; wait for it"
+        raise UserError(f"{said} (was it killed? then: docker rm --force {name})") from None
     try:
         yield
     finally:
         docker("rm", "--force", name)
 
 
-def wait(environment: Environment, slot: str) -> None:
-    """Return when a slot is ready and the proxy reaches it; a `UserError` with its last words when it is not in time."""
-    end = time.monotonic() + PATIENCE
+def wait(environment: Environment, slot: str, rules: Deploy) -> None:
+    """Return when a slot is ready and the proxy reaches it; a `UserError` with its last words when not in time."""
+    end = time.monotonic() + rules.patience
     while time.monotonic() < end:
         try:
             environment.ask(slot, "/ready")
@@ -70,29 +73,31 @@ def wait(environment: Environment, slot: str) -> None:
                 return
         except EngineError:
             pass
-        time.sleep(0.3)
-    said = environment.compose("logs", "--no-color", "--tail", "3", slot)
-    raise UserError(f"the {slot} was not ready within {PATIENCE} s; it said: {said or 'nothing'}")
+        time.sleep(0.2)
+    said = environment.compose("logs", "--no-color", "--no-log-prefix", "--tail=2", slot).replace("\n", " ")
+    raise UserError(f"the {slot} was not ready within {rules.patience:g} s ({said.strip() or 'it said nothing'})")
 
 
-def smoke(environment: Environment, slot: str, rules: Deploy) -> None:
+def smoke(environment: Environment, slot: str, rules: Deploy, seconds: float) -> None:
     """Ask a slot real rows and put load on it; a `UserError` where it differs, fails or is slow."""
-    image, network = environment.values[slot.upper()], f"{environment.project}_default"
-    module = ["--entrypoint=python", image, "-m", f"{__package__}.probe"]
-    load = [f"{slot}:8000", str(rules.load.seconds), str(rules.load.connections)]
-    found = json.loads(docker("run", "--rm", f"--network={network}", *module, *load))
+    network, image = f"--network={environment.project}_default", environment.values[slot.upper()]
+    load = [f"{slot}:8000", str(seconds), str(rules.load.connections)]
+    found = json.loads(
+        docker("run", "--rm", network, "--entrypoint=python", image, "-m", f"{__package__}.probe", *load)
+    )
     if found["difference"] is None or found["difference"] > rules.levels.difference:
-        raise UserError(f"the {slot} answers differently from the pipeline: {found.get('said') or found['difference']}")
+        raise UserError(f"the {slot} answers otherwise than the pipeline: {found.get('said') or found['difference']}")
     judge(slot, found["errors"], found["requests"], found["p99"], rules)
-    print(f"{'smoke':<10}{slot}: {found['requests']:,} requests, {found['errors']} errors, p99 {found['p99']:.0f} ms")
+    print(f"{'smoke':<10}{slot}: {found['requests']:,} requests, {found['errors']} failed, p99 {found['p99']:.0f} ms")
 
 
-def judge(slot: str, errors: float, requests: float, p99: float, rules: Deploy) -> None:
+def judge(slot: str, errors: float, requests: float, slowest: float, rules: Deploy) -> None:
     """Raise a `UserError` where a service level is broken."""
-    if requests and errors / requests > rules.levels.errors:
-        raise UserError(f"the {slot} failed {errors:.0f} of {requests:.0f} requests (allowed: {rules.levels.errors:.1%})")
-    if p99 > rules.levels.milliseconds:
-        raise UserError(f"the {slot} needs {p99:.0f} ms (p99; allowed: {rules.levels.milliseconds:.0f})")
+    levels = rules.levels
+    if requests and errors / requests > levels.errors:
+        raise UserError(f"the {slot} failed {errors:.0f} of {requests:.0f} requests ({levels.errors:.1%} are allowed)")
+    if slowest > levels.milliseconds:
+        raise UserError(f"the {slot} needs {slowest:.0f} ms (p99; {levels.milliseconds:g} are allowed)")
 
 
 def numbers(text: str) -> dict[str, float]:
@@ -101,79 +106,85 @@ def numbers(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines if name}
 
 
-def watch(environment: Environment, seconds: float, rules: Deploy) -> None:
-    """Hold the candidate's numbers against the levels for a while; a `UserError` at the first breach."""
-    first = numbers(environment.ask("candidate", "/metrics"))
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(min(1.0, seconds / 3))
-        try:
-            now = numbers(environment.ask("candidate", "/metrics"))
-        except EngineError:
-            raise UserError("the candidate died") from None
-        since = {name: value - first.get(name, 0.0) for name, value in now.items()}
-        asked = {name: value for name, value in since.items() if name.startswith('requests_total{path="/predict"')}
-        if min(asked.values(), default=0) < 0:
-            raise UserError("the candidate died and was started again")
-        bad = sum(value for name, value in asked.items() if 'status="5' in name)
-        judge("candidate", bad, sum(asked.values()), p99(since), rules)
-
-
 def p99(since: dict[str, float]) -> float:
-    """The 99th percentile (ms) that the latency histogram's buckets allow to say: its bucket's upper end."""
+    """The 99th percentile (ms) as far as the latency histogram tells: the upper end of its bucket."""
     prefix = 'request_seconds_bucket{le="'
     counts = {
-        float(name.removeprefix(prefix).partition('"')[0]): value
-        for name, value in since.items()
+        float(name.removeprefix(prefix).partition('"')[0]): count
+        for name, count in since.items()
         if name.startswith(prefix) and 'path="/predict"' in name
     }
     whole = counts.get(float("inf"), 0.0)
     return next((1000 * le for le, count in sorted(counts.items()) if whole and count >= 0.99 * whole), 0.0)
 
 
-def canary(environment: Environment, image: str, target: int, rules: Deploy) -> None:
-    """Start an image as the candidate and give it traffic in steps up to a target; users see no failure."""
-    environment.share(0)
-    environment.up("candidate", image)
-    wait(environment, "candidate")
-    smoke(environment, "candidate", rules)
-    for percent in [step for step in rules.steps if step < target] + [target]:
-        if percent:
-            environment.share(percent)
-            watch(environment, rules.seconds, rules)
-            print(f"{'canary':<10}{percent} % held for {rules.seconds:.0f} s")
+def watch(environment: Environment, rules: Deploy) -> float:
+    """Hold the candidate's numbers against the levels; a `UserError` at the first breach, else its requests."""
+    first, asked = numbers(environment.ask("candidate", "/metrics")), dict[str, float]()
+    end = time.monotonic() + rules.seconds
+    while time.monotonic() < end:
+        time.sleep(min(1.0, rules.seconds / 3))
+        try:
+            now = numbers(environment.ask("candidate", "/metrics"))
+        except EngineError:
+            raise UserError("the candidate died") from None
+        since = {name: value - first.get(name, 0.0) for name, value in now.items()}
+        asked = {name: value for name, value in since.items() if name.startswith('requests_total{path="/predict"')}
+        if now["process_start_time_seconds"] != first["process_start_time_seconds"]:
+            raise UserError("the candidate died and was started again")
+        bad = sum(value for name, value in asked.items() if 'status="5' in name)
+        judge("candidate", bad, sum(asked.values()), p99(since), rules)
+    return sum(asked.values())
 
 
-def replace(environment: Environment, image: str) -> None:
-    """Let the champion's slot run an image while the candidate, which runs it too, answers everything."""
-    environment.up("champion", image)
-    wait(environment, "champion")
-    environment.share(0)
+def canary(environment: Environment, image: str, target: int, rules: Deploy, fast: bool) -> None:
+    """Let an image be the candidate and give it traffic in steps up to a target; no user sees a failure."""
+    start = environment.servers()["candidate"][2]
+    if environment.image("candidate") != identity(image):
+        start = 0
+        environment.share(0)
+        environment.up("candidate", image)
+        wait(environment, "candidate", rules)
+        smoke(environment, "candidate", rules, 0 if fast else rules.load.seconds)
+    for percent in [step for step in rules.steps if start < step < target and not fast] + [target]:
+        environment.share(percent)
+        if percent and not fast:
+            seen = watch(environment, rules)
+            print(f"{'canary':<10}{percent} % held for {rules.seconds:g} s ({seen:,.0f} requests)")
 
 
-def bring(environment: Environment, wanted: State, rules: Deploy) -> None:
-    """Make the environment run what is wanted."""
+def bring(environment: Environment, wanted: State, rules: Deploy, fast: bool) -> None:
+    """Make the environment run what is wanted; a new champion comes as a candidate that takes everything over."""
     image = find(wanted["champion"], rules)
+    candidate = find(wanted["candidate"], rules) if wanted.get("candidate") else None
     running = environment.image("champion")
+    environment.mirror(False)
     if running is None:
         environment.up("champion", image)
-        wait(environment, "champion")
-        smoke(environment, "champion", rules)
+        wait(environment, "champion", rules)
+        smoke(environment, "champion", rules, rules.load.seconds)
+    elif running != identity(image):
+        canary(environment, image, 100, rules, fast)
+        environment.up("champion", image)
+        wait(environment, "champion", rules)
         environment.share(0)
-    elif not same(running, image):
-        canary(environment, image, 100, rules)
-        replace(environment, image)
-    if wanted.get("candidate"):
-        canary(environment, find(wanted["candidate"], rules), wanted.get("weight") or 0, rules)
+    if candidate:
+        canary(environment, candidate, wanted.get("weight") or 0, rules, fast)
+        environment.mirror(bool(wanted.get("mirror")))
     else:
         environment.share(0)
         environment.down("candidate")
 
 
-def go_back(environment: Environment) -> None:
-    """Give the champion everything and stop the candidate."""
+def go_back(environment: Environment, before: str | None) -> None:
+    """Give the champion that was everything, and stop the candidate."""
+    environment.mirror(False)
+    if before and environment.image("champion") not in (before, None):
+        return  # the new one took over already: the candidate's slot still answers, and the next command goes on
     environment.share(0)
     environment.down("candidate")
+    if not before:
+        environment.down("champion")
 
 
 def past(environment: Environment) -> list[State]:
@@ -181,38 +192,49 @@ def past(environment: Environment) -> list[State]:
     return [json.loads(line) for line in environment.recall("history.jsonl").splitlines() if line.strip()]
 
 
-def run(env: str, wanted: State, rules: Deploy) -> Environment:
+def interrupted(*_: Any) -> None:
+    """Being told to end is like Ctrl-C: there is time to go back."""
+    raise KeyboardInterrupt
+
+
+def run(environment: Environment, wanted: State, rules: Deploy, fast: bool = False) -> None:
     """Bring an environment to a state, one command at a time, and let it remember; a breach goes back."""
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-    environment = Environment(env, rules.addresses.get(env, "127.0.0.1:8080"))
-    environment.start_front()
-    with lock(environment, 600 + len(rules.steps) * rules.seconds * 3):
+    signal.signal(signal.SIGTERM, interrupted)
+    with lock(environment, 600 + rules.patience * 3 + (len(rules.steps) + 1) * rules.seconds * 4):
+        environment.start_front()
+        before = environment.image("champion")
         for slot in SLOTS:
             environment.values[slot.upper()] = environment.image(slot) or "none"
         try:
-            bring(environment, wanted, rules)
+            bring(environment, wanted, rules, fast)
         except (UserError, KeyboardInterrupt) as problem:
-            go_back(environment)
+            go_back(environment, before)
             reason = problem if isinstance(problem, UserError) else "interrupted"
-            raise UserError(f"{reason}; {env} went back to its champion") from None
-        lines = [json.dumps(state) for state in past(environment)]
+            raise UserError(f"{reason}; {environment.env} went back to what ran before") from None
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **wanted}
-        environment.remember("history.jsonl", "\n".join([*lines, json.dumps(entry)]))
-    return environment
+        lines = [json.dumps(state) for state in [*past(environment), entry]]
+        environment.remember("history.jsonl", "\n".join(lines))
 
 
 def confirm(environment: Environment, wanted: State) -> None:
-    """Print who answers; a `UserError` where it is not the champion that is wanted."""
-    told = environment.public("/version")
-    if told["model"] != wanted["champion"]["model"] and not wanted.get("weight"):
-        raise UserError(f"{environment.env} answers with the model {told['model'][:12]}, not {wanted['champion']['model'][:12]}")
-    print(f"{environment.env:<10}{told['model'][:12]} answers on {environment.values['ADDRESS']}")
+    """Print who answers; a `UserError` where it is none that is wanted."""
+    told, champion = environment.public("/version")["model"], wanted["champion"]["model"]
+    if told != champion and not wanted.get("weight"):
+        raise UserError(f"{environment.env} answers with the model {told[:12]}, not {champion[:12]}")
+    print(f"{environment.env:<10}{told[:12]} answers on {environment.values['ADDRESS']}")
+
+
+def open_environment(env: str, rules: Deploy) -> Environment:
+    """The environment at its address."""
+    return Environment(env, rules.addresses.get(env, "127.0.0.1:8080"))
 
 
 def main(env: str) -> int:
     """Make ENV run what deploy/<ENV>.yaml says."""
-    params, wanted = load_params(), registry.state(env)
+    rules, wanted = load_params().deploy, registry.state(env)
     if not wanted["champion"]:
         raise UserError(f"deploy/{env}.yaml names no champion; `make promote ENV={env}` writes it there")
-    confirm(run(env, wanted, params.deploy), wanted)
+    environment = open_environment(env, rules)
+    run(environment, wanted, rules)
+    confirm(environment, wanted)
     return 0

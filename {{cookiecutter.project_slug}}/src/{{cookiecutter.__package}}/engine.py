@@ -21,11 +21,9 @@ class EngineError(UserError):
 
 def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None = None) -> str:
     """What the engine answers, stripped; its refusal is an `EngineError`."""
+    command, around = ["docker", *arguments], {**os.environ, **(env or {})}
     try:
-        command = ["docker", *arguments]
-        done = subprocess.run(
-            command, check=True, capture_output=True, text=True, input=text, env={**os.environ, **(env or {})}
-        )
+        done = subprocess.run(command, check=True, capture_output=True, text=True, input=text, env=around)
     except FileNotFoundError:
         raise UserError("there is no `docker` command; install Docker, or deploy from a machine that has it") from None
     except subprocess.CalledProcessError as problem:
@@ -37,20 +35,20 @@ def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None 
 
 def labels(image: str) -> dict[str, str]:
     """An image's labels, after a pull where it is named by digest and not here yet."""
+    command = ("image", "inspect", "--format", "{{json .Config.Labels}}", image)
     try:
-        found = docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)
+        found = docker(*command)
     except EngineError:
         if "@" not in image:
             raise
         docker("pull", "--quiet", image)
-        found = docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)
+        found = docker(*command)
     return json.loads(found) or {}
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two references name one image."""
-    ids = {docker("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:") for image in (one, other)}
-    return len(ids) == 1
+def identity(image: str) -> str:
+    """The id of an image."""
+    return docker("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")
 
 
 class Environment:
@@ -58,43 +56,30 @@ class Environment:
 
     def __init__(self, env: str, address: str) -> None:
         self.env, self.project = env, f"{NAME}-{env}"
-        self.values = {"ADDRESS": address, "FRONT": self.front_image(), "CHAMPION": "none", "CANDIDATE": "none"}
-
-    def front_image(self) -> str:
-        """The proxy's image, named by what it is made of."""
-        return f"{NAME}-front:{sha256(FRONT / 'Dockerfile')[:12]}"
-
-    def start_front(self) -> None:
-        """Start the proxy, or give it a changed configuration; it keeps every connection."""
-        image, config = self.values["FRONT"], (FRONT / "haproxy.cfg").read_text(encoding="utf-8")
-        if not docker("image", "ls", "--quiet", image):
-            docker("build", "--quiet", "--tag", image, str(FRONT))
-        if not (running := self.image("front")) or not same(running, image):
-            self.up("front")
-        if self.recall("haproxy.cfg").strip() != config.strip():
-            self.remember("draft.cfg", config)
-            self.inside("front", "haproxy", "-c", "-q", "-f", "/state/draft.cfg")
-            self.inside("front", "mv", "/state/draft.cfg", "/state/haproxy.cfg")
-            self.remember("servers", self.front("show servers state"))
-            self.compose("kill", "--signal", "USR2", "front")
+        front = f"{NAME}-front:{sha256(FRONT / 'Dockerfile')[:12]}"
+        self.values = {"ADDRESS": address, "FRONT": front, "CHAMPION": "none", "CANDIDATE": "none"}
+        if not docker("image", "ls", "--quiet", front):
+            docker("build", "--quiet", "--tag", front, str(FRONT))
 
     def compose(self, *arguments: str) -> str:
         """Docker Compose on this environment."""
         return docker("compose", "--project-name", self.project, *arguments, env=self.values)
 
-    def container(self, service: str) -> str | None:
-        """The id of a running service."""
-        return self.compose("ps", "--quiet", "--status", "running", service) or None
+    def container(self, service: str) -> str:
+        """The name that Compose gives a service's container."""
+        return f"{self.project}-{service}-1"
 
-    def image(self, slot: str) -> str | None:
-        """The id of the image that runs in a slot."""
-        found = self.container(slot)
-        return docker("inspect", "--format", "{{.Image}}", found) if found else None
+    def image(self, service: str) -> str | None:
+        """The id of the image that runs as a service; None where it does not run."""
+        try:
+            state = docker("inspect", "--format", "{{.State.Running}} {{.Image}}", self.container(service)).split()
+        except EngineError:
+            return None
+        return state[1].removeprefix("sha256:") if state[0] == "true" else None
 
-    def up(self, service: str, image: str | None = None) -> None:
+    def up(self, service: str, image: str) -> None:
         """Start a service, anew where its image is another."""
-        if image:
-            self.values[service.upper()] = image
+        self.values[service.upper()] = image
         self.compose("up", "--detach", "--no-deps", "--no-build", service)
 
     def down(self, service: str) -> None:
@@ -103,34 +88,56 @@ class Environment:
 
     def inside(self, service: str, *command: str, text: str | None = None) -> str:
         """What a command prints that runs in a service's container."""
-        return docker("exec", "-i", self.container(service) or service, *command, text=text)
+        return docker("exec", "-i", self.container(service), *command, text=text)
 
     def ask(self, slot: str, path: str) -> str:
         """What the service in a slot answers to a GET."""
         return self.inside(slot, "python", "-S", "-c", ASK, path)
 
+    def start_front(self) -> None:
+        """Start the proxy, or give it a changed configuration; no connection is lost by that."""
+        front, config = self.values["FRONT"], (FRONT / "haproxy.cfg").read_text(encoding="utf-8")
+        if self.image("front") != identity(front):
+            self.up("front", front)
+        if self.recall("haproxy.cfg") != config.strip():
+            self.remember("draft.cfg", config)
+            self.inside("front", "haproxy", "-c", "-q", "-f", "/state/draft.cfg")
+            self.inside("front", "mv", "/state/draft.cfg", "/state/haproxy.cfg")
+            self.remember("servers", self.front("show servers state"))
+            docker("kill", "--signal=USR2", self.container("front"))
+
     def front(self, *commands: str) -> str:
         """What the proxy's admin socket answers to commands."""
         return self.inside("front", "socat", "-t5", "-", "/tmp/admin.sock", text=";".join(commands) + "\n")
 
-    def public(self, path: str) -> Any:
-        """What users get for a GET, through the proxy."""
-        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
-        head, _, body = self.inside("front", "socat", "-t30", "-", "TCP:127.0.0.1:8080", text=request).partition("\n\n")
-        if " 200 " not in head.partition("\n")[0]:
-            raise UserError(f"{path} answers {head.partition(chr(10))[0]}")
-        return json.loads(body)
+    def servers(self) -> dict[str, tuple[str, bool, int]]:
+        """What the proxy knows of each slot: its address, whether it is up, and its weight."""
+        rows = (line.split() for line in self.front("show servers state model").splitlines()[2:])
+        return {row[3]: (row[4], row[5] == "2", int(row[7])) for row in rows if len(row) > 7}
 
     def reached(self, slot: str) -> bool:
         """Whether the proxy sends requests to the very container that runs in a slot."""
-        found = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", self.container(slot) or slot)
-        rows = (line.split() for line in self.front("show servers state model").splitlines()[2:])
-        return [found, "2"] in [row[4:6] for row in rows if len(row) > 5 and row[3] == slot]
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self.servers()[slot][:2] == (docker("inspect", "--format", form, self.container(slot)), True)
 
     def share(self, percent: int) -> None:
         """Give the candidate a percentage of the traffic, now and after a restart of the proxy."""
         self.front(f"set server model/champion weight {100 - percent}", f"set server model/candidate weight {percent}")
         self.remember("servers", self.front("show servers state"))
+
+    def mirror(self, on: bool) -> None:
+        """Let the champion send the candidate a copy of what it is asked, or not."""
+        self.front(f"set map /state/switches mirror {'on' if on else 'off'}")
+        self.remember("switches", f"mirror {'on' if on else 'off'}")
+
+    def public(self, path: str) -> Any:
+        """What users get for a GET, through the proxy."""
+        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        reply = self.inside("front", "socat", "-t30", "-", "TCP:127.0.0.1:8080", text=request)
+        head, _, body = reply.partition("\n\n")
+        if " 200 " not in head.partition("\n")[0]:
+            raise UserError(f"{path} answers {head.partition(chr(10))[0]}")
+        return json.loads(body)
 
     def remember(self, name: str, text: str) -> None:
         """Write a file, whole or not at all, on the environment's own volume."""

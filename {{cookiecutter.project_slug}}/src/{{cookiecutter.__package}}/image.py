@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
+from .compile import current
 from .config import UserError, git, load_params, stage, write_json
 from .engine import NAME, docker
-from .predictor import Passport, current
+from .predictor import Passport
 
 IMAGE = Path("reports/image.json")
 INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Dockerfile")
@@ -63,6 +64,8 @@ def main(repository: str = "") -> int:
         identity = build(passport, tag)
         docker("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL", identity, "serve", "--check")
         image = push(tag, repository, name) if repository else identity
-        write_json(IMAGE, {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine})
+        write_json(
+            IMAGE, {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine}
+        )
         notes["built"], notes["engine"] = image, passport.engine
     return 0

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ import msgspec
 
 from .config import Log
 
-Line = tuple[dict[str, Any], Any]  # what we say of a row, and the row as it came
+Line = tuple[dict[str, Any], Any, dict[str, float] | None]  # what we say, the row as it came, probabilities
+SLICE = 50  # lines encoded before others get their turn
 
 
 class Writer:
@@ -26,10 +28,10 @@ class Writer:
         self.thread = threading.Thread(target=self.run, name=f"log {kind}", daemon=True)
         self.thread.start()
 
-    def append(self, about: dict[str, Any], row: Any = None) -> None:
+    def append(self, about: dict[str, Any], row: Any = None, chances: dict[str, float] | None = None) -> None:
         """Take a line; when the queue is full it is lost, and counted."""
         if len(self.waiting) < self.rules.queue:
-            self.waiting.append((about, row))
+            self.waiting.append((about, row, chances))
         else:
             self.lost(1)
 
@@ -44,7 +46,7 @@ class Writer:
         while draft or self.waiting or not self.stop.is_set():
             self.stop.wait(self.rules.seconds)
             if not draft:
-                draft = b"".join(line(*self.waiting.popleft()) for _ in range(len(self.waiting)))
+                draft = self.encoded()
             try:
                 self.write(draft)
                 draft = b""
@@ -53,6 +55,15 @@ class Writer:
                 if self.stop.is_set():
                     self.lost(draft.count(b"\n") + len(self.waiting))
                     return
+
+    def encoded(self) -> bytes:
+        """What waits now, in slices, so that the thread that answers is never held up for long."""
+        slices, left = [], len(self.waiting)
+        while left > 0:
+            slices.append(b"".join(line(*self.waiting.popleft()) for _ in range(min(left, SLICE))))
+            left -= SLICE
+            time.sleep(0)
+        return b"".join(slices)
 
     def write(self, draft: bytes) -> None:
         """Append whole lines or nothing, to a file that is there and not too large."""
@@ -76,7 +87,7 @@ class Writer:
         return self.folder / f"{self.kind}-{stamp}-{os.getpid()}.jsonl"
 
 
-def line(about: dict[str, Any], row: Any) -> bytes:
+def line(about: dict[str, Any], row: Any, chances: dict[str, float] | None) -> bytes:
     """One line of JSON: what is said of a row, then its columns beside it."""
-    head = msgspec.json.encode(about)
+    head = msgspec.json.encode(about | {f"p_{name}": chance for name, chance in (chances or {}).items()})
     return (head[:-1] + b"," + msgspec.json.encode(row)[1:] if row is not None else head) + b"\n"

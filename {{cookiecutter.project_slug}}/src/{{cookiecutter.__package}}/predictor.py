@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
-from .config import HOLDOUT, ROWS, Params, UserError, sha256
+from .config import UserError, sha256
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
+    from .light import Column, Table
+
+SMALL = 256
 FOLDER = Path("models")
 COMPILED = "model.onnx"
 ORIGINAL = "model.skops"
@@ -24,7 +27,8 @@ LIBRARIES = {
     "scikit-learn": ("numpy", "pandas", "scikit-learn", "scipy", "skops"),
 }
 
-Answer = tuple["np.ndarray", "np.ndarray | None"]
+Answer = tuple[np.ndarray, np.ndarray | None]
+Predict = Callable[[Any], Answer]  # a DataFrame, or a light table
 
 
 class Codes(msgspec.Struct):
@@ -45,6 +49,7 @@ class Passport(msgspec.Struct):
     data: str
     verdict: str
     engine: str
+    light: bool
     compiled: str | None
     reason: str
     difference: float
@@ -72,6 +77,15 @@ class Lookup(dict[Any, list[float | None]]):
 
         return self.codes.missing if pd.isna(value) else self.codes.unknown
 
+    def rows(self, values: "pd.Series | Column") -> Any:
+        """The codes of each value; of many values each different one is looked up once."""
+        if len(values) <= SMALL:
+            return [self[value] for value in values.tolist()]
+        import pandas as pd
+
+        places, different = pd.factorize(values, use_na_sentinel=True)
+        return np.array([*(self[value] for value in different.tolist()), self.codes.missing], np.float32)[places]
+
 
 def versions(engine: str) -> dict[str, str]:
     """The versions that decide how this engine computes."""
@@ -89,21 +103,10 @@ def read_passport(folder: Path = FOLDER) -> Passport:
         raise UserError(f"{folder / PASSPORT} does not hold ({problem}); `make compile` makes it anew") from None
 
 
-def current(params: Params) -> Passport:
-    """The passport of the model here: in a working copy it follows the model, in an image it stands."""
-    if HOLDOUT.exists() and ROWS.exists():
-        from .compile import make
-
-        return make(params)
-    return read_passport()
-
-
 class Compiled:
     """Columns and estimator as one ONNX graph; features() stays Python."""
 
     def __init__(self, passport: Passport, path: Path) -> None:
-        import numpy as np
-
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default, and read only at the first import
         import onnxruntime
 
@@ -113,26 +116,26 @@ class Compiled:
         self.output = [self.session.get_outputs()[-1].name]
         self.numbers, self.lookups = passport.numbers, {c.name: Lookup(c) for c in passport.codes}
         self.classes = None if passport.classes is None else np.array(passport.classes)
+        self.first = [*self.numbers, *self.lookups][0]
         self.width = len(self.numbers) + sum(len(c.missing) for c in passport.codes)
 
-    def matrix(self, table: "pd.DataFrame") -> "np.ndarray":
+    def matrix(self, table: "pd.DataFrame | Table") -> np.ndarray:
         """The features as numbers: those that are, then the codes of the categories."""
-        import numpy as np
-
-        filled = np.empty((len(table), self.width), np.float32)
-        filled[:, : len(self.numbers)] = table[self.numbers].to_numpy(np.float32, na_value=np.nan)
+        filled = np.empty((len(table[self.first]), self.width), np.float32)
+        for place, name in enumerate(self.numbers):
+            filled[:, place] = table[name]
         place = len(self.numbers)
         for name, lookup in self.lookups.items():
-            codes = np.array([lookup[value] for value in table[name].tolist()], np.float32)
-            filled[:, place : place + codes.shape[1]] = codes
-            place += codes.shape[1]
+            end = place + len(lookup.codes.missing)
+            filled[:, place:end] = lookup.rows(table[name])
+            place = end
         return filled
 
-    def __call__(self, raw: "pd.DataFrame") -> Answer:
+    def __call__(self, raw: "pd.DataFrame | Table") -> Answer:
         """The prediction of each row, and for classes their probabilities."""
         from .features import features
 
-        (scores,) = self.session.run(self.output, {"x": self.matrix(features(raw))})
+        (scores,) = self.session.run(self.output, {"x": self.matrix(features(raw))})  # type: ignore[arg-type]
         if self.classes is None:
             return scores.reshape(-1).astype(float), None
         return self.classes[scores.argmax(axis=1)], scores.astype(float)
@@ -156,12 +159,18 @@ class Original:
         return frame["prediction"].to_numpy(), chances
 
 
-def load_predictor(passport: Passport, folder: Path = FOLDER) -> Callable[["pd.DataFrame"], Answer]:
+def load_predictor(passport: Passport, folder: Path = FOLDER) -> Predict:
     """What answers, after files and libraries proved to be those of the passport; else a `UserError`."""
     here = versions(passport.engine)
-    other = [f"{name} {here[name]} (made with {version})" for name, version in passport.versions.items() if here.get(name) != version]
+    other = [
+        f"{name} {here[name]} (made with {version})"
+        for name, version in passport.versions.items()
+        if here.get(name) != version
+    ]
     if other:
-        raise UserError(f"refusing to start: {', '.join(other)}; install requirements/serve.txt or `make compile` again")
+        raise UserError(
+            f"refusing to start: {', '.join(other)}; install requirements/serve.txt or `make compile` again"
+        )
     name, digest = (COMPILED, passport.compiled) if passport.engine == "compiled" else (ORIGINAL, passport.model)
     path = folder / name
     if not path.exists() or sha256(path) != digest:

@@ -1,27 +1,27 @@
 """Verb: an environment runs again what ran before, and /version proves it."""
 
-from . import deploy, registry
+from . import registry
 from .config import UserError, load_params
-from .engine import Environment
+from .deploy import State, confirm, open_environment, past, run
 from .promote import move
 
 
-def earlier(history: list[deploy.State]) -> deploy.State:
-    """The last state with another champion, or else without today's candidate; a `UserError` where there is none."""
-    now = history[-1] if history else {}
-    for state in reversed(history[:-1]):
-        if state["champion"] != now["champion"]:
-            return {**state, "candidate": None, "weight": 0, "mirror": False}
-    raise UserError("nothing ran here before; there is no state to go back to")
+def earlier(history: list[State]) -> State:
+    """The last state: the same champion alone where a candidate is tried, else the champion before it."""
+    alone = {"candidate": None, "weight": 0, "mirror": False}
+    for state in reversed(history):
+        if history[-1].get("candidate") or state["champion"] != history[-1]["champion"]:
+            return {"champion": state["champion"], **alone}
+    raise UserError("nothing else ran here before; there is no state to go back to")
 
 
 def main(env: str) -> int:
-    """Bring ENV back to what ran before, at once; deploy/<ENV>.yaml and its history say so."""
+    """Bring ENV back to what ran before, at once; deploy/<ENV>.yaml and its history then say so."""
     rules = load_params().deploy
-    environment = Environment(env, rules.addresses.get(env, "127.0.0.1:8080"))
-    wanted = earlier(deploy.past(environment))
-    wanted.pop("time", None)
-    deploy.confirm(deploy.run(env, wanted, rules), wanted)
-    new = {**registry.state(env), **wanted}
-    move(env, wanted["champion"]["model"], {"action": "rollback"}, new)
+    environment = open_environment(env, rules)
+    environment.start_front()
+    wanted = earlier(past(environment))
+    run(environment, wanted, rules, fast=True)
+    confirm(environment, wanted)
+    move(env, wanted["champion"]["model"], {"action": "rollback"}, {**registry.state(env), **wanted})
     return 0

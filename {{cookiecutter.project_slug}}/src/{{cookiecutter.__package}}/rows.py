@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import yaml
 
 from .config import SCHEMA, Data, UserError
+from .light import Column, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +28,11 @@ KINDS: dict[str, Any] = {
     r"datetime64\[[a-z]+, *\S+\]": Annotated[datetime, msgspec.Meta(tz=True)],
     r"str|string(\[\w+\])?|object|category": str,
 }
-INT64 = {"ge": -(2**63), "le": 2**63 - 1}
-PROPERTIES = frozenset(
-    "checks coerce default description drop_invalid_rows dtype name nullable regex report_duplicates "
-    "required title unique".split()
-)
+BOUNDS = {"greater_than": "gt", "greater_than_or_equal_to": "ge", "less_than": "lt", "less_than_or_equal_to": "le"}
+PROPERTIES = {
+    *("checks", "coerce", "default", "description", "drop_invalid_rows", "dtype", "name", "nullable", "regex"),
+    *("report_duplicates", "required", "title", "unique"),
+}
 TESTS: dict[str, Callable[[Any], Test]] = {
     "equal_to": lambda wanted: lambda value: bool(value == wanted),
     "not_equal_to": lambda wanted: lambda value: bool(value != wanted),
@@ -59,7 +61,7 @@ class Refused(Exception):
         self.field = named[1] if named else place[2] if place else None
 
 
-class Column(msgspec.Struct, frozen=True):
+class Field(msgspec.Struct, frozen=True):
     """A column: the type that its dtype gives, the type with the checks, and the checks no type can say."""
 
     name: str
@@ -113,36 +115,47 @@ def plain(name: str, value: Any) -> list[tuple[str, Any]]:
     return [(name, value)]
 
 
-def limits(check: str, value: Any) -> dict[str, Any]:
+def limits(check: str, value: Any, bare: Any) -> dict[str, Any]:
     """A check as what msgspec tests while it decodes; empty where it cannot."""
-    number = isinstance(value, int | float)
-    bounds = {"greater_than": "gt", "greater_than_or_equal_to": "ge", "less_than": "lt", "less_than_or_equal_to": "le"}
-    if check in bounds and number and float(value).is_integer():
-        return {bounds[check]: value}
+    if check in BOUNDS and isinstance(value, int | float) and (bare is float or float(value).is_integer()):
+        return {BOUNDS[check]: value}
     if check == "str_matches":
         return {"pattern": f"^(?:{value})"}
     lengths = {"str_length_min_value": "min_length", "str_length_max_value": "max_length"}
     return {lengths[check]: value} if check in lengths else {}
 
 
-def column(name: str, spec: dict[str, Any], needed: bool) -> Column:
+def typed(bare: Any, meta: dict[str, Any]) -> Any:
+    """A type with constraints; whole numbers may come as 3 or as 3.0, as long as they fit."""
+    if bare is not int:
+        return Annotated[bare, msgspec.Meta(**meta)] if meta else bare
+    given = {name[0] for name in meta}
+    small, large = (
+        {name: most for name, most in (("ge", -(2**bits)), ("le", 2**bits - 1)) if name[0] not in given} | meta
+        for bits in (53, 63)
+    )
+    return Annotated[int, msgspec.Meta(**large)] | Annotated[float, msgspec.Meta(**small, multiple_of=1)]
+
+
+def column(name: str, spec: dict[str, Any], needed: bool) -> Field:
     """A column of schema.yaml; a check that cannot be tested on a single value is a `UserError`."""
-    bare, tests = kind(name, spec["dtype"]), list[Test]()
-    meta = dict(INT64) if bare is int else {}
-    literal: Any = None
-    for check, value in checks(spec).items():
-        found = limits(check, value)
-        if found:
-            meta = {k: v for k, v in meta.items() if k[0] != next(iter(found))[0]} | found
-        elif check == "isin" and bare in (int, str):
-            literal = Literal[tuple(value)]
+    bare, tests, meta = kind(name, spec["dtype"]), list[Test](), dict[str, Any]()
+    found = checks(spec)
+    literal = None
+    if list(found) == ["isin"] and bare in (int, str):
+        literal = Literal[tuple(found.pop("isin"))]
+    for check, value in found.items():
+        if limit := limits(check, value, bare):
+            meta |= limit
         elif check in TESTS:
             tests.append(TESTS[check](moment(value) if bare not in (int, float, bool, str) else value))
         else:
-            raise UserError(f"{SCHEMA}: the service cannot test {check} of column {name} on one row; write it otherwise")
-    checked = literal or (Annotated[bare, msgspec.Meta(**meta)] if meta else bare)
-    loose = Annotated[bare, msgspec.Meta(**INT64)] if bare is int else bare
-    return Column(name, spec["dtype"], bool(spec.get("nullable")), needed, loose, checked, tests)
+            raise UserError(
+                f"{SCHEMA}: the service cannot test {check} of column {name} on one row; write it otherwise"
+            )
+    return Field(
+        name, spec["dtype"], bool(spec.get("nullable")), needed, typed(bare, {}), literal or typed(bare, meta), tests
+    )
 
 
 def moment(value: Any) -> Any:
@@ -150,7 +163,7 @@ def moment(value: Any) -> Any:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-def struct(columns: Sequence[Column], strict: bool) -> type[Row]:
+def struct(columns: Sequence[Field], strict: bool) -> type[Row]:
     """The type of a row: an unknown column is refused, one that may be null may be left out."""
     fields: list[Any] = []
     for number, item in enumerate(columns):
@@ -160,15 +173,15 @@ def struct(columns: Sequence[Column], strict: bool) -> type[Row]:
         else:
             fields.append((f"f{number}", found | None, None) if item.nullable else (f"f{number}", found))
     names = {f"f{number}": item.name for number, item in enumerate(columns)}
-    return msgspec.defstruct(
-        "Row", fields, rename=names, kw_only=True, forbid_unknown_fields=True, gc=False
-    )
+    return msgspec.defstruct("Row", fields, rename=names, kw_only=True, forbid_unknown_fields=True, gc=False)
 
 
 class Rows:
     """What the service accepts: the model's columns as schema.yaml says; the target is no input."""
 
-    def __init__(self, data: Data, dtypes: dict[str, str] | None = None, flag: bool = False, schema: Path = SCHEMA) -> None:
+    def __init__(
+        self, data: Data, dtypes: dict[str, str] | None = None, flag: bool = False, schema: Path = SCHEMA
+    ) -> None:
         specs = yaml.safe_load(schema.read_text(encoding="utf-8"))["columns"]
         strangers = [name for name in data.features if name not in specs]
         if strangers:
@@ -178,6 +191,7 @@ class Rows:
         self.tested = [(f"f{i}", item) for i, item in enumerate(self.columns) if item.tests]
         self.width, self.flag = len(data.features), flag
         self.dtypes = {item.name: (dtypes or {}).get(item.name, item.dtype) for item in self.columns[: self.width]}
+        self.shapes = [(name, shape(dtype)) for name, dtype in self.dtypes.items()]
         self.values = attrgetter("f0", *(f"f{i}" for i in range(1, self.width)), "__class__")
         self.type = struct(self.columns, strict=True)
         self.strict = msgspec.json.Decoder(self.type | list[self.type])  # type: ignore[name-defined]
@@ -221,17 +235,31 @@ class Rows:
         marks = [[c.name for f, c in fields if not c.keeps(getattr(row, f))] for row in rows]
         return rows, rows is found, marks
 
+    def table(self, rows: list[Row]) -> Table:
+        """The rows as a light table."""
+        values = zip(*map(self.values, rows), strict=True)
+        return Table({name: shape(v) for (name, shape), v in zip(self.shapes, values, strict=False)}, self.dtypes)
+
     def frame(self, rows: list[Row]) -> "pd.DataFrame":
         """The rows as the table that `features` knows from training: same columns, same dtypes."""
         import pandas as pd
 
         values = zip(*map(self.values, rows), strict=True)
-        return pd.DataFrame({name: array(dtype, v) for (name, dtype), v in zip(self.dtypes.items(), values, strict=False)})
+        return pd.DataFrame(
+            {name: array(dtype, v) for (name, dtype), v in zip(self.dtypes.items(), values, strict=False)}
+        )
+
+
+def shape(dtype: str) -> Callable[[Sequence[Any]], Column]:
+    """What makes a light column of values of a dtype."""
+    kind = {"i": int, "u": int, "f": float}.get(
+        dtype[0].lower() if re.match(r"[uU]?[iI]nt|[fF]loat", dtype) else "", object
+    )
+    return lambda values: np.array(values, kind).view(Column)
 
 
 def array(dtype: str, values: Sequence[Any]) -> Any:
     """Values as an array of a dtype; None is what the dtype has for it."""
-    import numpy as np
     import pandas as pd
 
     if re.match(r"u?int|float|datetime64\[\w+\]$", dtype):

@@ -10,8 +10,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import yaml
 
+from .compile import current
 from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
-from .predictor import Answer, current, load_predictor, read_passport
+from .predictor import Answer, load_predictor, read_passport
 
 SUFFIXES = (".parquet", ".csv")
 Types = dict[str, str]

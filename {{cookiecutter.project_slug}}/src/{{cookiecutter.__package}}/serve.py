@@ -12,28 +12,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import generate_latest
 
+from . import pages
+from .compile import current
 from .config import Params, UserError, load_params
+from .counters import Counters
 from .log import Writer
-from .predictor import Passport, current, load_predictor
+from .predictor import SMALL, Answer, Passport, load_predictor
 from .rows import Refused, Row, Rows
+from .shadow import Shadow
 
 Scope = dict[str, Any]
+Headers = dict[bytes, bytes]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Reply = tuple[int, bytes, bytes]  # status, content type, body
+Said = tuple[Any, dict[str, float] | None]  # prediction, probabilities
 
-SMALL = 256  # more rows than this are answered in a thread, so that others need not wait
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 JSON = b"application/json"
-
-
-class Truth(msgspec.Struct, forbid_unknown_fields=True):
-    """What came true for an answer, by its id."""
-
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    truth: str | int | float | bool
+VERSION = ("model", "commit", "dvc_lock", "data", "verdict", "engine", "light", "reason", "difference", "versions")
 
 
 class Reading(msgspec.Struct, omit_defaults=True):
@@ -46,39 +44,31 @@ class Reading(msgspec.Struct, omit_defaults=True):
     flags: list[str] | None = None
 
 
-class Metrics:
-    """What Prometheus reads."""
+class Truth(msgspec.Struct, forbid_unknown_fields=True):
+    """What came true, by the id of the answer."""
 
-    def __init__(self, passport: Passport) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.seconds = Histogram("request_seconds", "Time to answer", ["path"], buckets=BUCKETS, registry=registry)
-        self.requests = Counter("requests", "Requests by path and status", ["path", "status"], registry=registry)
-        self.errors = Counter("errors", "Requests refused or failed, by kind", ["kind"], registry=registry)
-        self.rows = Counter("rows", "Rows answered", registry=registry)
-        self.flags = Counter("flagged_values", "Values outside schema.yaml", ["column"], registry=registry)
-        self.lost = Counter("log_lines_lost", "Lines that the log could not take", registry=registry)
-        scores = passport.quantiles if len(passport.quantiles) > 1 else (0.5,)
-        self.scores = Histogram("score", "Last class's probability, or the number", buckets=scores, registry=registry)
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    truth: str | int | float | bool
 
 
 class Together:
     """Rows of requests that arrive together are answered together: 16 rows cost hardly more than one."""
 
-    def __init__(self, answer: Callable[[list[Row]], list[Any]]) -> None:
+    def __init__(self, answer: Callable[[list[Row]], list[Said]]) -> None:
         self.answer = answer
-        self.waiting: list[tuple[list[Row], asyncio.Future[list[Any]]]] = []
+        self.waiting: list[tuple[list[Row], asyncio.Future[list[Said]]]] = []
 
-    def ask(self, rows: list[Row]) -> "asyncio.Future[list[Any]]":
+    def ask(self, rows: list[Row]) -> "asyncio.Future[list[Said]]":
         """The answers to these rows, given in the event loop's next round."""
         loop = asyncio.get_running_loop()
         if not self.waiting:
             loop.call_soon(self.flush)
-        future: asyncio.Future[list[Any]] = loop.create_future()
+        future: asyncio.Future[list[Said]] = loop.create_future()
         self.waiting.append((rows, future))
         return future
 
     def flush(self) -> None:
-        """Answer all that wait; where that fails, each by itself, so that nobody fails for another's row."""
+        """Answer all that wait; where that fails, each by itself: nobody fails for another's row."""
         waiting, self.waiting = self.waiting, []
         try:
             found = iter(self.answer([row for rows, _ in waiting for row in rows]))
@@ -104,157 +94,161 @@ class Service:
         self.rows = Rows(params.data, passport.dtypes, params.serve.outside == "flag")
         self.predictor = load_predictor(passport)
         self.names = None if passport.classes is None else [str(name) for name in passport.classes]
-        self.metrics, self.together = Metrics(passport), Together(self.answer)
-        self.log = Writer(logs, "predictions", params.serve.log, self.metrics.lost.inc)
-        self.truths = Writer(logs, "feedback", params.serve.log, self.metrics.lost.inc)
-        self.boot, self.count = os.urandom(6).hex(), itertools.count()
-        self.encode = msgspec.json.Encoder().encode
-        self.version = self.identity()
-        self.routes: dict[str, tuple[str, Callable[[Scope, bytes], Awaitable[Reply]]]] = {
-            "/predict": ("POST", self.predict),
-            "/feedback": ("POST", self.feedback),
-            "/live": ("GET", self.live),
-            "/ready": ("GET", self.ready),
-            "/version": ("GET", self.live),
-            "/metrics": ("GET", self.scrape),
-        }
+        self.counters, self.together = Counters(passport.quantiles), Together(self.answer)
+        kinds = ("predictions", "feedback", "shadow")
+        self.logs = {kind: Writer(logs, kind, params.serve.log, self.counters.lost.inc) for kind in kinds}
+        self.shadow = Shadow(os.environ.get("SHADOW", ""), self.logs["shadow"], self.counters)
+        self.boot, self.count, self.encode = os.urandom(6).hex(), itertools.count(), msgspec.json.Encoder().encode
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.version = self.encode({name: getattr(passport, name) for name in VERSION} | {"started": started})
+        spec = pages.openapi(self.rows.type, Reading, Truth, passport)
+        fixed = {"/version": (JSON, self.version), "/live": (JSON, b'{"live":true}')}
+        fixed |= {"/openapi.json": (JSON, self.encode(spec)), "/docs": (b"text/html; charset=utf-8", pages.page(spec))}
+        self.fixed = {path: (200, kind, body) for path, (kind, body) in fixed.items()}
+        self.posts = {"/predict": self.predict, "/feedback": self.feedback}
         self.is_ready = False
 
-    def identity(self) -> dict[str, Any]:
-        """What /version says: promise three, and since when."""
-        told = ("model", "commit", "dvc_lock", "data", "verdict", "engine", "reason", "difference", "versions")
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        return {name: getattr(self.passport, name) for name in told} | {"started": started}
-
-    def answer(self, rows: list[Row]) -> list[tuple[Any, dict[str, float] | None]]:
+    def answer(self, rows: list[Row]) -> list[Said]:
         """Prediction and probabilities of each row."""
-        predictions, chances = self.predictor(self.rows.frame(rows))
+        predictions, chances = self.light(rows) if self.passport.light else self.predictor(self.rows.frame(rows))
         if chances is None or self.names is None:
             return [(value, None) for value in predictions.tolist()]
-        names = self.names
-        return [
-            (value, dict(zip(names, part, strict=True)))
-            for value, part in zip(predictions.tolist(), chances.tolist(), strict=True)
-        ]
+        said = zip(predictions.tolist(), chances.tolist(), strict=True)
+        return [(value, dict(zip(self.names, part, strict=True))) for value, part in said]
+
+    def light(self, rows: list[Row]) -> Answer:
+        """The answers by way of the light table; should features() fail on that, by way of pandas."""
+        try:
+            return self.predictor(self.rows.table(rows))
+        except Exception:
+            return self.predictor(self.rows.frame(rows))
 
     def prove(self) -> None:
-        """Answer the passport's rows once; another answer than the pipeline's is a `UserError`."""
-        rows, _, _ = self.rows.decode(msgspec.json.encode(self.passport.rows))
+        """Answer the passport's rows; other answers than the pipeline's are a `UserError`."""
+        rows, _, _ = self.rows.decode(self.encode(self.passport.rows))
         for (value, chances), right in zip(self.answer(rows), self.passport.answers, strict=True):
-            pairs = [(value, right["prediction"])] if chances is None else list(
-                zip(chances.values(), right["probabilities"].values(), strict=True)
-            )
-            if any(abs(mine - theirs) > 1e-5 * max(1, abs(theirs)) for mine, theirs in pairs):
-                raise UserError("refusing to start: the model answers its own rows differently here than where it was made")
+            theirs = right.get("probabilities") or {"": right["prediction"]}
+            mine = chances or {"": value}
+            if any(abs(mine[name] - number) > 1e-5 * max(1, abs(number)) for name, number in theirs.items()):
+                raise UserError(
+                    "refusing to start: the model answers its own rows otherwise here than where it was made"
+                )
         self.is_ready = True
 
-    async def predict(self, scope: Scope, body: bytes) -> Reply:
-        """Answer one row or a list of them."""
+    async def predict(self, headers: Headers, body: bytes) -> Reply:
+        """Answer one row, or a list of them."""
         rows, many, flags = self.rows.decode(body)
         if len(rows) > self.rules.rows:
-            raise Refused(f"{len(rows):,} rows; send at most {self.rules.rows:,} at a time, or use batch scoring", 413)
+            raise Refused(f"{len(rows):,} rows; send at most {self.rules.rows:,}, or score them as a file", 413)
+        if not rows:
+            return 200, JSON, b"[]"
         found = await (self.together.ask(rows) if len(rows) <= SMALL else asyncio.to_thread(self.answer, rows))
-        model, now = self.passport.model, datetime.now(UTC)
-        readings = []
-        for place, (row, (value, chances)) in enumerate(zip(rows, found, strict=True)):
-            name = f"{self.boot}{next(self.count):x}"
-            marks = flags[place] or None if flags else None
-            readings.append(Reading(name, value, model, chances, marks))
-            about = {"id": name, "time": now, "model": model, "prediction": value, "flags": marks}
-            about |= {f"p_{key}": chance for key, chance in (chances or {}).items()}
-            self.log.append(about, row)
-            self.metrics.scores.observe(value if chances is None else list(chances.values())[-1])
-        self.metrics.rows.inc(len(rows))
-        for column in itertools.chain.from_iterable(flags or ()):
-            self.metrics.flags.labels(column).inc()
+        readings = self.note(rows, found, flags, b"x-shadow" in headers)
+        if b"x-mirror" in headers:
+            self.shadow.send(body, readings)
         return 200, JSON, self.encode(readings if many else readings[0])
 
-    async def feedback(self, scope: Scope, body: bytes) -> Reply:
-        """Take the truth of an answer given earlier; it is joined by its id when monitoring reads the log."""
+    def note(self, rows: list[Row], found: list[Said], flags: list[list[str]] | None, shadow: bool) -> list[Reading]:
+        """The answers with their ids, logged and counted; what is answered as a shadow is logged by who asked."""
+        model, now, readings = self.passport.model, datetime.now(UTC), []
+        for place, (row, (value, chances)) in enumerate(zip(rows, found, strict=True)):
+            marks = (flags[place] or None) if flags else None
+            reading = Reading(f"{self.boot}{next(self.count):x}", value, model, chances, marks)
+            readings.append(reading)
+            if not shadow:
+                about = {"id": reading.id, "time": now, "model": model, "prediction": value, "flags": marks}
+                self.logs["predictions"].append(about, row, chances)
+        self.counters.answered(
+            [v if c is None else c[self.names[-1]] for v, c in found] if self.names else [v for v, _ in found]
+        )
+        for column in itertools.chain.from_iterable(flags or ()):
+            self.counters.flags.labels(column).inc()
+        return readings
+
+    async def feedback(self, _: Headers, body: bytes) -> Reply:
+        """Take the truth of earlier answers; monitoring joins them by their ids."""
         try:
             found = msgspec.json.decode(body, type=Truth | list[Truth])
         except msgspec.ValidationError as problem:
             raise Refused(str(problem)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            raise Refused(f"the body is not JSON: {problem}", 400) from None
         truths = found if isinstance(found, list) else [found]
         now = datetime.now(UTC)
         for one in truths:
-            self.truths.append({"id": one.id, "truth": one.truth, "time": now})
+            self.logs["feedback"].append({"id": one.id, "truth": one.truth, "time": now})
         return 202, JSON, self.encode({"taken": len(truths)})
 
-    async def live(self, scope: Scope, body: bytes) -> Reply:
-        """Who answers; that it answers at all is the news."""
-        return 200, JSON, self.encode(self.version)
-
-    async def ready(self, scope: Scope, body: bytes) -> Reply:
-        """Whether it has answered its own rows correctly and is not stopping."""
-        return (200 if self.is_ready else 503), JSON, self.encode({"ready": self.is_ready})
-
-    async def scrape(self, scope: Scope, body: bytes) -> Reply:
-        """The numbers for Prometheus."""
-        return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self.metrics.registry)
-
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
+    async def read(self, headers: Headers, receive: Receive) -> bytes:
         """The body, when it is JSON, not too long and not too slow."""
-        headers = dict(scope["headers"])
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != JSON:
+        kind = headers.get(b"content-type", b"")
+        if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
             raise Refused("send Content-Type: application/json", 415)
         most = int(self.rules.megabytes * 2**20)
-        if int(headers.get(b"content-length", b"0")) > most:
-            raise Refused(f"a body may have {self.rules.megabytes} MB", 413)
-        body, more = b"", True
+        body, more = b"", int(headers.get(b"content-length", b"0")) <= most
         try:
             async with asyncio.timeout(self.rules.seconds):
                 while more and len(body) <= most:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise Refused("the client left", 499)
-                    body, more = body + message.get("body", b""), message.get("more_body", False)
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if not more and len(body) <= most:
+                        return body
         except TimeoutError:
-            raise Refused(f"the body took more than {self.rules.seconds} s", 408) from None
-        if len(body) > most:
-            raise Refused(f"a body may have {self.rules.megabytes} MB", 413)
-        return body
+            raise Refused(f"the body took longer than {self.rules.seconds:g} s", 408) from None
+        raise Refused(f"a body may have {self.rules.megabytes:g} MB", 413)
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply:
-        """The reply to any request, the bad ones included."""
-        method, handle = self.routes.get(scope["path"], ("", None))
+        """The reply to any request, bad ones included."""
+        path, method = scope["path"], scope["method"]
         try:
-            if handle is None:
+            if handle := self.posts.get(path):
+                if method != "POST":
+                    raise Refused("use POST", 405)
+                headers = dict(scope["headers"])
+                return await handle(headers, await self.read(headers, receive))
+            if path not in self.fixed and path not in ("/ready", "/metrics"):
                 raise Refused("there is no such page; see /docs", 404)
-            if scope["method"] != method:
-                raise Refused(f"use {method}", 405)
-            return await handle(scope, await self.read(scope, receive) if method == "POST" else b"")
+            if method not in ("GET", "HEAD"):
+                raise Refused("use GET", 405)
+            if path == "/metrics":
+                return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self.counters.registry)
+            if path == "/ready":
+                return (200 if self.is_ready else 503), JSON, self.encode({"ready": self.is_ready})
+            return self.fixed[path]
         except Refused as problem:
-            self.metrics.errors.labels(f"{problem.status}").inc()
+            self.counters.errors.labels(str(problem.status)).inc()
             said = {"error": str(problem), "field": problem.field, "row": problem.row}
-            return problem.status, JSON, self.encode({k: v for k, v in said.items() if v is not None})
+            return problem.status, JSON, self.encode({key: value for key, value in said.items() if value is not None})
         except Exception:
             logging.exception("a request failed")
-            self.metrics.errors.labels("500").inc()
+            self.counters.errors.labels("500").inc()
             return 500, JSON, b'{"error":"the service failed; its log says why"}'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "lifespan":
+        if scope["type"] != "http":
             return await self.live_and_stop(receive, send)
         start = time.perf_counter()
         status, kind, body = await self.reply(scope, receive)
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        if status == 405:
+            headers.append((b"allow", b"POST" if scope["path"] in self.posts else b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        path = scope["path"] if scope["path"] in self.routes else "other"
-        self.metrics.requests.labels(path, status).inc()
-        self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        known = scope["path"] in self.posts or status == 200
+        self.counters.request(scope["path"] if known else "other", status, time.perf_counter() - start)
 
     async def live_and_stop(self, receive: Receive, send: Send) -> None:
-        """Start when the server does; when it stops, write what the log still holds."""
+        """Start when the server does; when it stops, write what the logs still hold."""
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.is_ready = False
-        await asyncio.to_thread(self.log.close)
-        await asyncio.to_thread(self.truths.close)
+        for log in self.logs.values():
+            await asyncio.to_thread(log.close)
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -272,10 +266,11 @@ def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) 
     """Answer on BIND (host:port), log to the folder LOGS; with --check only prove that it could."""
     import uvicorn
 
-    host, _, port = bind.rpartition(":")
     service = load_service(Path(logs))
     if check:
         return 0
-    print(f"{'serve':<10}{service.passport.model[:12]} by {service.passport.engine} on http://{bind} (see /docs)", flush=True)
+    host, _, port = bind.rpartition(":")
+    passport = service.passport
+    print(f"{'serve':<10}{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)", flush=True)
     uvicorn.run(service, host=host, port=int(port), access_log=False, log_level="warning", timeout_graceful_shutdown=20)
     return 0
