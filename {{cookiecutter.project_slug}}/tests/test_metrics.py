@@ -129,10 +129,12 @@ def test_a_perfect_and_a_reversed_ranking() -> None:
         pytest.param("regression", [np.inf], [1.0], "leave those rows out", id="infinite truth"),
         pytest.param("regression", [1.0], [[1.0, 2.0]], "one number a row", id="matrix"),
         pytest.param("classification", [0, 2], [[1, 0], [0, 1]], "every class", id="no column"),
+        pytest.param("classification", ["a"], [[1, 0]], "must be numbers", id="words"),
+        pytest.param("classification", [-1, 1], [[1, 0], [0, 1]], "run from -1", id="unknown"),
         pytest.param("classification", [0.5, 1], [[1, 0], [0, 1]], "codes 0, 1, 2", id="no codes"),
     ],
 )
-def test_refuses(task: str, truth: list[float], scores: list[float], words: str) -> None:
+def test_refuses(task: str, truth: list[object], scores: list[object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         evaluate_all(task, np.array(truth), np.array(scores))
 

@@ -77,7 +77,11 @@ def evaluate_all(task: str, truth: Array, scores: Array, cost: Matrix | None = N
 
 def checked(task: str, truth: Array, scores: Array) -> tuple[Array, Array]:
     """Truth and scores with the types and shapes that the task needs, or a `UserError`."""
-    truth, scores = np.asarray(truth), np.asarray(scores, dtype=float)
+    try:
+        truth, scores = np.asarray(truth), np.asarray(scores, dtype=float)
+        truth = truth if truth.dtype.kind in "biu" else truth.astype(float)
+    except (TypeError, ValueError):
+        raise UserError("true values and predictions must be numbers; encode the classes as 0, 1, 2, …") from None
     if not truth.size or len(truth) != len(scores):
         raise UserError(
             f"{len(truth)} true values but {len(scores)} predictions: score the same rows, and at least one"
@@ -99,7 +103,7 @@ def _checked_numbers(truth: Array, scores: Array) -> tuple[Array, Array]:
 
 
 def _checked_codes(truth: Array, scores: Array) -> tuple[Array, Array]:
-    if truth.dtype.kind not in "biu" and not np.array_equal(truth, np.floor(truth.astype(float))):
+    if not np.array_equal(truth, np.floor(truth)):
         raise UserError("classes must be codes 0, 1, 2, …; is data.task right in params.yaml?")
     codes, classes = truth.astype(np.int64), scores.shape[1]
     if codes.min() < 0 or codes.max() >= classes:
