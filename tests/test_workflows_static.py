@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,8 +221,11 @@ def test_documentation_lists_every_input(name: str) -> None:
 
 
 def findings(*command: str, cwd: Path) -> str:
-    """What a tool has to say."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    """What a tool of our own environment has to say."""
+    tool = Path(sys.executable).with_name(command[0])
+    done = subprocess.run(
+        [tool, *command[1:]], cwd=cwd, capture_output=True, text=True, check=False
+    )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 

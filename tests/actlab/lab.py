@@ -97,6 +97,7 @@ class GitHub:
         parents = git(self.origin, "log", "-1", "--format=%P", after).split()
         before = before or next(iter(parents), "0" * 40)
         payload = {"ref": f"refs/heads/{branch}", "before": before, "after": after}
+        payload |= {"created": not before.strip("0"), "forced": False}
         changed = self.changed(before, after) if before.strip("0") else ["?"]
         return self.run("push", payload, f"refs/heads/{branch}", after, changed=changed, **options)
 

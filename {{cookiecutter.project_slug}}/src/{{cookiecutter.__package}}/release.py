@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from .github import Api, ApiError, Unavailable, patiently
 
@@ -26,17 +27,19 @@ def promoted(path: Path = PRODUCTION) -> str:
     return found[1] if found else ""
 
 
+def assets(api: Api, release: dict[str, Any]) -> dict[str, str]:
+    """The address of each file of a release."""
+    return {asset["name"]: asset["url"] for asset in api.pages(f"/releases/{release['id']}/assets")}
+
+
 def keep(api: Api, digest: str, folder: Path, commit: str) -> str:
     """Make the release where there is none, and bring the files that it lacks."""
-    release = api.find(f"/releases/tags/{tag(digest)}") or api.call(
-        "POST",
-        "/releases",
-        {"tag_name": tag(digest), "target_commitish": commit, "name": f"Model {digest[:12]}", "body": BODY},
-    )
-    there = {asset["name"] for asset in api.pages(f"/releases/{release['id']}/assets")}
-    missing = [name for name in FILES if name not in there]
+    release = api.find(f"/releases/tags/{tag(digest)}")
+    missing = [name for name in FILES if not release or name not in assets(api, release)]
     if missing and (actual := hashlib.sha256((folder / FILES[0]).read_bytes()).hexdigest()) != digest:
         return f"{folder / FILES[0]} is {actual[:12]}, not the promoted {digest[:12]}: nothing was kept"
+    new = {"tag_name": tag(digest), "target_commitish": commit, "name": f"Model {digest[:12]}", "body": BODY}
+    release = release or api.call("POST", "/releases", new)
     for name in missing:
         api.call("POST", f"{release['upload_url'].partition('{')[0]}?name={name}", (folder / name).read_bytes())
     return f"{digest[:12]} is kept as release {tag(digest)}"
@@ -47,10 +50,10 @@ def fetch(api: Api, digest: str, folder: Path) -> bool:
     release = api.find(f"/releases/tags/{tag(digest)}")
     if not release:
         return False
-    assets = {asset["name"]: asset["url"] for asset in api.pages(f"/releases/{release['id']}/assets")}
-    if not set(FILES) <= set(assets):
+    there = assets(api, release)
+    if not set(FILES) <= set(there):
         return False
-    found = {name: api.send("GET", assets[name], None, {"Accept": "application/octet-stream"}) for name in FILES}
+    found = {name: api.send("GET", there[name], None, {"Accept": "application/octet-stream"}) for name in FILES}
     if hashlib.sha256(found[FILES[0]]).hexdigest() != digest:
         return False
     folder.mkdir(parents=True, exist_ok=True)
