@@ -133,7 +133,7 @@ def read_text(text: Text, missing: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         line, width = ragged[0]
         count = f"{len(ragged):,} rows" if len(ragged) > 1 else "one row"
         raise UserError(
-            f"{count} of {text.path} differ from the {len(text.names)} column names "
+            f"{count} of {text.path} cannot be put under the {len(text.names)} column names "
             f"(line {line} has {width} values); correct the file, or name its separator with SEP=…"
         )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,7 +68,8 @@ def as_time(values: pa.Array, kind: str) -> pa.Array:
         scale = 1e6 if kind == "seconds" else 1e3
         return pc.cast(pc.cast(pc.multiply(pc.cast(values, "float64"), scale), "int64"), pa.timestamp("us"))
     text, layout = (pc.binary_join_element_wise(values, "-01", ""), "%Y-%m-%d") if kind == "%Y-%m" else (values, kind)
-    return pc.strptime(text, format=layout, unit="us", error_is_null=True)
+    moments = pd.to_datetime(text.to_pandas(), format=layout, errors="coerce")
+    return pa.array(moments.astype("datetime64[us]"), pa.timestamp("us"))
 
 
 def fits(values: pa.Array, kind: str) -> bool:
@@ -79,7 +81,7 @@ def fits(values: pa.Array, kind: str) -> bool:
         return True
     try:
         return as_time(values, kind).null_count == 0
-    except pa.ArrowInvalid:  # the 31st of June
+    except (pa.ArrowInvalid, pd.errors.OutOfBoundsDatetime):  # the 31st of June
         return False
 
 
@@ -107,8 +109,8 @@ class Guess:
         self.rows, self.gaps = self.rows + len(values), self.gaps + values.null_count
 
     def look_for_stray(self, values: pa.Array) -> None:
-        """Count the numbers in a column that holds others too, and keep the first that is none."""
-        number = pc.fill_null(pc.match_substring_regex(values, PATTERNS[NUMBER]), True)
+        """Count the numbers, codes such as 007 among them, in a column of others, and keep the first that is none."""
+        number = pc.fill_null(pc.match_substring_regex(values, f"{PATTERNS[NUMBER]}|^[0-9]+$"), True)
         self.numbers += pc.sum(number).as_py() - values.null_count
         others = values.filter(pc.invert(number))
         if self.stray is None and len(others):

@@ -68,7 +68,8 @@ def known(path: Path, names: list[str], *wanted: str) -> None:
 
     for name in filter(None, wanted):
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1, 0.6)
+            lower = {other.lower(): other for other in names}
+            near = [lower[other] for other in difflib.get_close_matches(name.lower(), lower, 1, 0.6)]
             some = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
             hint = f"did you mean {near[0]}?" if near else f"it has {some}"
             raise UserError(f"there is no column {name} in {path}; {hint}")
