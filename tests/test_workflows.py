@@ -1,5 +1,6 @@
 """The generated workflows, run by act: real verbs, real DVC, real training inside the jobs."""
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from actlab.fakegithub import FakeGitHub
-from actlab.lab import GitHub, Run
+from actlab.lab import ACT, GitHub, Run
+from actlab.workflows import load
 from conftest import ROOT, BakedProject, run
 
 pytestmark = pytest.mark.slow
@@ -376,3 +378,14 @@ def test_default_project_is_green_at_once_when_it_is_pushed(
     done = GitHub(origin, tmp_path, api, NAME, env={"VENV": str(VENV)}).push(only="main.yml")
     assert done.ok and done.job("Main holds").conclusion == "success", failures(done)
     assert not api.posted("")
+
+
+def test_rehearse_runs_the_pull_request_on_this_machine(work: Work) -> None:
+    files = [load(path) for path in (work.clone.path / ".github").rglob("*.yml")]
+    folders = {"ACTLAB_ARTIFACTS": work.github.tmp, "ACTLAB_CACHE": work.github.tmp / "caches"}
+    variables = [part for key, value in folders.items() for part in ("--env", f"{key}={value}")]
+    act = shlex.join([ACT, *work.github.mapped(files), *variables])
+    work.edit("tests/test_sum.py", ("1 + 1 == 2", "1 + 1 == 3"))  # not committed, as it may be
+    said = work.clone.run("make", "rehearse", check=False, ACT=act, VENV=str(VENV))
+    assert "not as on GitHub" in said and "it would fail" in said, said[-3000:]
+    assert "Hooks and tests found nothing" in said and not work.api.calls

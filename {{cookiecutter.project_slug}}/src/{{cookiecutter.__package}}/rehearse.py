@@ -79,7 +79,8 @@ def main(event: str = "pull_request", base: str | None = None) -> int:
     if event not in WORKFLOWS:
         raise UserError(f"EVENT={event} starts nothing here; it may be {', '.join(WORKFLOWS)}")
     print(f"{'rehearse':<10}{event}: {WORKFLOWS[event]}\n{UNFAITHFUL}", flush=True)
+    kept = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
     with tempfile.TemporaryDirectory(prefix="rehearse-") as folder:
-        done = subprocess.run(command(event, resolve(base), Path(folder)), check=False)
+        done = subprocess.run(command(event, resolve(base), Path(folder)), env=kept, check=False)
     print(f"{'rehearse':<10}{'it would pass' if done.returncode == 0 else 'it would fail: the step is above'}")
     return int(bool(done.returncode))
