@@ -33,9 +33,14 @@ STAMP = STORE / "tracked"
 SERVE = Path("requirements/serve.txt")
 
 
+def own() -> str:
+    """The address of the project's own SQLite store."""
+    return f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
+
+
 def uri() -> str:
-    """The tracking server's address, or the project's own SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
+    """The tracking server's address, or the project's own store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own()
 
 
 def client() -> "MlflowClient":
@@ -53,11 +58,11 @@ def client() -> "MlflowClient":
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri())
     try:
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
+        if uri() == own():  # MLflow sets the variable itself, so its presence says nothing
             start(STORE / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
         if not mlflow.get_experiment_by_name(__package__ or ""):
-            own = None if os.environ.get("MLFLOW_TRACKING_URI") else (STORE / "artifacts").resolve().as_uri()
-            mlflow.create_experiment(__package__ or "", artifact_location=own)
+            place = (STORE / "artifacts").resolve().as_uri() if uri() == own() else None
+            mlflow.create_experiment(__package__ or "", artifact_location=place)
         mlflow.set_experiment(__package__)
     except Exception as problem:  # SQLAlchemy's, alembic's, the server's
         first = str(problem).strip().splitlines()[0]
@@ -204,5 +209,5 @@ def main() -> int:
         return 0
     run = track()
     STAMP.write_text(f"{stamp} {run}\n", encoding="utf-8")
-    print(f"{'track':<10}run {run} in {os.environ.get('MLFLOW_TRACKING_URI') or STORE}")
+    print(f"{'track':<10}run {run} in {STORE if uri() == own() else uri()}")
     return 0
