@@ -6,6 +6,7 @@ a floor, what random splits of the reference reach, and what its own stretches o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import comb
 from statistics import NormalDist
 from typing import Any
@@ -183,6 +184,14 @@ class Yardstick:
         nature = tail(self.by_nature(stretches), chance) if stretches else 0.0
         return max(floor, tail(self.by_chance(rows), chance), nature)
 
+    def sizes(self, current: pd.Series) -> dict[str, float]:
+        """The change in every measure there is."""
+        counts = self.count(self.codes), self.count(self.cells.codes(current))
+        found = {name: float(measure(*counts)) for name, measure in MEASURES.items()}
+        if self.cells.edges is not None:
+            found[WASSERSTEIN] = wasserstein(numbers(self.reference), numbers(current))
+        return found
+
     def moved(self, current: pd.Series) -> list[dict[str, Any]]:
         """The cells that carry most of the change."""
         return moved(self.cells.names, self.count(self.codes), self.count(self.cells.codes(current)))
@@ -207,11 +216,18 @@ def persists(flags: Sequence[bool | None], k: int, of: int) -> bool:
 def loss_limit(reference: float, window: float, windows: float, k: int, of: int, rate: float) -> float:
     """The loss that k of n windows exceed in a share of years in which nothing was lost.
 
-    From the standard errors of the reference, whose error all windows share, and of a window; by simulation.
+    From the standard errors of the reference, whose error all windows share, and of a window.
     """
+    if not window > 0:
+        return float("inf")
+    return window * _reach(round(min(reference / window, 20.0), 1), max(round(windows), of), k, of, rate)
+
+
+@cache
+def _reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
+    """The same in errors of a window, by simulation of 4,000 years."""
     rng = np.random.default_rng(0)
-    length = max(round(windows), of)
-    years = rng.normal(0, window, (4000, length)) + rng.normal(0, reference, (4000, 1))
+    years = rng.normal(0, 1, (4000, windows)) + rng.normal(0, ratio, (4000, 1))
     recent = np.lib.stride_tricks.sliding_window_view(years, of, axis=1)
     kth = np.partition(recent, of - k, axis=2)[:, :, of - k]
     return float(np.quantile(kth.max(axis=1), 1 - rate))

@@ -58,7 +58,8 @@ def blocks(path: Path, tally: Tally) -> Iterator[pd.DataFrame]:
 def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
     """A Parquet file in batches of rows."""
     with pq.ParquetFile(path) as file:
-        wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        there = file.schema_arrow.names
+        wanted = [name for name in there if columns is None or name in columns or name.startswith("p_")]
         for batch in file.iter_batches(ROWS, columns=wanted):
             yield batch.to_pandas()
 

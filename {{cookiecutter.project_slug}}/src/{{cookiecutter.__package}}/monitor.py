@@ -1,8 +1,9 @@
-"""Verb: what the service saw and said, against what the model learned from: drift, quality, performance, traffic."""
+"""Verb: what the service saw and said, against what the model learned from: performance, drift, quality, traffic."""
 
-from collections import Counter
+import re
+import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,55 +11,49 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from . import champion, drift, logs
-from .config import (
-    HOLDOUT,
-    LOCK,
-    MODEL,
-    PREDICTIONS,
-    TRAIN,
-    Monitor,
-    Params,
-    UserError,
-    load_params,
-    read_json,
-    sha256,
-    write_json,
-)
+from . import drift, logs
+from .compare import count, margin_of, spread
+from .config import MODEL, Monitor, Params, UserError, load_params, read_json, sha256, write_json
+from .evaluate import encode
 from .features import features
 from .gate import finite
+from .metrics import find
 from .validate import load_schema
+from .windows import Reference, Window, collect, reference
 
 if TYPE_CHECKING:
     from pandera.pandas import Column
 
-    from .compare import Interval
-
 MONITOR = Path("reports/monitor.json")
 IMPORTANCE = Path("reports/importance.json")
-REFERENCE = 20_000  # rows drawn from the reference
-LABELS = 100_000  # rows drawn from the feedback
-MONDAY = pd.Timestamp("1970-01-05", tz="UTC")
 LEVELS = ("unjudged", "ok", "notice", "warning", "critical")
+SCRAPED = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 Array = npt.NDArray[Any]
+Values = list[float | None]
 
 
 @dataclass
 class Signal:
-    """One thing that is watched: its value and limit in each window, the state now, and a sentence for people."""
+    """One thing that is watched: its value and limit in each window, the state now, and a sentence for people.
+
+    `shown` are values of a metric with their intervals, `base` is the metric on the holdout.
+    """
 
     kind: str
     name: str
-    values: list[float | None]
-    limits: list[float | None]
+    values: Values
+    limits: Values
     state: str = "ok"
     sentence: str = ""
+    sizes: dict[str, float] = field(default_factory=dict)
+    moved: list[dict[str, Any]] = field(default_factory=list)
+    importance: float | None = None
     shown: list[list[float] | None] = field(default_factory=list)
     base: float | None = None
-    moved: list[dict[str, Any]] = field(default_factory=list)
-    sizes: dict[str, float] = field(default_factory=dict)
-    importance: float | None = None
-    estimated: bool = False
+
+    def __post_init__(self) -> None:
+        if all(value is None for value in self.values):
+            self.state = "unjudged"
 
     @property
     def flags(self) -> list[bool | None]:
@@ -66,163 +61,10 @@ class Signal:
         pairs = zip(self.values, self.limits, strict=True)
         return [None if v is None or limit is None else v > limit for v, limit in pairs]
 
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of time: how many predictions there were, a sample of them, and a sample of those with truth."""
-
-    start: pd.Timestamp
-    rows: int
-    sample: pd.DataFrame
-    labelled: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the deployed model learned from and said of its holdout."""
-
-    model: str
-    raw: pd.DataFrame
-    table: pd.DataFrame
-    times: Array | None
-    predictions: pd.DataFrame
-
-
-def files(params: Params) -> tuple[str, dict[Path, Path]]:
-    """The deployed model's digest, and where its rows and predictions lie: here, or in DVC's cache."""
-    wanted = (TRAIN, HOLDOUT, PREDICTIONS)
-    deployed = (champion.at("HEAD", champion.PRODUCTION) or {}).get("champion")
-    if not deployed or (MODEL.exists() and sha256(MODEL) == deployed["model"]):
-        missing = [str(path) for path in (MODEL, *wanted) if not path.exists()]
-        if missing:
-            raise UserError(f"there is no reference to compare with: {', '.join(missing)} missing; `make pipeline` makes it")
-        return sha256(MODEL), {path: path for path in wanted}
-    outs = champion.outs(champion.at(deployed["commit"], LOCK) or {})
-    places = {path: champion.CACHE / outs.get(str(path), "none")[:2] / outs.get(str(path), "none")[2:] for path in wanted}
-    if not all(place.is_file() for place in places.values()):
-        with champion.checkout(deployed["commit"]) as project:
-            champion.run(project, "dvc", "repro", "evaluate")
-    if not all(place.is_file() for place in places.values()):
-        raise UserError(f"the rows of the deployed model are gone; check out {deployed['commit'][:12]} and `make pipeline`")
-    return str(deployed["model"]), places
-
-
-def draw(path: Path, columns: list[str], most: int) -> pd.DataFrame:
-    """At most so many rows of a Parquet file, drawn at random, in the file's order."""
-    import pyarrow.parquet as pq
-
-    total = pq.read_metadata(path).num_rows
-    chosen = np.sort(np.random.default_rng(0).choice(total, min(most, total), replace=False))
-    parts, start = [], 0
-    for batch in logs.batches(path, columns):
-        here = chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, start + len(batch))]
-        parts.append(batch.iloc[here - start])
-        start += len(batch)
-    return pd.concat(parts, ignore_index=True)
-
-
-def reference(params: Params) -> Reference:
-    """The reference of the deployed model, in samples of fixed size."""
-    model, places = files(params)
-    time = params.data.time
-    raw = draw(places[TRAIN], list(dict.fromkeys([*params.data.features, *([time] if time else [])])), REFERENCE)
-    times = raw[time].astype("datetime64[ns]").astype("int64").to_numpy() if time else None
-    raw = raw[params.data.features]
-    said = pd.read_parquet(places[PREDICTIONS])
-    return Reference(model, raw, features(raw), times, said)
-
-
-def conform(frame: pd.DataFrame, like: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Logged rows with the reference's columns and types; for each column the share that is no such value."""
-    table, broken = {}, {}
-    for name, column in like.items():
-        logged = frame[name] if name in frame else pd.Series(None, index=frame.index, dtype="object")
-        if drift.is_number(column):
-            values = pd.to_numeric(logged, errors="coerce")
-        elif pd.api.types.is_datetime64_any_dtype(column):
-            values = pd.to_datetime(logged, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
-        else:
-            values = logged.astype("str")
-        table[str(name)] = values
-        broken[str(name)] = float((values.isna() & logged.notna()).mean()) if len(frame) else 0.0
-    return pd.DataFrame(table), broken
-
-
-def last_window(now: pd.Timestamp, width: pd.Timedelta) -> pd.Timestamp:
-    """When the last whole window ended; windows lie on one grid that starts on a Monday."""
-    return MONDAY + (now - MONDAY) // width * width
-
-
-def collect(params: Params, ref: Reference, now: pd.Timestamp) -> tuple[list[Window], logs.Tally]:
-    """The windows up to now, from logs that are read once, file by file."""
-    rules, tally = params.monitor, logs.Tally()
-    folder, width = Path(rules.logs), pd.Timedelta(rules.window)
-    size = min(rules.sample, max(len(ref.raw) // 2, 1))
-    truth = feedback(folder, tally)
-    answered = np.sort(truth["hash"].to_numpy()) if len(truth) else np.array([], np.uint64)
-    end = last_window(now, width)
-    starts = [end - width * i for i in range(rules.history, 0, -1)]
-    drawn = [(logs.Sample(size), logs.Sample(LABELS // rules.history)) for _ in starts]
-    counts: Counter[int] = Counter()
-    wanted = [*logs.META, *params.data.features]
-    for part in logs.read(folder, "predictions", tally, wanted):
-        frame = logs.known(part, tally)
-        frame = own(frame, ref.model, tally)
-        place = ((frame["time"] - starts[0]) // width).to_numpy()
-        tally.counts["in the future"] += int((frame["time"] > now + pd.Timedelta("1h")).sum())
-        heard = np.isin(frame["hash"].to_numpy(), answered)
-        for i in np.unique(place[(place >= 0) & (place < len(starts))]).astype(int):
-            here = place == i
-            counts[i] += int(here.sum())
-            drawn[i][0].add(frame[here])
-            drawn[i][1].add(frame[here & heard])
-    windows = []
-    for i, (start, (some, told)) in enumerate(zip(starts, drawn, strict=True)):
-        sample, labelled = some.settle(), told.settle()
-        if len(labelled):
-            labelled = labelled.merge(truth[["hash", "truth"]], on="hash")
-        tally.counts["repeated in the sample"] += some.repeated
-        windows.append(Window(start, counts[i], sample, labelled))
-    return windows, tally
-
-
-def own(frame: pd.DataFrame, model: str, tally: logs.Tally) -> pd.DataFrame:
-    """The rows of one model; those of others are counted."""
-    if "model" not in frame:
-        tally.counts["of no model"] += len(frame)
-        return frame.head(0)
-    ours = (frame["model"] == model).to_numpy(dtype=bool, na_value=False)
-    tally.counts["of another model"] += int((~ours).sum())
-    return frame if ours.all() else frame[ours]
-
-
-def feedback(folder: Path, tally: logs.Tally) -> pd.DataFrame:
-    """A sample of the truth that came, by the hash of the prediction's id; of two answers the later one holds."""
-    drawn, read = logs.Sample(LABELS), logs.Tally()
-    for part in logs.read(folder, "feedback", read, ["id", "truth", "time"]):
-        frame = logs.known(part, read)
-        if "truth" in frame:
-            drawn.add(frame.loc[frame["truth"].notna(), ["hash", "truth", "time"]].astype({"truth": "object"}))
-    tally.counts["labels"] = read.counts["rows"]
-    tally.counts["labels repeated"] = drawn.repeated
-    tally.broken |= read.broken
-    return drawn.settle()
-
-
-def score(frame: pd.DataFrame) -> Array:
-    """One number for each prediction: itself, or the chance of the last of two classes, or the class with its chance."""
-    chances = [name for name in frame if str(name).startswith("p_")]
-    if not chances:
-        return frame["prediction"].to_numpy(dtype=float)
-    if len(chances) == 2:
-        return frame[chances[-1]].to_numpy(dtype=float)
-    values = frame[chances].to_numpy(dtype=float)
-    return np.asarray(values.argmax(axis=1) + values.max(axis=1))
-
-
-def budget(rules: Monitor, columns: int) -> float:
-    """The chance a column and window: half of the false alarms is for columns, half for performance."""
-    return drift.chance(rules.false_alarms / 2, columns, per_year(rules), *rules.persist)
+    @property
+    def last(self) -> tuple[float, float]:
+        """The latest value and its limit."""
+        return next((v, c or 0.0) for v, c in zip(self.values[::-1], self.limits[::-1], strict=True) if v is not None)
 
 
 def per_year(rules: Monitor) -> float:
@@ -231,73 +73,65 @@ def per_year(rules: Monitor) -> float:
 
 
 def column_signal(
-    rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, stretches: Sequence[Array]
+    rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, stretches: Sequence[Array] = ()
 ) -> Signal:
     """One column in every window, against the reference."""
     yard = drift.Yardstick(ref, rules.measure)
-    limits: dict[int, float] = {}
-    values: list[float | None] = []
-    for part in parts:
-        values.append(yard.value(part) if len(part) >= rules.minimum else None)
-        if values[-1] is not None and len(part) not in limits:
-            limits[len(part)] = yard.limit(min(len(part), len(ref) // 2), chance, rules.floor, stretches)
+    values: Values = [yard.value(part) if len(part) >= rules.minimum else None for part in parts]
+    sizes = {len(part) for part in parts if len(part) >= rules.minimum}
+    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, stretches) for n in sizes}
     found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts])
-    judged = [i for i, value in enumerate(values) if value is not None]
-    if not judged:
-        found.state = "unjudged"
-        return found
-    last = parts[judged[-1]]
-    counts = [yard.count(codes) for codes in (yard.codes, yard.cells.codes(last))]
-    found.sizes = {name: float(measure(*counts)) for name, measure in drift.MEASURES.items()}
-    if yard.cells.edges is not None:
-        found.sizes[drift.WASSERSTEIN] = drift.wasserstein(drift.numbers(ref), drift.numbers(last))
-    if drift.persists(found.flags, *rules.persist):
-        found.state, found.moved = "notice", yard.moved(last)
+    if sizes:
+        last = [part for part in parts if len(part) >= rules.minimum][-1]
+        found.sizes = yard.sizes(last)
+        if drift.persists(found.flags, *rules.persist):
+            found.state, found.moved = "notice", yard.moved(last)
     return found
 
 
-def feature_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
-    """Every feature of the model in every window."""
+def feature_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+    """Every feature of the model in every window; drift is a notice until it is weighed."""
     rules, width = params.monitor, pd.Timedelta(params.monitor.window).value
-    tables = [features(conform(w.sample, ref.raw)[0]) for w in windows]
-    chance = budget(rules, len(ref.table.columns) + 2)
+    whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
+    ends = np.cumsum([0, *(len(w.raw) for w in windows)])
     stretches = drift.stretch(ref.times, width, rules.minimum) if ref.times is not None else []
-    return [
-        column_signal(rules, "feature", ref.table[name], [table[name] for table in tables], chance, stretches)
-        for name in ref.table
-    ]
+    found = []
+    for name, column in ref.table.items():
+        parts = [whole[name].iloc[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        found.append(column_signal(rules, "feature", column, parts, chance, stretches))
+    return found
 
 
-def prediction_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+def score(frame: pd.DataFrame) -> Array:
+    """One number for each prediction: itself, or the chance of the last of two classes, or the class with its chance."""
+    chances = [name for name in frame if str(name).startswith("p_")]
+    if not chances:
+        return frame["prediction"].to_numpy(dtype=float) if len(frame) else np.array([])
+    values = frame[chances].to_numpy(dtype=float)
+    return values[:, -1] if len(chances) == 2 else np.asarray(values.argmax(axis=1) + values.max(axis=1))
+
+
+def prediction_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
-    chance, found = budget(params.monitor, len(ref.table.columns) + 2), []
     frames = [w.sample for w in windows]
-    column = pd.Series(score(ref.predictions), name="score")
-    parts = [pd.Series(score(frame)) if len(frame) else pd.Series(dtype=float) for frame in frames]
-    found.append(column_signal(params.monitor, "prediction", column, parts, chance, []))
+    pairs = [(pd.Series(score(ref.predictions), name="score"), [pd.Series(score(frame)) for frame in frames])]
     if params.data.task == "classification":
-        column = ref.predictions["prediction"].astype("str")
-        said = [f["prediction"].astype("str") if len(f) else pd.Series(dtype="str") for f in frames]
-        found.append(column_signal(params.monitor, "prediction", column, said, chance, []))
+        said = [f["prediction"].map(name) if len(f) else pd.Series(dtype="str") for f in frames]
+        pairs.append((ref.predictions["prediction"].map(name), said))
+    found = [column_signal(params.monitor, "prediction", column, parts, chance) for column, parts in pairs]
     for signal in found:
         signal.state = "warning" if signal.state == "notice" else signal.state
     return found
 
 
 def weigh(signals: Sequence[Signal], weights: dict[str, float], least: float) -> None:
-    """Drift in columns that the model leans on is a warning; elsewhere it stays a notice."""
-    drifted = [signal for signal in signals if signal.state == "notice"]
-    for signal in drifted:
-        signal.importance = weights.get(origin(signal.name, weights))
-    carried = sum(signal.importance or 0.0 for signal in drifted)
-    for signal in drifted:
-        if carried >= least and (signal.importance or 0.0) > 0:
-            signal.state = "warning"
-
-
-def origin(name: str, known: dict[str, float]) -> str:
-    """The raw column that a feature comes from, by its name."""
-    return max((raw for raw in known if name == raw or name.startswith(f"{raw}_")), key=len, default=name)
+    """Drift is a warning where the drifted columns together carry enough of the model's importance."""
+    for signal in signals:
+        raw = max((w for w in weights if f"{signal.name}_".startswith(f"{w}_")), key=len, default="")
+        signal.importance = weights.get(raw)
+    grave = sum(signal.importance or 0.0 for signal in signals) >= least
+    for signal in signals:
+        signal.state = "warning" if grave and signal.importance else signal.state
 
 
 def importances(params: Params, model: str) -> dict[str, float]:
@@ -314,217 +148,245 @@ def importances(params: Params, model: str) -> dict[str, float]:
     return shares
 
 
-def codes(params: Params, ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
-    """Truth and scores of labelled rows as the metrics take them; truth that is no class of the model is left out."""
-    from .evaluate import encode
+def name(value: Any) -> str:
+    """A class's name, however a file wrote it: `1`, `1.0`, `true`."""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    return re.sub(r"^(-?\d+)\.0$", r"\1", str(value))
 
-    if params.data.task != "classification":
-        truth = pd.to_numeric(frame["truth"], errors="coerce")
-        return encode(truth[truth.notna()], frame.loc[truth.notna(), ["prediction"]])
-    classes = [str(name).removeprefix("p_") for name in ref.predictions if str(name).startswith("p_")]
-    truth, scores = encode(names(frame["truth"]), frame, classes)
-    good = (truth >= 0) & np.isfinite(scores).all(axis=1)
+
+def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
+    """Truth and scores of labelled rows as the metrics take them; truth that the model cannot say is left out."""
+    classes = [str(column).removeprefix("p_") for column in ref.predictions if str(column).startswith("p_")]
+    if classes:
+        truth, scores = encode(frame["truth"].map(name), frame, classes)
+        good = (truth >= 0) & np.isfinite(scores).all(axis=1)
+    else:
+        truth, scores = encode(pd.to_numeric(frame["truth"], errors="coerce"), frame[["prediction"]])
+        good = np.isfinite(truth) & np.isfinite(scores)
     return truth[good], scores[good]
 
 
-def names(truth: pd.Series) -> pd.Series:
-    """Class names as text, however a label file wrote them: `1`, `1.0`, `true`."""
-    plain = truth.map(lambda value: int(value) if isinstance(value, bool | np.bool_) else value)
-    return plain.astype(str).str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
+@dataclass(frozen=True)
+class Measure:
+    """A metric on some rows, its standard error, and its interval."""
+
+    value: float
+    error: float
+    low: float
+    high: float
 
 
-def measured(params: Params, ref: Reference, frame: pd.DataFrame) -> "Interval | None":
-    """The primary metric on labelled rows with its interval, or None where they are too few."""
-    from .compare import count, interval
-
-    if len(frame) < params.monitor.minimum:
+def measured(params: Params, ref: Reference, frame: pd.DataFrame) -> Measure | None:
+    """The primary metric on rows with truth, or None where they are too few."""
+    metric, rules = find(params.evaluate.metric), params.monitor
+    if len(frame) < rules.minimum:
         return None
-    truth, scores = codes(params, ref, frame)
-    metric = params.evaluate.metric
-    if len(truth) < params.monitor.minimum or not count(metric, truth, scores).enough:
+    truth, scores = codes(ref, frame)
+    if len(truth) < rules.minimum or not count(metric.name, truth, scores).enough:
         return None
-    return interval(metric, truth, scores, cost=params.evaluate.cost)
+    one = metric.influence(truth, scores, params.evaluate.cost)
+    error = spread(metric, truth, one)[0]
+    return Measure(one.value, error, one.value - 1.96 * error, one.value + 1.96 * error)
 
 
-def performance_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
-    """The loss in the primary metric since the holdout: measured where labels have come, else estimated."""
-    base = measured(params, ref, ref.predictions)
-    if base is None:
-        return []
-    found = [measured(params, ref, w.labelled) for w in windows]
-    signal = loss_signal(params, base, found)
-    if drift.persists(signal.flags, *params.monitor.persist):
-        signal.state = "critical"
-    guessed = loss_signal(params, base, [estimate(params, ref, w, base) if one is None else None for w, one in zip(windows, found, strict=True)])
-    guessed.kind, guessed.estimated = "estimate", True
-    if drift.persists(guessed.flags, *params.monitor.persist):
-        guessed.state = "notice"
-    return [signal, guessed]
-
-
-def loss_signal(params: Params, base: "Interval", found: Sequence["Interval | None"]) -> Signal:
-    """How much lower (for errors: higher) the metric is than on the holdout, in each window that has it."""
-    from .compare import margin_of
-    from .metrics import find
-
+def loss_signal(params: Params, kind: str, base: Measure, found: Sequence[Measure | None]) -> Signal:
+    """How much worse than on the holdout the metric is, in each window that has it."""
     rules, metric = params.monitor, find(params.evaluate.metric)
     margin, sign = margin_of(metric.name, base.value, rules.margin), 1 if metric.higher_is_better else -1
-    losses = [None if one is None else sign * (base.value - one.value) for one in found]
-    limits = [None if one is None else max(margin, loss_limit(rules, base.error, one.error)) for one in found]
-    signal = Signal("performance", metric.name, losses, limits, "ok" if any(found) else "unjudged")
+    values: Values = [None if one is None else sign * (base.value - one.value) for one in found]
+
+    def limit(one: Measure) -> float:
+        reach = drift.loss_limit(base.error, one.error, per_year(rules), *rules.persist, rules.false_alarms / 2)
+        return max(margin, reach)
+
+    signal = Signal(kind, metric.name, values, [None if one is None else limit(one) for one in found])
     signal.shown = [None if one is None else [one.value, one.low, one.high] for one in found]
     signal.base = base.value
     return signal
 
 
-def loss_limit(rules: Monitor, base: float, window: float) -> float:
-    """The loss that false alarms allow, from the errors of holdout and window."""
-    return drift.loss_limit(base, window, per_year(rules), *rules.persist, rules.false_alarms / 2)
+def performance_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+    """The loss since the holdout: measured where labels have come, estimated elsewhere."""
+    base = measured(params, ref, ref.predictions)
+    if base is None:
+        return []
+    told = [measured(params, ref, w.labelled) for w in windows]
+    guesses = [estimate(params, ref, w) if one is None else None for w, one in zip(windows, told, strict=True)]
+    found = [loss_signal(params, "performance", base, told), loss_signal(params, "estimate", base, guesses)]
+    for signal, state in zip(found, ("critical", "notice"), strict=True):
+        signal.state = state if drift.persists(signal.flags, *params.monitor.persist) else signal.state
+    return found
 
 
-def estimate(params: Params, ref: Reference, window: Window, base: "Interval") -> "Interval | None":
-    """The metric if each score still meant what it meant on the holdout: it sees other rows, not another world."""
-    from .compare import interval
-
+def estimate(params: Params, ref: Reference, window: Window) -> Measure | None:
+    """The metric if each score still meant what it meant on the holdout: this sees other rows, not another world."""
     if len(window.sample) < params.monitor.minimum:
         return None
     rows = drift.like(score(ref.predictions), score(window.sample))
-    truth, scores = codes(params, ref, ref.predictions.iloc[rows])
-    try:
-        found = interval(params.evaluate.metric, truth, scores, cost=params.evaluate.cost)
-    except UserError:  # the drawn rows have one class
-        return None
-    return replace(found, error=float(np.hypot(found.error, base.error)))
+    return measured(params, ref, ref.predictions.iloc[rows])
 
 
 def quality_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
-    """For each column the share of values that schema.yaml does not allow; one window of them is enough."""
+    """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
     schema, rules, found = load_schema(), params.monitor, []
-    tables = [conform(w.sample, ref.raw) for w in windows]
-    for name in ref.raw:
-        values = [
-            breaks(schema.columns.get(name), table[name], broken[name]) if len(table) >= rules.minimum else None
-            for table, broken in tables
+    for column in ref.raw:
+        rule = schema.columns.get(column)
+        values: Values = [
+            breaks(rule, w.raw[column], w.unread[column]) if len(w.raw) >= rules.minimum else None for w in windows
         ]
-        signal = Signal("quality", str(name), values, [rules.broken] * len(values))
-        judged = [value for value in values if value is not None]
-        if not judged:
-            signal.state = "unjudged"
-        elif judged[-1] > rules.broken:
-            signal.state = "critical" if judged[-1] > 0.5 else "warning"
-            signal.sentence = f"{judged[-1]:.1%} of the values of {name} break schema.yaml"
+        signal = Signal("quality", str(column), values, [rules.broken] * len(values))
+        if signal.state != "unjudged" and (share := signal.last[0]) > rules.broken:
+            signal.state = "critical" if share > 0.5 else "warning"
+            signal.sentence = f"{share:.1%} of the values of {column} break schema.yaml"
         found.append(signal)
     return found
 
 
 def breaks(rule: "Column | None", values: pd.Series, unread: float) -> float:
-    """The share of values that are no such value, missing where none may be, or fail a check."""
-    if rule is None:
-        return unread
-    missing = values.isna()
-    bad = missing.to_numpy(copy=True) if not rule.nullable else np.zeros(len(values), bool)
-    share = 0.0 if not rule.nullable else unread
+    """The share of values that are none of the column's type, missing where none may be, or fail a check."""
+    missing = values.isna().to_numpy()
+    if rule is None or missing.all():
+        return float(missing.mean()) if rule is not None and not rule.nullable else unread
+    fails = np.zeros(int((~missing).sum()), bool)
     for check in rule.checks:
-        held = values[~missing]
-        output = check(held).check_output
-        bad[np.flatnonzero(~missing.to_numpy())[~np.asarray(output, bool)]] = True
-    return float(bad.mean()) + share
+        fails |= ~check(values[~missing]).check_output.to_numpy(dtype=bool)
+    return float(fails.sum() / len(values)) + (unread if rule.nullable else float(missing.mean()))
 
 
 def traffic_signal(rules: Monitor, windows: Sequence[Window]) -> Signal:
-    """How much of the usual number of predictions is lacking."""
-    rows = [w.rows for w in windows]
-    values: list[float | None] = []
+    """Which share of the usual number of predictions is lacking."""
+    rows, values = [w.rows for w in windows], list[float | None]()
     for i, now in enumerate(rows):
-        before = [r for r in rows[:i] if r]
-        values.append(1 - now / float(np.median(before)) if len(before) >= 2 else None)
+        before = [n for n in rows[:i] if n]
+        values.append(1 - now / float(np.median(before)) if len(before) > 1 else None)
     signal = Signal("traffic", "predictions", values, [rules.volume] * len(rows))
-    if values[-1] is None:
-        signal.state = "ok" if rows[-1] else "unjudged"
-    elif values[-1] > rules.volume:
-        signal.state = "critical" if not rows[-1] else "notice"
+    if values[-1] is not None and values[-1] > rules.volume:
+        signal.state = "notice" if rows[-1] else "critical"
         signal.sentence = f"{rows[-1]:,} predictions in the last window, {values[-1]:.0%} fewer than usual"
     return signal
 
 
-def say(signal: Signal, metric: str) -> str:
+def scrape(source: str) -> list[tuple[str, str, float]]:
+    """Name, labels and value of each number of a service's /metrics, an address or a file; else a `UserError`."""
+    try:
+        if source.startswith(("http://", "https://")):
+            with urllib.request.urlopen(source, timeout=10) as answer:
+                text = answer.read().decode()
+        else:
+            text = Path(source).read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{source} gives no metrics ({problem}); METRICS is the address of the service's /metrics") from None
+    return [(found[1], found[2] or "", float(found[3])) for found in SCRAPED.finditer(text)]
+
+
+def service_signals(rules: Monitor, numbers: Sequence[tuple[str, str, float]]) -> list[Signal]:
+    """What the service says of itself since its start: failed requests, the slowest answers, lost log lines."""
+
+    def total(wanted: str, *marks: str) -> float:
+        return sum(v for key, labels, v in numbers if key == wanted and all(re.search(m, labels) for m in marks))
+
+    failed = total("requests_total", r'status="5\d\d"') / max(total("requests_total"), 1)
+    asked, lost = total("request_seconds_count", 'path="/predict"'), total("log_lines_lost_total")
+    buckets = [(re.search(r'le="([^"]+)"', labels), v) for key, labels, v in numbers if key == "request_seconds_bucket" and '"/predict"' in labels]
+    ends = [float(end[1]) for end, below in buckets if end and below >= 0.99 * asked]
+    slow = 1000 * min(ends, default=0.0)
+    rows = [
+        ("errors", failed, rules.errors, "critical", f"{failed:.1%} of the requests failed"),
+        ("p99 in ms", slow, rules.milliseconds, "warning", f"one answer in a hundred takes {slow:g} ms or more"),
+        ("lost log lines", lost, 0.0, "notice", f"the log lost {lost:,.0f} lines: monitoring does not see them"),
+    ]
+    found = []
+    for what, value, limit, state, sentence in rows:
+        signal = Signal("service", what, [value], [limit])
+        if limit is not None and value > limit:
+            signal.state, signal.sentence = state, sentence
+        found.append(signal)
+    return found
+
+
+def say(signal: Signal, rules: Monitor) -> str:
     """What a person should know about a signal that is not in order."""
-    value, limit = next((v, c) for v, c in zip(reversed(signal.values), reversed(signal.limits), strict=True) if v is not None)
-    times = sum(bool(flag) for flag in signal.flags[-3:])
-    if signal.kind in ("performance", "estimate"):
-        shown = [point for point in signal.shown if point][-1]
-        word = "is estimated at" if signal.estimated else "is"
-        return f"{metric} {word} {shown[0]:.4f} [{shown[1]:.4f}, {shown[2]:.4f}], {signal.base:.4f} on the holdout; limit {limit:.4f}"
-    text = f"{signal.name} moved by {value:.3f} (limit {limit:.3f}) in {times} of the last windows"
+    value, limit = signal.last
+    if signal.shown:
+        point = next(point for point in signal.shown[::-1] if point)
+        word = "is estimated at" if signal.kind == "estimate" else "is"
+        interval = f"{point[0]:.4f} [{point[1]:.4f}, {point[2]:.4f}]"
+        return f"{signal.name} {word} {interval}, {signal.base:.4f} on the holdout; a loss above {limit:.4f} counts"
+    judged = [flag for flag in signal.flags if flag is not None][-rules.persist[1] :]
+    text = f"{signal.name} moved: {rules.measure} {value:.2f}, limit {limit:.2f}, passed in {sum(judged)} of {len(judged)} windows"
     if signal.importance is not None:
         text += f"; it carries {signal.importance:.0%} of the model's importance"
-    cells = ", ".join(f"{c['value']}: {c['reference']:.1%} → {c['current']:.1%}" for c in signal.moved)
-    return f"{text}; {cells}"
+    return f"{text}; " + ", ".join(f"{c['value']}: {c['reference']:.0%} → {c['current']:.0%}" for c in signal.moved)
 
 
-def watch(params: Params, now: pd.Timestamp) -> dict[str, Any]:
-    """Everything that reports/monitor.json holds."""
-    ref = reference(params)
-    windows, tally = collect(params, ref, now)
-    if not any(w.rows for w in windows):
-        raise UserError(nothing(params, ref, tally))
-    moved = [*feature_signals(params, ref, windows)]
-    if any(signal.state == "notice" for signal in moved):
-        weigh(moved, importances(params, ref.model), params.monitor.importance)
-    signals = [
+def judge(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+    """Every signal, weighed and put into words."""
+    rules = params.monitor
+    chance = drift.chance(rules.false_alarms / 2, len(ref.table.columns) + 2, per_year(rules), *rules.persist)
+    moved = feature_signals(params, ref, windows, chance)
+    if drifted := [signal for signal in moved if signal.state == "notice"]:
+        weigh(drifted, importances(params, ref.model), rules.importance)
+    found = [
         *performance_signals(params, ref, windows),
-        *prediction_signals(params, ref, windows),
+        *prediction_signals(params, ref, windows, chance),
         *moved,
         *quality_signals(params, ref, windows),
-        traffic_signal(params.monitor, windows),
+        traffic_signal(rules, windows),
     ]
-    for signal in signals:
+    for signal in found:
         if LEVELS.index(signal.state) > 1 and not signal.sentence:
-            signal.sentence = say(signal, params.evaluate.metric)
+            signal.sentence = say(signal, rules)
+    return found
+
+
+def triggers(signals: Sequence[Signal]) -> dict[str, str]:
+    """What speaks for training again: a measured loss, and drift that the model feels."""
+    grave = {"performance": "critical", "feature": "warning", "prediction": "warning"}
+    names = {"performance": "performance", "feature": "drift", "prediction": "drift"}
+    fired = [signal for signal in signals if grave.get(signal.kind) == signal.state]
+    return {names[signal.kind]: signal.sentence for signal in fired[::-1]}
+
+
+def nothing(rules: Monitor, model: str, tally: logs.Tally) -> str:
+    """Why there is nothing to judge."""
+    if not tally.counts["rows"]:
+        return f"{rules.logs}/ has no predictions (predictions-*.jsonl or .parquet); the service writes them"
+    if tally.counts["of another model"]:
+        return f"{rules.logs}/ has only predictions of other models than {model[:12]}; look at the deployed model's own"
+    return f"no prediction in {rules.logs}/ lies in the last {rules.history} whole windows of {rules.window}"
+
+
+def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any]:
+    """Everything that reports/monitor.json holds."""
+    rules, ref = params.monitor, reference(params.data)
+    windows, tally = collect(params, ref, now)
+    if not any(w.rows for w in windows):
+        raise UserError(nothing(rules, ref.model, tally))
+    signals = judge(params, ref, windows) + (service_signals(rules, scrape(metrics)) if metrics else [])
     return {
         "version": 1,
         "model": ref.model,
-        "until": (windows[-1].start + pd.Timedelta(params.monitor.window)).isoformat(),
+        "until": (windows[-1].start + pd.Timedelta(rules.window)).isoformat(),
         "windows": [{"start": w.start.isoformat(), "rows": w.rows, "labelled": len(w.labelled)} for w in windows],
         "signals": [asdict(signal) for signal in signals],
         "state": max((signal.state for signal in signals), key=LEVELS.index),
         "triggers": triggers(signals),
-        "logs": {"counts": dict(tally.counts), "broken": tally.broken},
+        "logs": {"counts": {key: n for key, n in tally.counts.items() if n}, "broken": tally.broken},
     }
 
 
-def triggers(signals: Sequence[Signal]) -> dict[str, str]:
-    """What speaks for training again: drift that the model feels, and a measured loss."""
-    found = {}
-    for signal in signals:
-        if signal.kind == "performance" and signal.state == "critical":
-            found["performance"] = signal.sentence
-        if signal.kind in ("feature", "prediction") and signal.state == "warning":
-            found.setdefault("drift", signal.sentence)
-    return found
-
-
-def nothing(params: Params, ref: Reference, tally: logs.Tally) -> str:
-    """Why there is nothing to judge."""
-    if tally.counts["of another model"]:
-        return f"the logs in {params.monitor.logs}/ are of other models than {ref.model[:12]}; deploy it, or look at its own logs"
-    if not tally.counts["rows"]:
-        return f"there are no predictions in {params.monitor.logs}/ (predictions-*.jsonl or .parquet); the service writes them"
-    return f"no prediction in {params.monitor.logs}/ lies in the last {params.monitor.history} whole windows of {params.monitor.window}"
-
-
-def main(until: str | None = None) -> int:
-    """Write reports/monitor.json, .md and .html about the windows up to UNTIL (default: now)."""
+def main(until: str | None = None, metrics: str = "") -> int:
+    """Judge the whole windows up to UNTIL (default: now); METRICS is the address of the service's /metrics, or a file."""
     from .trends import write
 
-    params = load_params()
     now = pd.Timestamp(until) if until else pd.Timestamp.now("UTC")
     now = now.tz_localize("UTC") if now.tz is None else now.tz_convert("UTC")
-    found = finite(watch(params, now))
+    found = finite(watch(load_params(), now, metrics))
     write_json(MONITOR, found)
     write(found)
     print(f"{'monitor':<10}{found['state']}: {sum(w['rows'] for w in found['windows']):,} predictions → {MONITOR}")
     for signal in found["signals"]:
-        if LEVELS.index(signal["state"]) > 1:
+        if signal["sentence"]:
             print(f"{'':<10}{signal['state']}: {signal['sentence']}")
     return 0
