@@ -129,13 +129,21 @@ def answers(truth: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def commit() -> str:
+    """The commit here; empty where there is none."""
+    try:
+        return git("rev-parse", "HEAD")
+    except UserError:
+        return ""
+
+
 def identity() -> dict[str, str]:
     """What ties the model to the repository: commit, lock, data, and the verdict if there is one on it."""
     verdict = read_json(VERDICT) if VERDICT.exists() else {}
     judged = (verdict.get("candidate") or {}).get("model") == sha256(MODEL)
     return {
         "model": sha256(MODEL),
-        "commit": git("rev-parse", "HEAD"),
+        "commit": commit(),
         "dvc_lock": sha256(LOCK) if LOCK.exists() else "",
         "data": read_json(DATA)["sha256"],
         "verdict": verdict["decision"] if judged else "none",

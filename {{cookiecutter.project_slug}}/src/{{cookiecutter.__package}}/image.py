@@ -59,6 +59,8 @@ def main(repository: str = "") -> int:
     repository = repository or params.deploy.repository or ""
     with stage("image", 1) as notes:
         passport = current(params)
+        if not passport.commit:
+            raise UserError("an image says from which commit it is; commit first (git init, git add, git commit)")
         name = passport.model[:12]
         tag = f"{NAME}:{name}"
         identity = build(passport, tag)

@@ -1,0 +1,95 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from {{cookiecutter.__package}} import compile as compiling
+from {{cookiecutter.__package}} import features, model, predictor
+from {{cookiecutter.__package}}.config import Params, UserError, sha256
+from {{cookiecutter.__package}}.model import inputs, load, predict
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+@pytest.fixture
+def passport(params: Params, project: Path) -> predictor.Passport:
+    return compiling.make(params)
+
+
+def test_the_passport_names_the_model_and_its_answers(passport: predictor.Passport, params: Params) -> None:
+    holdout = inputs(params, pd.read_parquet("data/holdout.parquet"))
+    assert passport.model == sha256(Path("models/model.skops"))
+    assert list(passport.dtypes) == list(holdout) and set(passport.rows[0]) == set(holdout)
+    assert passport.difference <= 1e-6
+
+
+def test_what_answers_equals_the_pipeline(passport: predictor.Passport, params: Params, frame: pd.DataFrame) -> None:
+    raw = inputs(params, frame)
+    right = predict(load(Path("models/model.skops")), raw)
+    assert compiling.difference(predictor.load_predictor(passport)(raw), right) <= 1e-6
+
+
+def test_unknown_categories_and_gaps_equal_the_pipeline(passport: predictor.Passport, params: Params, frame: pd.DataFrame) -> None:
+    raw = inputs(params, frame.head(6)).copy()
+    texts = [name for name in raw if not pd.api.types.is_numeric_dtype(raw[name])]
+    texts = [name for name in texts if not pd.api.types.is_datetime64_any_dtype(raw[name])]
+    raw[texts] = raw[texts].astype("object")
+    for name in texts:
+        raw.loc[raw.index[:3], name] = "never seen"
+        raw.loc[raw.index[3:5], name] = None
+    try:
+        right = predict(load(Path("models/model.skops")), raw)
+    except ValueError:
+        pytest.skip("the pipeline itself takes no gaps there")
+    assert compiling.difference(predictor.load_predictor(passport)(raw), right) <= 1e-6
+
+
+def test_making_it_again_does_nothing(passport: predictor.Passport, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "anew", lambda _: pytest.fail("compiled again"))
+    assert compiling.make(params).sources == passport.sources
+
+
+def test_without_a_converter_the_pipeline_itself_answers(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "graph", lambda *_: b"no graph")
+    passport = compiling.make(params)
+    assert passport.engine == "scikit-learn" and passport.reason and not passport.light
+    assert not Path("models/model.onnx").exists()
+    assert isinstance(predictor.load_predictor(passport), predictor.Original)
+
+
+def test_a_compiled_model_that_differs_is_not_used(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "difference", lambda mine, _: 0.0 if mine[0].dtype == object else 1e-3)
+    plain = predictor.Original.__call__
+    monkeypatch.setattr(predictor.Original, "__call__", lambda *a: (plain(*a)[0].astype(object), None))
+    assert compiling.make(params).engine == "scikit-learn"
+
+
+def test_features_that_look_at_other_rows_are_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = features.features
+
+    def impure(raw: Any) -> Any:
+        table = plain(raw)
+        return table.assign(**{name: table[name] - np.nanmax(table[name]) for name in table.select_dtypes("number")})
+
+    monkeypatch.setattr(features, "features", impure)
+    monkeypatch.setattr(model, "features", impure)
+    with pytest.raises(UserError, match="one row at a time"):
+        compiling.make(params)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.skops"])
+def test_a_replaced_file_is_refused(passport: predictor.Passport, name: str) -> None:
+    path = Path("models") / name
+    if not path.exists() or (name == "model.skops") == (passport.engine == "compiled"):
+        pytest.skip("this file does not answer")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="refusing to start"):
+        predictor.load_predictor(passport)
+
+
+def test_other_libraries_are_refused(passport: predictor.Passport) -> None:
+    passport.versions["numpy"] = "1.0"
+    with pytest.raises(UserError, match=r"numpy .* \(made with 1\.0\)"):
+        predictor.load_predictor(passport)

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from {{cookiecutter.__package}}.config import Log
+from {{cookiecutter.__package}}.log import Writer
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def lost() -> list[int]:
+    return []
+
+
+def open_log(folder: Path, lost: list[int], **rules: Any) -> Writer:
+    return Writer(folder, "predictions", Log(**{"seconds": 0.01, **rules}), lost.append)
+
+
+def test_lines_are_written_in_order_with_their_rows(tmp_path: Path, lost: list[int]) -> None:
+    log = open_log(tmp_path / "logs", lost)
+    for number in range(120):
+        log.append({"id": str(number)}, {"x": number}, {"a": 0.5})
+    log.close()
+    assert lines(tmp_path / "logs") == [{"id": str(n), "p_a": 0.5, "x": n} for n in range(120)]
+
+
+def test_a_full_queue_loses_and_counts(tmp_path: Path, lost: list[int]) -> None:
+    log = open_log(tmp_path, lost, seconds=60, queue=3)
+    for number in range(5):
+        log.append({"id": str(number)})
+    log.close()
+    assert sum(lost) == 2 and len(lines(tmp_path)) == 3
+
+
+def test_a_file_ends_at_its_size_and_the_oldest_goes(tmp_path: Path, lost: list[int]) -> None:
+    log = open_log(tmp_path, lost, seconds=60, megabytes=0, files=2)
+    for number in range(4):
+        log.write(json.dumps({"id": number}).encode() + b"\n")
+    log.close()
+    assert [line["id"] for line in lines(tmp_path)] == [2, 3]
+
+
+def test_a_removed_folder_is_made_again(tmp_path: Path, lost: list[int]) -> None:
+    log = open_log(tmp_path / "logs", lost, seconds=60)
+    log.write(b'{"id": 1}\n')
+    next((tmp_path / "logs").iterdir()).unlink()
+    (tmp_path / "logs").rmdir()
+    log.write(b'{"id": 2}\n')
+    log.close()
+    assert [line["id"] for line in lines(tmp_path / "logs")] == [2]
+
+
+def test_what_cannot_be_written_waits(tmp_path: Path, lost: list[int]) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    log = open_log(tmp_path / "logs", lost)
+    log.append({"id": "1"})
+    log.stop.wait(0.1)
+    (tmp_path / "logs").unlink()
+    log.close()
+    assert [line["id"] for line in lines(tmp_path / "logs")] == ["1"] and not lost
+
+
+def test_what_never_can_be_written_is_counted_at_the_end(tmp_path: Path, lost: list[int]) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    log = open_log(tmp_path / "logs", lost)
+    log.append({"id": "1"})
+    log.close()
+    assert sum(lost) == 1
