@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -34,7 +35,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
         pytest.skip("no container engine answers `docker info`")
     with pytest.MonkeyPatch.context() as patch:
-        if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
+        if subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False
+        ).returncode:
             folder = tmp_path_factory.mktemp("docker")
             run("uv", "pip", "install", "--quiet", "--target", folder / "x", COMPOSE, cwd=ROOT)
             (folder / "cli-plugins").mkdir()
@@ -50,7 +53,9 @@ class Shipped:
         self.project, self.venv, self.models = project, venv, list[dict[str, str]]()
 
     def make(self, verb: str, check: bool = True, **env: str) -> str:
-        return self.project.run("make", "--no-print-directory", verb, f"VENV={self.venv}", check=check, **env)
+        return self.project.run(
+            "make", "--no-print-directory", verb, f"VENV={self.venv}", check=check, **env
+        )
 
     def commit(self, message: str) -> None:
         self.project.run("git", "add", "--all")
@@ -60,17 +65,26 @@ class Shipped:
         """A model of its own, and its image."""
         path = self.project.path / "params.yaml"
         params = path.read_text().replace("learning_rate: 0.05", f"learning_rate: {rate}")
-        path.write_text(params.replace("  seconds: 30  ", "  seconds: 4  ").replace("patience: 60", "patience: 20"))
+        path.write_text(
+            params.replace("  seconds: 30  ", "  seconds: 4  ").replace(
+                "patience: 60", "patience: 20"
+            )
+        )
         self.make("pipeline", TRACK="0")
         self.commit("Learn")
         self.make("image")
         self.models.append(json.loads(self.project.read("reports/image.json")))
         path.write_text(path.read_text().replace(f"learning_rate: {rate}", "learning_rate: 0.05"))
 
-    def wish(self, champion: dict[str, str], candidate: dict[str, str] | None = None, **more: Any) -> None:
+    def wish(
+        self, champion: dict[str, str], candidate: dict[str, str] | None = None, **more: Any
+    ) -> None:
         """Write deploy/staging.yaml."""
         keys = ("model", "commit", "image")
-        state: dict[str, Any] = {"champion": {key: champion.get(key) for key in keys}, "candidate": None}
+        state: dict[str, Any] = {
+            "champion": {key: champion.get(key) for key in keys},
+            "candidate": None,
+        }
         if candidate:
             state["candidate"] = {key: candidate.get(key) for key in keys}
         state |= {"weight": 0, "mirror": False, **more}
@@ -84,14 +98,19 @@ class Shipped:
         model = self.models[1]
         source = "/app/src/flight_delays/features.py"
         lines = [f"FROM {model['image']}", "COPY fault.py /tmp/fault.py", "USER 0:0"]
-        lines += [f"RUN cat /tmp/fault.py >> {source} && rm /app/src/flight_delays/__pycache__/features*", "USER 10001:10001"]
+        lines += [
+            f"RUN cat /tmp/fault.py >> {source} && rm /app/src/flight_delays/__pycache__/features*",
+            "USER 10001:10001",
+        ]
         (folder / "Dockerfile").write_text("\n".join(lines))
         docker("build", "--quiet", "--tag", f"spoiled:{name}", str(folder))
         return {**model, "image": f"spoiled:{name}"}
 
 
 @pytest.fixture(scope="module")
-def shipped(render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
+def shipped(
+    render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shipped]:
     shipped = Shipped(BakedProject(render(tmp_path_factory.mktemp("shipped"))), environment)
     for rate in ("0.05", "0.06"):
         shipped.learn(rate)
@@ -99,7 +118,9 @@ def shipped(render: Callable[..., Path], environment: Path, tmp_path_factory: py
     shipped.make("deploy", ENV="staging")
     yield shipped
     values = {"FRONT": "none", "CHAMPION": "none", "CANDIDATE": "none", "ADDRESS": STAGING}
-    shipped.project.run("docker", "compose", "--project-name", PREFIX, "down", "--volumes", check=False, **values)
+    shipped.project.run(
+        "docker", "compose", "--project-name", PREFIX, "down", "--volumes", check=False, **values
+    )
 
 
 def ask(path: str, body: Any = None, address: str = STAGING) -> tuple[int, Any]:
@@ -156,7 +177,9 @@ def first_serves(shipped: Shipped) -> None:
 
 
 @pytest.mark.usefixtures("first_serves")
-def test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request(shipped: Shipped, row: dict[str, Any]) -> None:
+def test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request(
+    shipped: Shipped, row: dict[str, Any]
+) -> None:
     first, second = (model["model"] for model in shipped.models)
     shipped.wish(shipped.models[1])
     with load(row) as seen:
@@ -165,22 +188,43 @@ def test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request(ship
         shipped.make("rollback", ENV="staging")
     assert served() == first
     assert set(seen) == {first, second}, seen
-    assert [line.split()[1] for line in said.splitlines() if line.startswith("canary")] == ["10", "50", "100"]
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("canary")] == [
+        "10",
+        "50",
+        "100",
+    ]
     assert yaml.safe_load(shipped.project.read("deploy/staging.yaml"))["champion"]["model"] == first
 
 
+LATER = """
+import os, time
+born, old = time.monotonic(), features
+def features(raw):
+    if time.monotonic() - born > 8:
+        {fault}
+    return old(raw)
+"""
+OTHERWISE = """
+old = features
+def features(raw):
+    table = old(raw)
+    table["temp"] = table["temp"] + 30
+    return table
+"""
 FAULTS = {
-    "never-ready": ("def features(raw):\n    raise RuntimeError\n", "not ready"),
-    "answers-differently": ("old = features\ndef features(raw):\n    t = old(raw)\n    t['temp'] = t['temp'] + 30\n    return t\n", "not ready"),
-    "fails": ("import time\nborn, old = time.monotonic(), features\ndef features(raw):\n    if time.monotonic() - born > 8:\n        raise RuntimeError\n    return old(raw)\n", "failed"),
-    "slow": ("import time\nborn, old = time.monotonic(), features\ndef features(raw):\n    if time.monotonic() - born > 8:\n        time.sleep(0.4)\n    return old(raw)\n", "needs"),
-    "dies": ("import os, time\nborn, old = time.monotonic(), features\ndef features(raw):\n    if time.monotonic() - born > 8:\n        os._exit(9)\n    return old(raw)\n", "died"),
+    "never-ready": ("\ndef features(raw):\n    raise RuntimeError\n", "not ready"),
+    "answers-differently": (OTHERWISE, "otherwise"),
+    "fails": (LATER.format(fault="raise RuntimeError"), "failed"),
+    "slow": (LATER.format(fault="time.sleep(0.4)"), "needs"),
+    "dies": (LATER.format(fault="os._exit(9)"), "died"),
 }
 
 
 @pytest.mark.usefixtures("first_serves")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(shipped: Shipped, row: dict[str, Any], fault: str) -> None:
+def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
+    shipped: Shipped, row: dict[str, Any], fault: str
+) -> None:
     code, reason = FAULTS[fault]
     shipped.wish(shipped.models[0], shipped.spoiled(fault, code), weight=50)
     with load(row) as seen:
@@ -188,3 +232,253 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(shipped: Shippe
     assert "went back" in said and reason in said, said
     assert set(seen) <= {model["model"] for model in shipped.models}, (seen, said)
     assert served() == shipped.models[0]["model"]
+
+
+def kill(slot: str) -> None:
+    """kill -9 of a service's process, as the kernel or a fault would."""
+    pid = docker("inspect", "--format", "{{.State.Pid}}", f"{PREFIX}-{slot}-1")
+    os.kill(int(pid), signal.SIGKILL)
+
+
+def until(said: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < end
+        time.sleep(0.3)
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_killed_processes_cost_no_request(shipped: Shipped, row: dict[str, Any]) -> None:
+    shipped.wish(*shipped.models, weight=50)
+    shipped.make("deploy", ENV="staging")
+    with load(row) as seen:
+        time.sleep(1)
+        kill("candidate")
+        time.sleep(5)
+        kill("champion")
+        time.sleep(6)
+    assert set(seen) == {model["model"] for model in shipped.models}, seen
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_a_lone_champion_that_is_killed_lets_its_users_wait(
+    row: dict[str, Any], shipped: Shipped
+) -> None:
+    with load(row) as seen:
+        time.sleep(1)
+        kill("champion")
+        time.sleep(8)
+    assert set(seen) == {shipped.models[0]["model"]}, seen
+
+
+def test_the_log_keeps_what_was_flushed_before_a_kill(
+    shipped: Shipped, row: dict[str, Any]
+) -> None:
+    answer = ask("/predict", row)[1]
+    assert ask("/feedback", {"id": answer["id"], "truth": 1})[0] == 202
+    time.sleep(2.5)
+    kill("champion")
+    until(
+        lambda: (
+            docker("inspect", "--format", "{{.State.Running}}", f"{PREFIX}-champion-1") == "true"
+        )
+    )
+    logs = run(
+        "docker", "exec", f"{PREFIX}-champion-1", "sh", "-c", "cat /logs/champion/*.jsonl", cwd=ROOT
+    )
+    lines = [json.loads(line) for line in logs.splitlines()]
+    kept = [line for line in lines if line["id"] == answer["id"]]
+    assert [line.get("truth") for line in kept] == [1, None] or [
+        line.get("truth") for line in kept
+    ] == [None, 1]
+    assert all(line.items() >= row.items() for line in kept if "prediction" in line)
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_a_shadow_is_compared_and_never_answers(shipped: Shipped, row: dict[str, Any]) -> None:
+    first, second = shipped.models
+    shipped.wish(first, second, mirror=True)
+    shipped.make("deploy", ENV="staging")
+    with load(row, connections=2) as seen:
+        time.sleep(2)
+    time.sleep(2.5)
+    assert set(seen) == {first["model"]}
+    assert ask("/metrics")[0] == 404
+    logs = run(
+        "docker",
+        "exec",
+        f"{PREFIX}-champion-1",
+        "sh",
+        "-c",
+        "cat /logs/champion/shadow-*",
+        cwd=ROOT,
+    )
+    last = json.loads(logs.splitlines()[-1])
+    assert (last["model"], last["shadow"]) == (first["model"], second["model"])
+    assert 0 < abs(last["score"] - last["shadow_score"]) < 0.2
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_a_frozen_shadow_costs_users_nothing(shipped: Shipped, row: dict[str, Any]) -> None:
+    shipped.wish(*shipped.models, mirror=True)
+    shipped.make("deploy", ENV="staging")
+    docker("pause", f"{PREFIX}-candidate-1")
+    with load(row, connections=2) as seen:
+        time.sleep(4)
+    docker("unpause", f"{PREFIX}-candidate-1")
+    assert set(seen) == {shipped.models[0]["model"]} and sum(seen.values()) > 200
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_the_proxy_takes_a_new_configuration_under_load(
+    shipped: Shipped, row: dict[str, Any]
+) -> None:
+    path = shipped.project.path / "deploy/front/haproxy.cfg"
+    front = docker("inspect", "--format", "{{.Id}}", f"{PREFIX}-front-1")
+    with load(row) as seen:
+        path.write_text(path.read_text().replace("timeout client 30s", "timeout client 31s"))
+        shipped.make("deploy", ENV="staging")
+        time.sleep(1)
+    assert docker("inspect", "--format", "{{.Id}}", f"{PREFIX}-front-1") == front
+    assert "31s" in docker("exec", f"{PREFIX}-front-1", "cat", "/state/haproxy.cfg")
+    assert set(seen) == {shipped.models[0]["model"]}, seen
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_one_command_at_a_time(shipped: Shipped) -> None:
+    docker(
+        "run",
+        "--rm",
+        "--detach",
+        "--name",
+        f"{PREFIX}-lock",
+        "--entrypoint=sleep",
+        shipped.models[0]["image"],
+        "60",
+    )
+    said = shipped.make("deploy", check=False, ENV="staging")
+    docker("rm", "--force", f"{PREFIX}-lock")
+    assert "another command works on staging" in said
+    assert served() == shipped.models[0]["model"]
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_an_interrupted_deploy_goes_back_and_can_be_repeated(
+    shipped: Shipped, row: dict[str, Any]
+) -> None:
+    shipped.wish(shipped.models[1])
+    command = [
+        str(shipped.venv / "bin/python"),
+        "-m",
+        "flight_delays",
+        "deploy",
+        "--env",
+        "staging",
+    ]
+    with load(row) as seen:
+        deploy = subprocess.Popen(
+            command,
+            cwd=shipped.project.path,
+            env=os.environ | {"PYTHONPATH": "src"},
+            stdout=subprocess.PIPE,
+        )
+        until(lambda: b"canary" in (deploy.stdout.readline() if deploy.stdout else b"canary"), 60)
+        deploy.send_signal(signal.SIGTERM)
+        assert deploy.wait(30) == 1
+        assert served() == shipped.models[0]["model"]
+        shipped.make("deploy", ENV="staging")
+    assert served() == shipped.models[1]["model"]
+    assert set(seen) == {model["model"] for model in shipped.models}, seen
+
+
+def answers(address: str) -> bool:
+    try:
+        return ask("/ready", address=address)[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("logs", ["size=16k,mode=777", "mode=555"], ids=["full", "unwritable"])
+def test_a_log_that_cannot_be_written_fails_no_prediction(
+    shipped: Shipped, row: dict[str, Any], logs: str
+) -> None:
+    address, options = "127.0.0.1:18399", ["--rm", "--detach", "--read-only"]
+    published = ["--publish", f"{address}:8000", f"--tmpfs=/logs:{logs}"]
+    name = docker("run", *options, *published, shipped.models[0]["image"])
+    try:
+        until(lambda: answers(address))
+        statuses = {ask("/predict", row, address)[0] for _ in range(100)}
+        time.sleep(2.5)
+        statuses |= {ask("/predict", row, address)[0] for _ in range(20)}
+        assert statuses == {200} and answers(address)
+    finally:
+        docker("rm", "--force", name)
+
+
+def test_the_image_is_small_and_unprivileged(shipped: Shipped) -> None:
+    image, base = shipped.models[0]["image"], f"python:{CHOICES['python_version'][0]}-slim-bookworm"
+    size, below = (
+        int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (image, base)
+    )
+    assert (size - below) / 1e6 <= 150
+    assert docker("image", "inspect", "--format", "{{.Config.User}}", image) == "10001:10001"
+    labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    assert labels["model"] == shipped.models[0]["model"]
+    assert labels["org.opencontainers.image.revision"] == shipped.models[0]["commit"]
+    tools = "command -v gcc cc uv; find / -xdev -name '.cache' -o -xdev -name 'requirements' | grep -v proc; true"
+    assert docker("run", "--rm", "--entrypoint=sh", image, "-c", tools) == ""
+
+
+def test_the_same_commit_gives_the_same_layer_of_code(shipped: Shipped) -> None:
+    values = ("PYTHON=3.11", "LIBRARIES=compiled", "SOURCE_DATE_EPOCH=1700000000")
+    arguments = [f"--build-arg={value}" for value in values]
+    layers = []
+    for number in range(2):
+        (shipped.project.path / "src/flight_delays/serve.py").touch()
+        tag = f"--tag=again:{number}"
+        shipped.project.run("docker", "build", "--no-cache", "--quiet", tag, *arguments, ".")
+        found = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", f"again:{number}")
+        layers.append(json.loads(found)[-1])
+    assert layers[0] == layers[1]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A registry of this machine alone."""
+    program = shutil.which("docker-registry")
+    if not program:
+        pytest.skip("there is no docker-registry here")
+    settings = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+        "http": {"addr": "127.0.0.1:5000"},
+        "log": {"level": "error"},
+    }
+    (tmp_path / "registry.yml").write_text(yaml.safe_dump(settings))
+    with subprocess.Popen([program, "serve", str(tmp_path / "registry.yml")]) as process:
+        yield "localhost:5000/team/flight-delays"
+        process.terminate()
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_only_a_judged_image_of_the_registry_is_pulled_and_served(
+    shipped: Shipped, registry: str
+) -> None:
+    model = json.loads(shipped.project.read("models/passport.json"))["model"]
+    params = shipped.project.path / "params.yaml"
+    params.write_text(params.read_text().replace("repository: null", f"repository: {registry}"))
+    shipped.commit("Use a registry")
+    refused = []
+    for decision in ("block", "pass"):
+        verdict = {"decision": decision, "candidate": {"model": model}}
+        (shipped.project.path / "reports/verdict.json").write_text(json.dumps(verdict))
+        shipped.make("image")
+        image = json.loads(shipped.project.read("reports/image.json"))
+        docker("image", "rm", "--force", image["image"])
+        shipped.wish({**image, "image": f"flight-delays:{model[:12]}"})
+        refused.append(shipped.make("deploy", check=False, ENV="staging"))
+        shipped.wish(image)
+        refused.append(shipped.make("deploy", check=False, ENV="staging"))
+    assert all(f"is not {registry}@sha256:" in said for said in refused[::2])
+    assert "has the verdict block" in refused[1]
+    assert "answers on" in refused[3] and served() == model
