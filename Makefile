@@ -47,7 +47,7 @@ test: $(STAMP) ## Run the fast tests: render, refuse, parse
 	@python -m pytest -m "not slow" -n $(WORKERS)
 
 test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, updates
-	@python -m pytest -m slow
+	@python -m pytest -m slow -n $(WORKERS) --dist loadfile
 
 newest: $(STAMP) ## Run the rendered project on the newest versions that it allows
 	@python -m pytest -m slow tests/test_project.py --newest

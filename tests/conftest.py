@@ -1,5 +1,6 @@
 """Renders the template as it stands here, once for each set of answers, and runs the result."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -150,9 +151,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--newest", action="store_true", help="run on the newest allowed versions")
 
 
+def installed(project: BakedProject, version: str | None = None) -> Path:
+    """The environment of a project's Python version, made by its own verb and kept between runs."""
+    folder = ROOT / "build/environments" / (version or project.read(".python-version").strip())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        project.make("install", VENV=str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def environment(bake: Bake) -> Path:
-    """The rendered project's environment, made by its own verb and kept between runs."""
-    folder = ROOT / "build/environments" / CHOICES["python_version"][0]
-    bake().make("install", VENV=str(folder))
-    return folder
+    """The default project's environment."""
+    return installed(bake())

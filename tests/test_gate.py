@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import Bake, BakedProject
 
 pytestmark = pytest.mark.slow
@@ -18,7 +17,9 @@ Change = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def trained(bake: Bake, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+def trained(
+    bake: Bake, environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> BakedProject:
     """The default project with its pipeline run and committed on main."""
     project = BakedProject(tmp_path_factory.mktemp("gate") / "flight-delays")
     shutil.copytree(bake().path, project.path)
@@ -135,7 +136,8 @@ def test_changed_gate_is_judged_by_the_old_code(project: BakedProject, judged: C
     edit(project, "src/flight_delays/gate.py", 'block = word == "worse"', "block = False")
     later = r"class Later(Block, frozen=True):\n    x: int\n\n\nclass Params"
     edit(project, "src/flight_delays/config.py", "^class Params", later)
-    edit(project, "src/flight_delays/config.py", "(    gate: Gate = .*)", r"\1\n    later: Later | None = None")
+    field = r"\1\n    later: Later | None = None"
+    edit(project, "src/flight_delays/config.py", "(    gate: Gate = .*)", field)
     edit(project, PARAMS, "^seed: 0", "seed: 0\nlater: {x: 1}")  # the old code does not know it
     verdict = judged()
     base = project.run("git", "rev-parse", "main").strip()
@@ -143,7 +145,8 @@ def test_changed_gate_is_judged_by_the_old_code(project: BakedProject, judged: C
 
 
 def test_one_slice_that_became_worse_blocks(project: BakedProject, judged: Change) -> None:
-    lost = '    table.loc[table["carrier"] == "EV", table.select_dtypes("number").columns] = 0\n    return table'
+    numbers = 'table.select_dtypes("number").columns'
+    lost = f'    table.loc[table["carrier"] == "EV", {numbers}] = 0\n    return table'
     edit(project, PARAMS, "margin: null", "margin: 0.03")
     commit(project, "A wider margin")
     project.run("git", "branch", "--quiet", "--force", "main")
@@ -198,7 +201,9 @@ def test_column_that_is_gone_trains_the_champions_recipe_again(
     assert verdict["verdict"] == "not worse"
 
 
-def test_base_that_does_not_exist_cannot_be_judged(trained: BakedProject, environment: Path) -> None:
+def test_base_that_does_not_exist_cannot_be_judged(
+    trained: BakedProject, environment: Path
+) -> None:
     python = (environment / "bin/python", "-m", "flight_delays", "gate", "--base", "nowhere")
     said = trained.run(*python, check=False, PYTHONPATH="src")
     assert said.strip().count("\n") == 0 and said.startswith("error: ") and "nowhere" in said

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, ROOT, Bake, BakedProject, run
+from conftest import CHOICES, ROOT, Bake, BakedProject, installed, run
 
 pytestmark = pytest.mark.slow
 Render = Callable[..., Path]
@@ -18,8 +18,7 @@ LONGEST = {"project_slug": "the-longest-name-that-may-be-given-has-as-many-as-63
 
 def make(project: BakedProject, *verbs: str) -> str:
     """Run verbs in the environment that all projects of this Python version share."""
-    version = project.read(".python-version").strip()
-    return project.make(*verbs, f"VENV={ROOT / 'build' / 'environments' / version}")
+    return project.make(*verbs, f"VENV={installed(project)}")
 
 
 def without_uv() -> str:

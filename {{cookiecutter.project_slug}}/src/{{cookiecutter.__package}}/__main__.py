@@ -18,7 +18,7 @@ def verbs() -> dict[str, Path]:
 
 
 def parser(verb: str, main: Callable[..., int | None]) -> argparse.ArgumentParser:
-    """An option for each parameter of `main` (`in_` is `--in`); its default is the environment variable of that name."""
+    """An option for each parameter of `main` (`in_` is `--in`); its default is that variable of the environment."""
     command = argparse.ArgumentParser(prog=f"{__package__} {verb}", description=main.__doc__)
     for name, parameter in inspect.signature(main).parameters.items():
         option = name.rstrip("_")
