@@ -32,10 +32,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Groups:
-    """Rows come in groups: how many rows in each, and how alike the rows of a group are."""
+    """Rows come in groups: how many in each, how alike they are, and whether all of one class."""
 
     size: int = 20
     alike: float = 0.3
+    pure: bool = False
 
 
 def shared(rng: Generator, groups: Array | None, rows: int, alike: float) -> Array:
@@ -66,6 +67,7 @@ class Binary:
     width: float = 1.0
     tilt: float = 1.0
     step: float = 0.0
+    hard: bool = False  # rounds down to 0 and up to 1, as forests do
 
     def curve(self, score: Array) -> Array:
         """The probability that the model gives, before it is rounded."""
@@ -76,7 +78,8 @@ class Binary:
         chance = self.curve(score)
         if not self.step:
             return chance
-        return np.clip(np.round(chance / self.step) * self.step, self.step / 4, 1 - self.step / 4)
+        least = 0.0 if self.hard else self.step / 4
+        return np.clip(np.round(chance / self.step) * self.step, least, 1 - least)
 
     def predict(self, truth: Array, noise: Array) -> Array:
         """Probabilities of both classes for rows with that noise."""
@@ -125,6 +128,8 @@ class Binary:
             false = (1 - share) * np.cumsum(zeros[::-1])[::-1]
             return float(ones @ (hits / np.maximum(hits + false, 1e-300)))
         if name == "log_loss":
+            tiny = np.spacing(1.0)
+            chance = np.clip(chance, tiny, 1 - tiny)
             return float(-share * ones @ np.log(chance) - (1 - share) * zeros @ np.log1p(-chance))
         return float(share * ones @ (1 - chance) ** 2 + (1 - share) * zeros @ chance**2)
 
@@ -136,7 +141,8 @@ class Binary:
         if groups is None or team is None:
             share: float | Array = self.share
         else:  # groups differ in their share of positive rows, too
-            share = rng.beta(6 * self.share, 6 * (1 - self.share), team.max() + 1)[team]
+            firm = 1e-3 if groups.pure else 6.0
+            share = rng.beta(firm * self.share, firm * (1 - self.share), team.max() + 1)[team]
         truth = (rng.random(rows) < share).astype(int)
         within = groups.alike if groups else 0.0
         noise, own = shared(rng, team, rows, within), shared(rng, team, rows, within)
@@ -182,6 +188,21 @@ class Regression:
         mixed = alike * noise + np.sqrt(1 - alike**2) * own
         old, new = (m.bias + m.lift * e for m, e in ((self, noise), (other, mixed)))
         return Sample(truth, signal + old, signal + new, team)
+
+
+@dataclass(frozen=True)
+class Skewed(Regression):
+    """Like prices: truth and predictions are log-normal, and a few rows make most of the error."""
+
+    def draw(
+        self, other: Regression, rng: Generator, rows: int, groups: Groups | None, alike: float
+    ) -> Sample:
+        """A holdout of lone rows; only for equal models, since nothing here is an integral."""
+        del groups
+        signal, blur, noise, own = rng.normal(size=(4, rows))
+        mixed = alike * noise + np.sqrt(1 - alike**2) * own
+        old, new = (np.exp(signal + m.lift / 2 * e) for m, e in ((self, noise), (other, mixed)))
+        return Sample(np.exp(signal + blur / 2), old, new)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class _Pair:
 
     def gain(self) -> float:
         """By how much the candidate is better."""
-        old, new = (self.rule.function(self.truth, s, self.cost) for s in (self.champion, self.candidate))
+        old, new = (self.rule.kernel(self.truth, s, self.cost).value for s in (self.champion, self.candidate))
         return new - old if self.rule.higher_is_better else old - new
 
     def method(self, name: str) -> str:
@@ -390,7 +390,7 @@ def _student(freedom: float, confidence: float) -> float:
 
 
 def _influence(pair: _Pair, scores: Array) -> Influence:
-    one = pair.rule.influence(pair.truth, scores, pair.cost)
+    one = pair.rule.kernel(pair.truth, scores, pair.cost)
     if not np.isfinite(one.value):
         raise UserError(
             f"{pair.rule.name} is not defined on these {len(scores)} rows, since the truth is the "
