@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from . import schema
-from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Params, UserError, load_params
+from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, Params, UserError, load_params
 from .delimited import open_text
-from .facts import facts_of
+from .facts import facts_of, hashed
 from .infer import Findings, Wishes, infer
 from .layout import blocks, new_params, readme
-from .split import held_out
+from .split import by_hash, hashes, held_out
 from .tables import Table, existing, is_parquet, known, open_parquet, write
 from .validate import load_schema
 
@@ -70,18 +73,31 @@ def converted(source: Path, table: Table, wishes: Wishes, draft: Path, drop: boo
     return total - done.rows
 
 
+def held(path: Path, data: Data, key: list[str], share: float, seed: int) -> np.ndarray | None:
+    """Which rows the split will hold out, with a few bytes a row in memory; None where chance decides by class."""
+    if data.time:
+        table = pq.read_table(path, columns=[data.time]).to_pandas()
+        if data.group:
+            table[data.group] = hashed(path, [data.group], hashes)
+        return held_out(table, data, [], share, seed)
+    names = [data.group] if data.group else key
+    return hashed(path, names, lambda rows: by_hash(rows, share, seed)) if names else None
+
+
 def check_split(path: Path, wishes: Wishes, found: Findings, params: Params) -> str:
     """How rows will be parted, after it was tried: both sides must hold rows, and more than one class."""
     data = replace(params.data, target=wishes.target, task=found.task, time=wishes.time, group=wishes.group)
-    columns = list(dict.fromkeys(filter(None, [wishes.target, wishes.time, wishes.group, *found.key])))
-    table = pd.read_parquet(path, columns=columns)
-    chosen = held_out(table, data, found.key, params.split.holdout, params.split.seed)
-    for side, rows in (("training rows", table[~chosen]), ("holdout", table[chosen])):
-        if rows.empty or (found.task == "classification" and rows[wishes.target].nunique() < 2):
-            what = "no rows" if rows.empty else f"only {wishes.target} = {rows[wishes.target].iloc[0]}"
+    chosen = held(path, data, found.key, params.split.holdout, params.split.seed)
+    if chosen is None:
+        return "by chance, class by class" if found.task == "classification" else "by chance"
+    target = pq.read_table(path, columns=[wishes.target])[wishes.target]
+    for side, rows in (("training rows", ~chosen), ("holdout", chosen)):
+        values = pc.unique(target.filter(pa.array(rows)))
+        if len(values) < (2 if found.task == "classification" else 1):
+            what = f"only {wishes.target} = {values[0]}" if len(values) else "no rows"
             raise UserError(f"the {side} would hold {what}; name another TIME or GROUP, or bring more rows")
     by = [f"{word} {name}" for word, name in (("group", wishes.group), ("time", wishes.time)) if name]
-    return "by " + " and ".join(by or [f"the key {', '.join(found.key)}"] if found.key or by else ["chance"])
+    return "by " + (" and ".join(by) or f"the key {', '.join(found.key)}")
 
 
 @contextmanager

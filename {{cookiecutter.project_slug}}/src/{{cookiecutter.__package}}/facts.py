@@ -1,5 +1,6 @@
 """What a table's columns hold: counted over all rows in blocks, or looked at closely in a sample of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .split import hashes
+
 CLASSES = 1000  # more distinct values than this are not kept
 BLOCK = 1 << 16
-TYPES = {"int64": "int64", "double": "float64", "string": "str", "timestamp[us]": "datetime64[us]"}
 
 
 @dataclass
@@ -53,28 +55,33 @@ class Facts:
     @property
     def numeric(self) -> bool:
         """Whether the column holds numbers."""
-        return self.type in ("int64", "float64")
+        return self.type.lstrip("u").startswith(("int", "float"))
 
     @property
     def whole(self) -> bool:
         """Whether it holds numbers, all of them whole, as far as they were kept."""
-        return self.type == "int64" or (self.type == "float64" and all(v == int(v) for v in self.values or [0.5]))
+        few = self.numeric and all(v == int(v) for v in self.values or [0.5])
+        return few or self.type.lstrip("u").startswith("int")
 
 
 def facts_of(path: Path) -> dict[str, Facts]:
     """The facts of each column of a Parquet file, in its order."""
-    with pq.ParquetFile(path) as file:
-        found = {f.name: Facts(f.name, TYPES.get(str(f.type), str(f.type))) for f in file.schema_arrow}
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        types = file.schema_arrow.empty_table().to_pandas().dtypes
+        found = {name: Facts(name, str(types[name])) for name in types.index}
         for batch in file.iter_batches(BLOCK):
             for name, facts in found.items():
                 facts.add(batch.column(name))
+    for facts in found.values():
+        if facts.gaps and facts.whole and facts.type != "float64":
+            facts.type = "float64"  # as pandas reads them
     return found
 
 
 def sample(path: Path, rows: int, columns: list[str] | None = None) -> pd.DataFrame:
     """At most so many rows, spread evenly over the file."""
     parts = []
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         step, seen = max(1, -(-file.metadata.num_rows // rows)), 0
         for batch in file.iter_batches(BLOCK, columns=columns):
             parts.append(batch.take(pa.array(range(-seen % step, len(batch), step), pa.int64())))
@@ -85,11 +92,14 @@ def sample(path: Path, rows: int, columns: list[str] | None = None) -> pd.DataFr
     return pa.Table.from_batches(parts, schema).to_pandas()
 
 
+def hashed(path: Path, columns: list[str], how: Callable[[pd.DataFrame], np.ndarray]) -> np.ndarray:
+    """What a function makes of some columns, block by block: a few bytes for each row."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        blocks = file.iter_batches(BLOCK, columns=columns)
+        return np.concatenate([how(block.to_pandas()[columns]) for block in blocks])
+
+
 def repeated(path: Path, key: list[str]) -> int:
-    """How many rows repeat the key of an earlier row: eight bytes a row are held."""
-    hashed: list[np.ndarray] = []
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BLOCK, columns=key):
-            hashed.append(pd.util.hash_pandas_object(batch.to_pandas()[key], index=False).to_numpy())
-    every = np.concatenate(hashed) if hashed else np.empty(0)
+    """How many rows repeat the key of an earlier row."""
+    every = hashed(path, key, hashes)
     return len(every) - len(np.unique(every))

@@ -74,37 +74,45 @@ def inferred(facts: dict[str, Facts], classes: str | None, key: list[str]) -> st
     return text({name: rules(column, name == classes) for name, column in facts.items()}, key)
 
 
-def broken(path: Path) -> set[str]:
-    """The columns whose rules the data breaks; the key is called (table)."""
+def broken(path: Path) -> tuple[set[str], bool]:
+    """The columns whose rules the data breaks, and whether it breaks the key."""
     found = failures(read_table(path), load_schema())
-    return {str(row["check"]) if row["column"] == "(table)" else str(row["column"]) for _, row in found.iterrows()}
+    key = found["check"] == "multiple_fields_uniqueness"
+    return set(found.loc[~key, "column"]), bool(key.any())
+
+
+def editor() -> Any:
+    """A YAML reader and writer that keeps comments, quotes and order, and says null where it stood."""
+    from ruamel.yaml import YAML
+
+    made = YAML()
+    made.preserve_quotes, made.width = True, 4096
+    made.indent(mapping=2, sequence=4, offset=2)
+    made.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    return made
 
 
 def amended(old: str, path: Path, facts: dict[str, Facts], classes: str | None) -> str:
     """The schema with new rules for columns that are new or break theirs; comments and further keys stay."""
-    from ruamel.yaml import YAML
-
-    editor = YAML()
-    editor.preserve_quotes, editor.width = True, 4096
-    document = editor.load(old)
-    wrong = broken(path)
+    writer = editor()
+    document = writer.load(old)
+    wrong, repeats = broken(path)
     for name in [name for name in document["columns"] if name not in facts]:
         del document["columns"][name]
     for name, column in facts.items():
         entry = document["columns"].setdefault(name, {})
         if entry and name not in wrong:
             continue
-        fresh = editor.load(text({name: rules(column, name == classes)}, []))["columns"][name]
+        fresh = writer.load(text({name: rules(column, name == classes)}, []))["columns"][name]
         if "str_matches" in entry:
             fresh.pop("str_length", None)
         for rule in [rule for rule in INFERRED if rule in entry and rule not in fresh]:
             del entry[rule]
         entry.update(fresh)
-    key = list(document.get("unique") or [])
-    if "multiple_fields_uniqueness" in wrong or not set(key) <= set(facts):
+    if repeats or not set(document.get("unique") or []) <= set(facts):
         del document["unique"]
     buffer = io.StringIO()
-    editor.dump(document, buffer)
+    writer.dump(document, buffer)
     return buffer.getvalue()
 
 

@@ -132,7 +132,7 @@ def open_parquet(path: Path, time: str, full: set[str]) -> Table:
         types[time] = pa.timestamp("us")
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in pq.ParquetFile(path).iter_batches(ROWS, columns=names):
+        for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(ROWS, columns=names):
             columns = [
                 kinds.as_time(cast(batch.column(n), pa.string()), layout)
                 if layout and n == time
@@ -147,7 +147,7 @@ def open_parquet(path: Path, time: str, full: set[str]) -> Table:
 def gaps_of(path: Path) -> dict[str, bool]:
     """Whether each column has missing values, read once: a file's own statistics may lack."""
     found: Counter[str] = Counter()
-    for batch in pq.ParquetFile(path).iter_batches(ROWS):
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(ROWS):
         found.update({name: batch.column(name).null_count for name in batch.schema.names})
     return {name: found[name] > 0 for name in pq.read_schema(path).names}
 
@@ -155,7 +155,7 @@ def gaps_of(path: Path) -> dict[str, bool]:
 def time_layout(path: Path, time: str) -> str:
     """How the time column of a Parquet file writes its times, where it holds text or numbers."""
     guess = kinds.guess(",", time=True)
-    for batch in pq.ParquetFile(path).iter_batches(ROWS, columns=[time]):
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(ROWS, columns=[time]):
         guess.narrow(cast(batch.column(0), pa.string()))
     if not guess.kinds:
         raise UserError(f"TIME={time} does not hold times that can be read; write them as 2024-12-31 23:59")

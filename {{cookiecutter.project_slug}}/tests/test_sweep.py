@@ -1,0 +1,142 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from {{cookiecutter.__package}} import sweep
+from {{cookiecutter.__package}}.config import Data, Params, Sweep, Train, UserError, load_params
+
+pytestmark = pytest.mark.usefixtures("project")
+RIDGE = Train("sklearn.linear_model.Ridge", {"alpha": 1.0})
+TABLE = pd.DataFrame(
+    {
+        "x": range(400),
+        "y": [0, 1] * 200,
+        "when": pd.date_range("2024-01-01", periods=100).repeat(4),
+        "who": np.arange(400) // 5 % 40,
+    }
+)
+
+
+def ours(params: Params, space: dict[str, Any], **options: Any) -> Params:
+    return replace(params, train=RIDGE, sweep=Sweep(**{"space": space, **options}))
+
+
+def data(**options: Any) -> Data:
+    return Data(**{"path": "", "target": "y", "task": "classification", "features": ["x"], **options})
+
+
+def small(trials: int = 3) -> Params:
+    """Write parameters with a quick model and few trials."""
+    document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    ridge = document["data"]["task"] == "regression"
+    estimator, name = ("Ridge", "alpha") if ridge else ("LogisticRegression", "C")
+    document["train"] |= {"estimator": f"sklearn.linear_model.{estimator}", "arguments": {name: 1e-9}}
+    document["sweep"] = {"trials": trials, "folds": 2, "space": {name: {"low": 1e-6, "high": 10.0, "log": True}}}
+    Path("params.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return load_params()
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({}, "is empty"),
+        ({"alpah": [1]}, "does not have"),
+        ({"alpha": []}, "no values"),
+        ({"alpha": [[1], [2]]}, "no values"),
+        ({"alpha": 3}, "neither a list nor a range"),
+        ({"alpha": {"low": 1}}, "neither a list nor a range"),
+        ({"alpha": {"low": 1, "high": 2, "step": 1}}, "neither a list nor a range"),
+        ({"alpha": {"low": 2, "high": 1}}, "runs from 2 to 1"),
+        ({"alpha": {"low": "a", "high": "b"}}, "no number"),
+        ({"alpha": {"low": 0, "high": 1, "log": True}}, "logarithmic"),
+    ],
+)
+def test_a_bad_space_is_one_sentence(params: Params, space: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        sweep.check_space(ours(params, space))
+
+
+@pytest.mark.parametrize("options", [{"trials": 0}, {"folds": 1}])
+def test_too_few_trials_or_folds_are_refused(params: Params, options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="at least 1 trial and 2 folds"):
+        sweep.check_space(ours(params, {"alpha": [1, 2]}, **options))
+
+
+def test_the_projects_own_space_is_good(params: Params) -> None:
+    sweep.check_space(params)
+
+
+def test_folds_by_time_learn_from_the_past() -> None:
+    parts = sweep.folds(TABLE, data(time="when"), Sweep(folds=3), 0)
+    assert len(parts) == 3
+    assert all(TABLE["when"].iloc[a].max() < TABLE["when"].iloc[b].min() for a, b in parts)
+
+
+@pytest.mark.parametrize("time", [None, "when"])
+def test_folds_by_group_part_no_group(time: str | None) -> None:
+    for learn, held in sweep.folds(TABLE, data(group="who", time=time), Sweep(folds=3), 0):
+        assert not set(TABLE["who"].iloc[learn]) & set(TABLE["who"].iloc[held])
+
+
+def test_folds_keep_the_classes_shares() -> None:
+    for _, held in sweep.folds(TABLE, data(), Sweep(folds=4), 0):
+        assert TABLE["y"].iloc[held].mean() == 0.5
+
+
+def test_folds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match="folds"):
+        sweep.folds(TABLE.assign(who=1), data(group="who"), Sweep(folds=3), 0)
+
+
+def test_better_arguments_are_written_and_a_second_call_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    params = small()
+    assert sweep.main(track=False) == 0
+    first = capsys.readouterr().out
+    assert first.count("\n") == 5  # a title, three trials, the end
+    (name,) = params.sweep.space
+    assert load_params().train.arguments[name] > 1e-9
+    sweep.main(track=False)
+    assert "holds the best of 3 trials" in capsys.readouterr().out
+
+
+def test_stopped_it_changes_nothing_and_goes_on_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small()
+    before, score, calls = Path("params.yaml").read_bytes(), sweep.score, []
+
+    def stop(*arguments: Any) -> float:
+        calls.append(1)
+        if len(calls) == 4:  # in the second trial
+            raise KeyboardInterrupt
+        return score(*arguments)
+
+    monkeypatch.setattr(sweep, "score", stop)
+    assert sweep.main(track=False) == 130
+    assert Path("params.yaml").read_bytes() == before
+    assert "stopped after 1 of 3 trials" in capsys.readouterr().out
+    assert sweep.main(track=False) == 0
+    assert capsys.readouterr().out.count("\n") == 4  # two trials were missing
+
+
+def test_another_question_is_another_study() -> None:
+    params = small(1)
+    one = sweep.study_of(params).study_name
+    assert one == sweep.study_of(params).study_name
+    assert one != sweep.study_of(replace(params, sweep=replace(params.sweep, folds=3))).study_name
+
+
+def test_comments_and_the_rest_stay_when_arguments_are_written() -> None:
+    text = "a: null  # none\ntrain:\n  arguments:\n    x: 1        # why\n    y: [1, 2]\n  window: all  # or less\n"
+    assert sweep.edited(text, {"x": 0.5}) == text.replace("x: 1  ", "x: 0.5")
+
+
+def test_a_missing_pipeline_is_said() -> None:
+    Path("data/train.parquet").unlink()
+    with pytest.raises(UserError, match="make pipeline"):
+        sweep.main(track=False)
