@@ -169,7 +169,7 @@ def test_pull_request_with_a_worse_model_is_judged_and_may_not_be_merged(work: W
     done = work.github.pull_request("worse")
     assert done.job(TRAIN).conclusion == "success"
     assert done.job(REQUIRED).steps["The model may be merged"] == "failure", failures(done)
-    assert done.job(REQUIRED).annotations[0]["message"] == outputs(done)["sentence"]
+    assert outputs(done)["sentence"] in work.comments()[0]
     assert work.api.calls[-1]["body"]["state"] == "failure"
 
 
@@ -205,13 +205,24 @@ def test_pull_request_with_a_broken_schema_says_that_nothing_was_judged(work: Wo
     assert work.api.calls[-1]["body"]["state"] == "error"
 
 
-def test_pull_request_in_conflict_over_the_lock_starts_nothing(work: Work) -> None:
-    for branch, trees in (("one", "21"), ("main", "22")):
+def test_conflict_over_the_lock_starts_nothing_until_it_is_resolved(work: Work) -> None:
+    sides = {
+        "one": ("learning_rate: 0.05", "learning_rate: 0.06"),
+        "main": ("l2_regularization: 1.0", "l2_regularization: 2.0"),
+    }
+    for branch, change in sides.items():
         work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
-        work.edit("params.yaml", ("max_iter: 20", f"max_iter: {trees}"))
+        work.edit("params.yaml", change)
         work.make("pipeline")
         work.push(branch)
     assert not work.github.pull_request("one").jobs
+    work.clone.run("git", "switch", "--quiet", "one")
+    work.clone.run("git", "merge", "--quiet", "main", check=False)
+    work.make("resolve")
+    work.push("one", "resolve dvc.lock")
+    done = work.github.pull_request("one", action="synchronize")
+    assert done.job(REQUIRED).conclusion == "success", failures(done)
+    assert not any("stale" in row["message"] for row in done.job(TRAIN).annotations)
 
 
 def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None:
@@ -278,7 +289,7 @@ def test_comment_that_is_refused_does_not_stop_the_merge(work: Work) -> None:
     assert done.job(REQUIRED).conclusion == "success", failures(done)
     assert done.job("Post the verdict").conclusion == "failure"
     assert "permissions:" in done.job("Post the verdict").annotations[0]["message"]
-    assert "not posted" in done.job(REQUIRED).annotations[0]["message"]
+    assert done.job(REQUIRED).steps == {"The verdict was posted": "success"}  # says that it was not
 
 
 def weaken(work: Work) -> None:
@@ -326,19 +337,25 @@ def test_retrain_with_a_worse_model_keeps_one_issue(work: Work) -> None:
     assert set(work.api.writers()) == {"token:retrain/tell"}
 
 
-def test_retrain_that_changes_nothing_closes_the_issue(work: Work) -> None:
+@pytest.mark.parametrize(("window", "word"), [("all", "nothing"), ("4000", "keep")])
+def test_retrain_that_is_not_better_closes_the_issue(work: Work, window: str, word: str) -> None:
     body = "<!-- flight_delays: model -->\nworse"
     work.api.new(f"/repos/{NAME}/issues", title="worse", body=body, labels=["model"])
-    done = work.github.dispatch("retrain.yml")
-    assert outputs(done)["unattended"] == "nothing", failures(done)
+    done = work.github.dispatch("retrain.yml", inputs={"window": window})
+    assert outputs(done)["unattended"] == word, failures(done)
     assert work.issues()[0]["state"] == "closed" and not work.pulls()
 
 
-def test_retrain_by_the_clock_without_a_reason_does_nothing(work: Work) -> None:
+def test_retrain_by_the_clock_trains_when_params_give_a_reason(work: Work) -> None:
     done = work.github.schedule("retrain.yml")
-    assert done.ok and not trained(done), failures(done)
+    assert done.ok and not outputs(done), failures(done)
     assert done.job("Propose the better model").conclusion == "skipped"
-    assert not work.api.posted("")
+    assert done.job("Tell of a worse model, or that it is over").conclusion == "skipped"
+    work.edit("params.yaml", ("schedule: null", "schedule: 0h"), ("minimum: 500", "minimum: 0"))
+    work.push("main")
+    done = work.github.schedule("retrain.yml")
+    assert outputs(done)["unattended"] == "nothing", failures(done)
+    assert "is the schedule" in done.job(TRAIN).log and not work.pulls()
 
 
 def test_retrain_after_new_data_on_main(work: Work) -> None:

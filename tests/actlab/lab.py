@@ -121,7 +121,11 @@ class GitHub:
         title = git(self.origin, "log", "-1", "--format=%s", h)
         sides = {
             "base": {"ref": base, "sha": b, "repo": {"full_name": self.name}},
-            "head": {"ref": head, "sha": h, "repo": {"full_name": fork or self.name}},
+            "head": {
+                "ref": head,
+                "sha": h,
+                "repo": {"full_name": fork or self.name, "fork": bool(fork)},
+            },
         }
         pull = {"number": number, "title": title, "user": {"login": "octocat"}, **sides}
         payload = {"action": action, "number": number, "pull_request": pull}
