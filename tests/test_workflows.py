@@ -406,3 +406,18 @@ def test_rehearse_runs_the_pull_request_on_this_machine(work: Work) -> None:
     said = work.clone.run("make", "rehearse", check=False, ACT=act, VENV=str(VENV))
     assert "not as on GitHub" in said and "it would fail" in said, said[-3000:]
     assert "Hooks and tests found nothing" in said and not work.api.calls
+
+
+def test_protect_sets_the_rules_once_and_writes_the_owners(work: Work) -> None:
+    token = {"GITHUB_API_URL": work.api.url, "GITHUB_REPOSITORY": NAME, "GITHUB_TOKEN": "admin"}
+    assert "nobody is there to ask" in work.clone.run(
+        "make", "protect", VENV=str(VENV), check=False, **token
+    )
+    assert not work.api.posted("")
+    work.clone.make("protect", VENV=str(VENV), YES="1", **token)
+    (rules,) = work.api.rows(f"/repos/{NAME}/rulesets")
+    required = next(r for r in rules["rules"] if r["type"] == "required_status_checks")
+    assert required["parameters"]["required_status_checks"][0]["context"] == REQUIRED
+    assert "/deploy/ @acme\n" in work.clone.read(".github/CODEOWNERS")
+    again = work.clone.make("protect", VENV=str(VENV), **token)
+    assert "is protected as it should be" in again

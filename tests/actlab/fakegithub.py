@@ -159,6 +159,8 @@ class FakeGitHub:
             return 201, self.new(
                 path, **(body if isinstance(body, dict) else {"content": body, **first(query)})
             )
+        if method == "PUT":  # a setting: it is there once it is set
+            self.store.setdefault(path, {})
         if path in self.store:
             return self.one(method, path, body)
         return self.read(path, query) if method == "GET" else (404, {"message": "Not Found"})
