@@ -7,6 +7,7 @@ a floor, what random splits of the reference reach, and what its own stretches o
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import comb
 from statistics import NormalDist
 from typing import Any
@@ -37,8 +38,8 @@ class Cells:
         """A name for each cell; the last one is that of missing values."""
         if self.edges is None:
             return [*self.values, OTHER, NEW, MISSING]
-        ends = [f"{edge:.6g}" for edge in self.edges]
-        between = [f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)]
+        ends = [f"{edge:.4g}" for edge in self.edges]
+        between = [f"{low} to {high}" for low, high in pairwise(ends)]
         return [f"up to {ends[0]}", *between, f"above {ends[-1]}", MISSING]
 
     def codes(self, column: pd.Series) -> Array:
@@ -87,7 +88,7 @@ def psi(reference: Array, current: Array) -> Array:
 
 
 def jensen_shannon(reference: Array, current: Array) -> Array:
-    """The Jensen–Shannon distance of counts (base 2): 0 is equal, 1 has nothing in common."""
+    """The Jensen-Shannon distance of counts (base 2): 0 is equal, 1 has nothing in common."""
     p, q = shares(reference), shares(current)
     m = (p + q) / 2
     return np.sqrt(((p * np.log2(p / m) + q * np.log2(q / m)) / 2).sum(axis=-1).clip(0))
@@ -96,7 +97,7 @@ def jensen_shannon(reference: Array, current: Array) -> Array:
 def wasserstein(reference: Array, current: Array) -> float:
     """The mean way that values moved, in standard deviations of the reference; gaps are left out."""
     a, b = (np.sort(x[np.isfinite(x)].astype(float)) for x in (reference, current))
-    if not len(a) or not len(b):
+    if not a.size or not b.size:
         return float("nan")
     both = np.sort(np.concatenate([a, b]))
     below = [np.searchsorted(x, both[:-1], "right") / len(x) for x in (a, b)]
@@ -111,7 +112,7 @@ WASSERSTEIN = "wasserstein"  # of categories: psi
 
 
 def tail(values: Array, chance: float) -> float:
-    """What such values exceed with that chance; their cube root is taken for normal (Wilson–Hilferty)."""
+    """What such values exceed with that chance; their cube root is taken for normal (Wilson-Hilferty)."""
     roots = np.cbrt(values)
     reach = NormalDist().inv_cdf(1 - chance)
     return float(max(roots.mean() + reach * roots.std(ddof=1), 0.0) ** 3)

@@ -1,31 +1,35 @@
 """Verb: truth that came late is joined to predictions by their id."""
 
-import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from . import logs
-from .config import UserError, atomic, load_params
+from .config import UserError, atomic, load_params, sha256
+
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": lambda path: pd.read_csv(path, dtype={"id": str}),
+    ".parquet": pd.read_parquet,
+    ".jsonl": lambda path: pd.read_json(path, lines=True, convert_dates=False, dtype={"id": str}),
+}
 
 
 def read_labels(path: Path) -> pd.DataFrame:
     """A table with id, truth and time (now where it has none); anything else is a `UserError`."""
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": pd.read_json}
-    if path.suffix not in readers:
+    if path.suffix not in READERS:
         raise UserError(f"{path} is no .csv, .parquet or .jsonl file; write the labels as one of them")
-    if not path.exists():
-        raise UserError(f"there is no {path}; IN names the file with the labels")
-    extra = {".jsonl": {"lines": True, "convert_dates": False, "dtype": {"id": str}}, ".csv": {"dtype": {"id": str}}}
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; IN names the file with the labels")
     try:
-        table = readers[path.suffix](path, **extra.get(path.suffix, {}))
+        table = READERS[path.suffix](path)
     except (ValueError, OSError) as problem:
         raise UserError(f"{path} cannot be read ({' '.join(str(problem).split())[:120]}); write it again") from None
     missing = [name for name in ("id", "truth") if name not in table]
     if missing:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}; it needs id and truth, and may have time")
+        raise UserError(f"{path} lacks {' and '.join(missing)}; it needs id and truth, and may have time")
     if "time" not in table:
         table["time"] = pd.Timestamp.now("UTC").isoformat()
     return table[["id", "truth", "time"]].astype({"id": str})
@@ -66,8 +70,7 @@ def main(in_: str) -> int:
         json.dumps({"id": i, "truth": t, "time": when.isoformat()}, default=lambda v: v.item()) + "\n"
         for i, t, when in last.itertuples(index=False)
     )
-    name = hashlib.sha256("".join(f"{i} {t}" for i, t in zip(last["id"], last["truth"], strict=True)).encode()).hexdigest()[:12]
-    with atomic(folder / f"feedback-labels-{name}.jsonl") as draft:
+    with atomic(folder / f"feedback-labels-{sha256(path)[:12]}.jsonl") as draft:
         draft.write_text(lines, encoding="utf-8")
     counts["of unknown predictions"] = unknown(last["id"], folder) if len(last) else 0
     notes = ", ".join(f"{value:,} {key}" for key, value in counts.items() if value)

@@ -4,6 +4,7 @@ import re
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,18 @@ def per_year(rules: Monitor) -> float:
 
 
 def column_signal(
-    rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, stretches: Sequence[Array] = ()
+    rules: Monitor,
+    kind: str,
+    ref: pd.Series,
+    parts: Sequence[pd.Series],
+    chance: float,
+    calm: Sequence[Array] = (),
 ) -> Signal:
     """One column in every window, against the reference."""
     yard = drift.Yardstick(ref, rules.measure)
     values: Values = [yard.value(part) if len(part) >= rules.minimum else None for part in parts]
     sizes = {len(part) for part in parts if len(part) >= rules.minimum}
-    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, stretches) for n in sizes}
+    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in sizes}
     found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts])
     if sizes:
         last = [part for part in parts if len(part) >= rules.minimum][-1]
@@ -89,21 +95,25 @@ def column_signal(
     return found
 
 
+def stretches(rules: Monitor, times: Array | None) -> list[Array]:
+    """The reference's rows by stretches as long as a window, where it has times and enough of them."""
+    return [] if times is None else drift.stretch(times, pd.Timedelta(rules.window).value, rules.minimum)
+
+
 def feature_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """Every feature of the model in every window; drift is a notice until it is weighed."""
-    rules, width = params.monitor, pd.Timedelta(params.monitor.window).value
+    rules = params.monitor
     whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
     ends = np.cumsum([0, *(len(w.raw) for w in windows)])
-    stretches = drift.stretch(ref.times, width, rules.minimum) if ref.times is not None else []
-    found = []
-    for name, column in ref.table.items():
-        parts = [whole[name].iloc[a:b] for a, b in zip(ends, ends[1:], strict=False)]
-        found.append(column_signal(rules, "feature", column, parts, chance, stretches))
+    calm, found = stretches(rules, ref.times), []
+    for one in ref.table:
+        parts = [whole[one].iloc[a:b] for a, b in pairwise(ends)]
+        found.append(column_signal(rules, "feature", ref.table[one], parts, chance, calm))
     return found
 
 
 def score(frame: pd.DataFrame) -> Array:
-    """One number for each prediction: itself, or the chance of the last of two classes, or the class with its chance."""
+    """One number for each prediction: itself, the chance of the last of two classes, or the class with its chance."""
     chances = [name for name in frame if str(name).startswith("p_")]
     if not chances:
         return frame["prediction"].to_numpy(dtype=float) if len(frame) else np.array([])
@@ -113,12 +123,12 @@ def score(frame: pd.DataFrame) -> Array:
 
 def prediction_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
-    frames = [w.sample for w in windows]
+    frames, calm = [w.sample for w in windows], stretches(params.monitor, ref.held)
     pairs = [(pd.Series(score(ref.predictions), name="score"), [pd.Series(score(frame)) for frame in frames])]
     if params.data.task == "classification":
         said = [f["prediction"].map(name) if len(f) else pd.Series(dtype="str") for f in frames]
         pairs.append((ref.predictions["prediction"].map(name), said))
-    found = [column_signal(params.monitor, "prediction", column, parts, chance) for column, parts in pairs]
+    found = [column_signal(params.monitor, "prediction", column, parts, chance, calm) for column, parts in pairs]
     for signal in found:
         signal.state = "warning" if signal.state == "notice" else signal.state
     return found
@@ -233,7 +243,7 @@ def quality_signals(params: Params, ref: Reference, windows: Sequence[Window]) -
     for column in ref.raw:
         rule = schema.columns.get(column)
         values: Values = [
-            breaks(rule, w.raw[column], w.unread[column]) if len(w.raw) >= rules.minimum else None for w in windows
+            breaks(rule, w.raw[column], w.unread[str(column)]) if len(w.raw) >= rules.minimum else None for w in windows
         ]
         signal = Signal("quality", str(column), values, [rules.broken] * len(values))
         if signal.state != "unjudged" and (share := signal.last[0]) > rules.broken:
@@ -276,7 +286,9 @@ def scrape(source: str) -> list[tuple[str, str, float]]:
         else:
             text = Path(source).read_text(encoding="utf-8")
     except (OSError, ValueError) as problem:
-        raise UserError(f"{source} gives no metrics ({problem}); METRICS is the address of the service's /metrics") from None
+        raise UserError(
+            f"{source} gives no metrics ({problem}); METRICS is the address of the service's /metrics"
+        ) from None
     return [(found[1], found[2] or "", float(found[3])) for found in SCRAPED.finditer(text)]
 
 
@@ -288,8 +300,8 @@ def service_signals(rules: Monitor, numbers: Sequence[tuple[str, str, float]]) -
 
     failed = total("requests_total", r'status="5\d\d"') / max(total("requests_total"), 1)
     asked, lost = total("request_seconds_count", 'path="/predict"'), total("log_lines_lost_total")
-    buckets = [(re.search(r'le="([^"]+)"', labels), v) for key, labels, v in numbers if key == "request_seconds_bucket" and '"/predict"' in labels]
-    ends = [float(end[1]) for end, below in buckets if end and below >= 0.99 * asked]
+    buckets = [(labels, v) for key, labels, v in numbers if key == "request_seconds_bucket" and '"/predict"' in labels]
+    ends = [float(re.sub(r'.*le="([^"]+)".*', r"\1", labels)) for labels, v in buckets if v >= 0.99 * asked]
     slow = 1000 * min(ends, default=0.0)
     rows = [
         ("errors", failed, rules.errors, "critical", f"{failed:.1%} of the requests failed"),
@@ -314,7 +326,8 @@ def say(signal: Signal, rules: Monitor) -> str:
         interval = f"{point[0]:.4f} [{point[1]:.4f}, {point[2]:.4f}]"
         return f"{signal.name} {word} {interval}, {signal.base:.4f} on the holdout; a loss above {limit:.4f} counts"
     judged = [flag for flag in signal.flags if flag is not None][-rules.persist[1] :]
-    text = f"{signal.name} moved: {rules.measure} {value:.2f}, limit {limit:.2f}, passed in {sum(judged)} of {len(judged)} windows"
+    times = f"{sum(judged)} of {len(judged)} windows"
+    text = f"{signal.name} moved: {rules.measure} {value:.2f}, limit {limit:.2f}, passed in {times}"
     if signal.importance is not None:
         text += f"; it carries {signal.importance:.0%} of the model's importance"
     return f"{text}; " + ", ".join(f"{c['value']}: {c['reference']:.0%} → {c['current']:.0%}" for c in signal.moved)
@@ -372,12 +385,13 @@ def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any
         "signals": [asdict(signal) for signal in signals],
         "state": max((signal.state for signal in signals), key=LEVELS.index),
         "triggers": triggers(signals),
+        "cooldown": rules.cooldown,
         "logs": {"counts": {key: n for key, n in tally.counts.items() if n}, "broken": tally.broken},
     }
 
 
 def main(until: str | None = None, metrics: str = "") -> int:
-    """Judge the whole windows up to UNTIL (default: now); METRICS is the address of the service's /metrics, or a file."""
+    """Judge the whole windows up to UNTIL (default: now); METRICS is the service's /metrics, an address or a file."""
     from .trends import write
 
     now = pd.Timestamp(until) if until else pd.Timestamp.now("UTC")

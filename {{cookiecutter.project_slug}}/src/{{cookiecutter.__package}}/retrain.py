@@ -47,8 +47,8 @@ def span(text: str) -> timedelta:
 
 def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
     """The triggers that are switched on and fire, each with its reason, the gravest first."""
-    found = [(name, facts.alarms[name]) for name in ("performance", "drift") if name in facts.alarms]
-    found = [(name, reason) for name, reason in found if getattr(rules, name)]
+    wanted = {"performance": rules.performance, "drift": rules.drift}
+    found = [(name, facts.alarms[name]) for name, on in wanted.items() if on and name in facts.alarms]
     if rules.rows is not None and facts.rows >= rules.rows:
         found.append(("rows", f"{facts.rows:,} new rows, {rules.rows:,} were waited for"))
     if rules.schedule and facts.trained and facts.now - facts.trained >= span(rules.schedule):

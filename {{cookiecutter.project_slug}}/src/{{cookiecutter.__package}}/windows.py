@@ -1,7 +1,7 @@
 """What monitoring compares: the rows that the deployed model learned from, and windows of what it was asked."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model learned from, as raw columns and as features, with times; and what it said of its holdout."""
+    """What a model learned from, as raw columns and as features; what it said of its holdout; the rows' times."""
 
     model: str
     raw: pd.DataFrame
     table: pd.DataFrame
-    times: Array | None
     predictions: pd.DataFrame
+    times: Array | None = None
+    held: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,38 @@ def draw(path: Path, columns: list[str], most: int) -> pd.DataFrame:
 def reference(data: Data) -> Reference:
     """The reference of the deployed model, else of the one here, in samples of fixed size."""
     model, places = files((champion.at("HEAD", champion.PRODUCTION) or {}).get("champion"))
-    raw = draw(places[TRAIN], list(dict.fromkeys([*data.features, *([data.time] if data.time else [])])), ROWS)
-    times = raw[data.time].astype("datetime64[ns]").astype("int64").to_numpy() if data.time else None
-    raw = raw[data.features]
-    return Reference(model, raw, features(raw), times, pd.read_parquet(places[PREDICTIONS]))
+    time = [data.time] if data.time else []
+    raw = draw(places[TRAIN], list(dict.fromkeys([*data.features, *time])), ROWS)
+    said = pd.read_parquet(places[PREDICTIONS])
+    found = Reference(model, raw[data.features], features(raw[data.features]), said)
+    if not data.time:
+        return found
+    held = pd.read_parquet(places[HOLDOUT], columns=time)
+    return replace(found, times=nanoseconds(raw[data.time]), held=nanoseconds(held[data.time]))
+
+
+def nanoseconds(times: pd.Series) -> Array:
+    """Times as whole numbers."""
+    return times.astype("datetime64[ns]").astype("int64").to_numpy()
+
+
+def typed(logged: pd.Series, like: pd.Series) -> pd.Series:
+    """Logged values as the type of a column; what is no such value becomes missing."""
+    if pd.api.types.is_datetime64_any_dtype(like):
+        times = pd.to_datetime(logged, errors="coerce", format="ISO8601", utc=True)
+        return times if getattr(like.dt, "tz", None) else times.dt.tz_localize(None)
+    if pd.api.types.is_bool_dtype(like) or not pd.api.types.is_numeric_dtype(like):
+        return logged.astype("str")
+    return pd.to_numeric(logged, errors="coerce")
 
 
 def conform(frame: pd.DataFrame, like: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
     """Logged rows with the reference's columns and types; for each column the share that has no such value."""
     table, unread = {}, {}
-    for name, column in like.items():
+    for name in map(str, like):
         logged = frame[name] if name in frame else pd.Series(None, index=frame.index, dtype="object")
-        if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-            values = logged.astype("str")
-        else:
-            values = pd.to_numeric(logged, errors="coerce")
-        if pd.api.types.is_datetime64_any_dtype(column):
-            values = pd.to_datetime(logged, errors="coerce", format="ISO8601", utc=True)
-            values = values if getattr(column.dt, "tz", None) else values.dt.tz_localize(None)
-        table[name] = values
-        unread[str(name)] = float((values.isna() & logged.notna()).mean()) if len(frame) else 0.0
+        table[name] = typed(logged, like[name])
+        unread[name] = float((table[name].isna() & logged.notna()).mean()) if len(frame) else 0.0
     return pd.DataFrame(table), unread
 
 
