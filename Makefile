@@ -14,7 +14,7 @@ WORKFLOWS := $(wildcard .github/workflows/*.yml)
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow newest lint format bench sample lock clean
+.PHONY: help install demo test test-slow newest lint format bench sample files lock clean
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,10 @@ bench: $(FLIGHTS) ## Measure (PART=pipeline) and print the table of docs/benchma
 
 sample: $(FLIGHTS) ## Make the sample data again (docs/data.md)
 	@$(DEMO)/.venv/bin/python -m benchmarks.sample
+
+files: ## Write tests/files.txt anew, to be reviewed as a diff: what the default project holds
+	@git ls-files --cached --others --exclude-standard '{{cookiecutter.project_slug}}' \
+	  | sed 's#^[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#; 1i .cruft.json' | LC_ALL=C sort >tests/files.txt
 
 lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
 	@$(LOCK) --upgrade pyproject.toml --group test --output-file requirements/test.txt
