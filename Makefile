@@ -67,8 +67,8 @@ sample: $(FLIGHTS) ## Make the sample data again (docs/data.md)
 	@$(DEMO)/.venv/bin/python -m benchmarks.sample
 
 files: ## Write tests/files.txt anew, to be reviewed as a diff: what the default project holds
-	@git ls-files --cached --others --exclude-standard '{{cookiecutter.project_slug}}' \
-	  | sed 's#^[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#; 1i .cruft.json' | LC_ALL=C sort >tests/files.txt
+	@{ echo .cruft.json; git ls-files --cached --others --exclude-standard '{{cookiecutter.project_slug}}'; } \
+	  | sed 's#^{[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#' | LC_ALL=C sort >tests/files.txt
 
 lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
 	@$(LOCK) --upgrade pyproject.toml --group test --output-file requirements/test.txt
