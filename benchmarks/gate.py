@@ -69,11 +69,11 @@ class Scene:
         return drawn
 
 
-OTHER = {"width": 1.25, "tilt": 0.9}
+OTHER = Binary(0.2, width=1.25, tilt=0.9)
 SCENES = (
     Scene("alike", Binary(0.2)),
-    Scene("other shape", Binary(0.2), Binary(0.2, **OTHER), sizes=(300, 1000, 5000)),
-    Scene("shape reversed", Binary(0.2, **OTHER), Binary(0.2), sizes=(300, 1000, 5000)),
+    Scene("other shape", Binary(0.2), OTHER, sizes=(300, 1000, 5000)),
+    Scene("shape reversed", OTHER, Binary(0.2), sizes=(300, 1000, 5000)),
     Scene("ties", Binary(0.2, step=0.1), sizes=(300, 5000)),
     Scene("1 % positive", Binary(0.01, 2.0), sizes=(6000, 20000)),
     Scene("near perfect", Binary(0.2, 3.0), sizes=(300, 5000)),
@@ -323,8 +323,8 @@ def edge(task: tuple[Scene, str, float, int]) -> tuple[Scene, str, Tally | None,
         rows = max(least, int(rows * (ratio * error_at(scene, name, rows, 60)) ** 2) + 1)
     if rows > LARGEST:
         return scene, name, None, rows
-    job = Job(scene, (name,), rows, repeats(rows, most), loss=2.0)
-    return scene, name, run(job)[0], rows
+    count = most if ratio == compare.RESOLVED else repeats(rows, most)
+    return scene, name, run(Job(scene, (name,), rows, count, loss=2.0))[0], rows
 
 
 def worse(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
@@ -350,33 +350,37 @@ def worse(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
 def at_edge(tally: Tally | None, rows: int) -> str:
     """Rows and the share that blocks."""
     if tally is None or not tally.outcomes:
-        return f"{rows:,}: -" if rows else "-"
+        return f"{rows:,} needed" if rows else "-"
     return f"{tally.rows:,}: {marked(tally.share('blocked'), 95, 100, len(tally.outcomes))}"
+
+
+def by_group(task: tuple[Scene, str, int, int]) -> list[str]:
+    """Equal models on grouped rows, judged with the groups and without looking at them."""
+    scene, name, rows, most = task
+    job = Job(scene, (name,), rows, repeats(rows, most))
+    blind = replace(job, blind=True)
+    shares = [tally for each in (job, blind) for tally in run(each)]
+    cells = [f"{t.covered:.1f}" for t in shares] + [f"{t.share('blocked'):.1f}" for t in shares]
+    naive = "-"
+    if rows == 1000 and name in ("roc_auc", "mae"):
+        drawn = run(replace(blind, repeats=most // 8, plain=True))[0]
+        naive = f"{drawn.share('plain'):.1f}"
+    return [name, f"{rows:,}", *cells, naive]
 
 
 def grouped(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
     """Rows that come in groups: what happens to a method that does not look."""
-    jobs, heads = [], []
-    for scene in (GROUPS, NUMBER_GROUPS):
-        for name in ("roc_auc", "log_loss", "accuracy", "rmse", "mae"):
-            for rows in (1000, 5000):
-                if name in scene.names:
-                    small = rows == 1000 and name in ("roc_auc", "mae")
-                    job = Job(scene, (name,), rows, repeats(rows, most))
-                    blind = replace(job, blind=True)
-                    plain = replace(blind, repeats=most // 8, plain=True) if small else blind
-                    jobs += [job, blind, plain]
-                    heads.append((name, f"{rows:,}"))
-    found = [tallies[0] for tallies in pool.map(run, jobs)]
-    body = []
-    for head, one, blind, plain in zip(heads, found[::3], found[1::3], found[2::3], strict=True):
-        naive = f"{plain.share('plain'):.1f}" if plain is not blind and one.rows == 1000 else "-"
-        naive = naive if head[0] in ("roc_auc", "mae") else "-"
-        cells = [one.covered, blind.covered, one.share("blocked"), blind.share("blocked")]
-        body.append([*head, *(f"{c:.1f}" for c in cells), naive])
+    tasks = [
+        (scene, name, rows, most)
+        for scene in (GROUPS, NUMBER_GROUPS)
+        for name in ("roc_auc", "log_loss", "accuracy", "rmse", "mae")
+        for rows in (1000, 5000)
+        if name in scene.names
+    ]
     yield "### Groups of 20 rows: what looking at the groups does to equal models\n"
     head = ["metric", "rows", "covers, by group", "covers, by row", "blocked, by group"]
-    yield table([*head, "blocked, by row", "below 0, bootstrap of rows"], body)
+    head += ["blocked, by row", "below 0, bootstrap of rows"]
+    yield table(head, list(pool.map(by_group, tasks)))
 
 
 def rules(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:

@@ -45,7 +45,8 @@ def shared(rng: Generator, groups: Array | None, rows: int, alike: float) -> Arr
     if groups is None:
         return own
     common = rng.normal(size=int(groups.max()) + 1)
-    return np.sqrt(alike) * common[groups] + np.sqrt(1 - alike) * own
+    mixed: Array = np.sqrt(alike) * common[groups] + np.sqrt(1 - alike) * own
+    return mixed
 
 
 def members(rng: Generator, rows: int, groups: Groups | None) -> Array | None:
@@ -71,7 +72,8 @@ class Binary:
 
     def curve(self, score: Array) -> Array:
         """The probability that the model gives, before it is rounded."""
-        return expit(self.tilt * (logit(self.share) + self.lift * score - self.lift**2 / 2))
+        odds = logit(self.share) + self.lift * score - self.lift**2 / 2
+        return np.asarray(expit(self.tilt * odds))
 
     def chance(self, score: Array) -> Array:
         """The probability that the model gives."""
@@ -111,12 +113,13 @@ class Binary:
             return self._ranking(name)
         hit, false = self.rates(1 / 6 if name == "cost" else 0.5)
         share = self.share
-        return {
+        values = {
             "accuracy": share * hit + (1 - share) * (1 - false),
             "balanced_accuracy": (hit + 1 - false) / 2,
             "f1": 2 * share * hit / (share * hit + (1 - share) * false + share),
             "cost": share * (1 - hit) * COST[1, 0] + (1 - share) * false * COST[0, 1],
-        }[name]
+        }
+        return float(values[name])
 
     def _ranking(self, name: str) -> float:
         chance, zeros, ones = self.cells()
@@ -217,7 +220,7 @@ class Multi:
         raised = noise.copy()
         raised[np.arange(len(truth)), truth] += self.lift
         chance = np.array(self.shares) * np.exp(self.lift * raised)
-        return chance / chance.sum(axis=1, keepdims=True)
+        return np.asarray(chance / chance.sum(axis=1, keepdims=True))
 
     def draw(
         self, other: "Multi", rng: Generator, rows: int, groups: Groups | None, alike: float

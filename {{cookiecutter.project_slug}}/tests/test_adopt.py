@@ -91,8 +91,8 @@ BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
     ("target in two roles", text, {"group": "y"}, "is the target"),
     ("target without values", lambda: holed("y", ROWS), {}, "no value in any"),
     ("target without values, drop", lambda: holed("y", ROWS), {"drop": True}, "no value in any"),
-    ("target with gaps", lambda: holed("y", 7), {}, "7 of 120 rows have no y; add DROP=1"),
-    ("time with gaps", lambda: holed("at", 3), {"time": "at"}, "3 of 120 rows have no at; add DROP=1"),
+    ("target with gaps", lambda: holed("y", 7), {}, "of 120 rows 7 have no y; add DROP=1"),
+    ("time with gaps", lambda: holed("at", 3), {"time": "at"}, "of 120 rows 3 have no at; add DROP=1"),
     ("one class", lambda: changed(y="no"), {}, "every row says y = no"),
     ("a class a row", lambda: changed(y=[f"c{i}" for i in range(ROWS)]), {}, "too many for classes"),
     ("1,200 classes", lambda: text(table(4000).assign(y=[f"c{i % 1200}" for i in range(4000)])), {}, "1,000 values"),
@@ -281,7 +281,7 @@ def test_gaps_make_whole_numbers_floats_and_the_schema_knows() -> None:
 
 def test_drop_leaves_out_rows_without_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(adopted(holed("y", 7), drop=True)) == ROWS - 7
-    assert "7 rows were left out" in capsys.readouterr().out
+    assert "7 of 120 rows were left out: 7 have no y" in capsys.readouterr().out
 
 
 def test_a_word_for_missing_may_be_named() -> None:

@@ -31,7 +31,9 @@ def test_what_answers_equals_the_pipeline(passport: predictor.Passport, params: 
     assert compiling.difference(predictor.load_predictor(passport)(raw), right) <= 1e-6
 
 
-def test_unknown_categories_and_gaps_equal_the_pipeline(passport: predictor.Passport, params: Params, frame: pd.DataFrame) -> None:
+def test_unknown_categories_and_gaps_equal_the_pipeline(
+    passport: predictor.Passport, params: Params, frame: pd.DataFrame
+) -> None:
     raw = inputs(params, frame.head(6)).copy()
     texts = [name for name in raw if not pd.api.types.is_numeric_dtype(raw[name])]
     texts = [name for name in texts if not pd.api.types.is_datetime64_any_dtype(raw[name])]
@@ -46,7 +48,9 @@ def test_unknown_categories_and_gaps_equal_the_pipeline(passport: predictor.Pass
     assert compiling.difference(predictor.load_predictor(passport)(raw), right) <= 1e-6
 
 
-def test_making_it_again_does_nothing(passport: predictor.Passport, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_it_again_does_nothing(
+    passport: predictor.Passport, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compiling, "anew", lambda _: pytest.fail("compiled again"))
     assert compiling.make(params).sources == passport.sources
 

@@ -30,7 +30,8 @@ def rows(path: Path) -> pd.DataFrame:
 
 
 def test_rows_keep_the_schema(rows: pd.DataFrame) -> None:
-    assert failures(rows, load_schema(ROOT / "schema.yaml")).to_string() == failures(rows.iloc[:0], load_schema(ROOT / "schema.yaml")).to_string()
+    broken = failures(rows, load_schema(ROOT / "schema.yaml"))
+    assert broken.empty, broken.to_string()
 
 
 def test_the_schema_names_every_column(rows: pd.DataFrame) -> None:

@@ -155,3 +155,10 @@ def test_checks_in_panderas_longer_form_hold_too(make: Any) -> None:
     assert decode(rows, {"miles": 4})
     with pytest.raises(Refused):
         decode(rows, {"miles": 3})
+
+
+def test_a_column_that_the_log_has_a_word_for_is_logged_apart(make: Any) -> None:
+    rows = make({"miles": COLUMNS["miles"], "model": {"dtype": "str"}, "y": COLUMNS["y"]})
+    found = decode(rows, {"miles": 5, "model": "A4"})[0][0]
+    assert rows.logged(found) == {"miles": 5, "model_": "A4"}
+    assert rows.logged(decode(rows, {"miles": 5})[0][0]) == {"miles": 5}

@@ -35,7 +35,10 @@ def numbers(frame: pd.DataFrame, params: Params) -> str:
         (facts(0.0, 70.0), {"dtype": "float64", "in_range": {"min_value": 0.0, "max_value": 110.0}}),
         (facts(-3.0, 3.0), {"dtype": "float64", "in_range": {"min_value": -6.0, "max_value": 6.0}}),
         (facts(5.0), {"dtype": "float64", "in_range": {"min_value": 0.0, "max_value": 8.0}}),
-        (facts(1.0, None, 4.0), {"dtype": "float64", "nullable": True, "in_range": {"min_value": 0.0, "max_value": 6.0}}),
+        (
+            facts(1.0, None, 4.0),
+            {"dtype": "float64", "nullable": True, "in_range": {"min_value": 0.0, "max_value": 6.0}},
+        ),
         (facts(0, 1, kind="int64"), {"dtype": "int64", "isin": [0, 1]}),
         (facts(1, 2, 3, kind="int64"), {"dtype": "int64", "in_range": {"min_value": 0, "max_value": 4}}),
         (facts("b", "a", kind="str"), {"dtype": "str", "isin": ["a", "b"]}),

@@ -56,21 +56,22 @@ def opened(source: Path, wishes: Wishes, drop: bool, missing: str, sep: str, enc
     return table
 
 
-def converted(source: Path, table: Table, wishes: Wishes, draft: Path, drop: bool) -> int:
-    """Write the table as Parquet and return the rows that gaps cost; gaps nobody allowed are a `UserError`."""
+def converted(source: Path, table: Table, wishes: Wishes, draft: Path, drop: bool) -> list[str]:
+    """Write the table as Parquet and say which rows gaps cost; gaps nobody allowed are a `UserError`."""
     required = [name for name in (wishes.target, wishes.time) if name]
     done = write(table, draft, required, drop)
-    total = done.read
+    lacking = [f"{done.gaps[name]:,} have no {name}" for name in required if done.gaps[name]]
     for name in required:
-        gaps = done.gaps[name]
-        if gaps == total:
-            raise UserError(f"{name} in {source} has no value in any of {total:,} rows; name another column")
-        if gaps and not drop:
-            raise UserError(f"{gaps:,} of {total:,} rows have no {name}; add DROP=1 to leave them out")
+        if done.gaps[name] == done.read:
+            raise UserError(f"{name} in {source} has no value in any of {done.read:,} rows; name another column")
+    if lacking and not drop:
+        raise UserError(f"of {done.read:,} rows {' and '.join(lacking)}; add DROP=1 to leave them out")
     infinite = [f"{name} ({count:,})" for name, count in done.infinite.items() if count]
     if infinite:
         raise UserError(f"{source} has infinite values in {', '.join(infinite)}; correct them, or leave them empty")
-    return total - done.rows
+    return (
+        [f"{done.read - done.rows:,} of {done.read:,} rows were left out: {' and '.join(lacking)}"] if lacking else []
+    )
 
 
 def held(path: Path, data: Data, key: list[str], share: float, seed: int) -> np.ndarray | None:
@@ -199,7 +200,7 @@ def adopt(source: Path, wishes: Wishes, drop: bool, missing: str, sep: str, enco
     scratch = Path(tempfile.mkdtemp(prefix=".adopt-", dir="."))
     try:
         table = opened(source, wishes, drop, missing, sep, encoding)
-        lost = converted(source, table, wishes, scratch / path.name, drop)
+        notes = converted(source, table, wishes, scratch / path.name, drop)
         found = prepared(scratch, source, path, wishes, old)
         lines = told(table, wishes, found, check_split(scratch / path.name, wishes, found, old))
         size = (scratch / path.name).stat().st_size
@@ -213,7 +214,7 @@ def adopt(source: Path, wishes: Wishes, drop: bool, missing: str, sep: str, enco
         shutil.rmtree(scratch, ignore_errors=True)
     print(f"{'adopt':<10}{source.name}: {found.rows:,} rows, {len(table.names)} columns → {path} ({size / 1e6:.1f} MB)")
     show(lines)
-    notes = [*found.notes, f"{lost:,} rows were left out: they lack {wishes.target} or TIME"] if lost else found.notes
+    notes += found.notes
     if size > UNDER_DVC:
         notes.append(f"{path} is large and went under DVC: `make remote` gives it a home before the first push")
     for note in notes:

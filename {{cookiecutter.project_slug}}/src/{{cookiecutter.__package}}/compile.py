@@ -116,7 +116,7 @@ def difference(mine: Answer, truth: pd.DataFrame) -> float:
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as a client would send them: no value is null, a time is text."""
     plain = table.astype("object").where(table.notna(), None).to_dict("records")
-    return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=str))
+    return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=lambda value: value.isoformat()))
 
 
 def answers(truth: pd.DataFrame) -> list[dict[str, Any]]:

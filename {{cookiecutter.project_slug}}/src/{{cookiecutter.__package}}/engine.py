@@ -56,7 +56,8 @@ class Environment:
 
     def __init__(self, env: str, address: str) -> None:
         self.env, self.project = env, f"{NAME}-{env}"
-        front = f"{NAME}-front:{sha256(FRONT / 'Dockerfile')[:12]}"
+        made_of = sha256(FRONT / "Dockerfile")[:8] + sha256(FRONT / "start.sh")[:8]
+        front = f"{NAME}-front:{made_of}"
         self.values = {"ADDRESS": address, "FRONT": front, "CHAMPION": "none", "CANDIDATE": "none"}
         if not docker("image", "ls", "--quiet", front):
             docker("build", "--quiet", "--tag", front, str(FRONT))

@@ -15,7 +15,8 @@ FEW_ROWS = 30
 FEW_VALUES = 20
 LINEAR_BELOW = 2000  # rows; a linear model learns more from so few
 GIVES_AWAY, SUSPECT, LIKE_TARGET = 0.995, 0.9, 0.5  # the share of the target that one column tells
-IDS = frozenset(("id", "ids", "uuid", "guid", "key", "index", "number", "nr", "no", "unnamed"))
+IDS = frozenset(("id", "ids", "uuid", "guid", "number", "nr", "no"))  # as the last word of a name
+ALONE = frozenset(("index", "key", "row"))  # as the whole name
 CLASSES_PER_TREE = 1500
 BOOSTING = {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 15, "l2_regularization": 1.0}
 SPACES: dict[str, dict[str, Any]] = {
@@ -97,7 +98,8 @@ def identifier(facts: Facts, values: pd.Series) -> str | None:
     full = values.dropna()
     count = full.nunique()
     many = len(full) >= FEW_ROWS and count > 0.9 * len(full)
-    last = (words(facts.name) or [""])[-1] in IDS or "unnamed" in facts.name.lower()
+    named = words(facts.name) or [""]
+    counts = named[-1] in IDS or (len(named) == 1 and named[0] in ALONE) or "unnamed" in named
     if facts.type == "str":
         prose = many and full.str.count(r"\s").mean() > 3
         if many:
@@ -106,7 +108,7 @@ def identifier(facts: Facts, values: pd.Series) -> str | None:
         return None
     elif many and facts.high - facts.low + 1 == facts.rows:
         return "row number"
-    if not last or count <= FEW_VALUES:
+    if not counts or count <= FEW_VALUES:
         return None
     return "identifier" if many else f"identifier that repeats: GROUP={facts.name} keeps its rows together"
 

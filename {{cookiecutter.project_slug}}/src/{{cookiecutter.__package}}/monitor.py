@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import yaml
 
 from . import drift, logs
 from .compare import count, margin_of, spread
-from .config import MODEL, Monitor, Params, UserError, load_params, read_json, sha256, write_json
+from .config import MODEL, SCHEMA, Monitor, Params, UserError, load_params, read_json, sha256, write_json
 from .evaluate import encode
 from .features import features
 from .gate import finite
 from .metrics import find
-from .validate import load_schema
+from .rows import Field
+from .rows import column as rule_of
 from .windows import Reference, Window, collect, reference
-
-if TYPE_CHECKING:
-    from pandera.pandas import Column
 
 MONITOR = Path("reports/monitor.json")
 IMPORTANCE = Path("reports/importance.json")
@@ -112,22 +111,23 @@ def feature_signals(params: Params, ref: Reference, windows: Sequence[Window], c
     return found
 
 
-def score(frame: pd.DataFrame) -> Array:
+def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
     """One number for each prediction: itself, the chance of the last of two classes, or the class with its chance."""
-    chances = [name for name in frame if str(name).startswith("p_")]
-    if not chances:
+    chances = [column for column in like if str(column).startswith("p_")]
+    if not chances or frame.empty:
         return frame["prediction"].to_numpy(dtype=float) if len(frame) else np.array([])
-    values = frame[chances].to_numpy(dtype=float)
+    values = frame.reindex(columns=chances).to_numpy(dtype=float)
     return values[:, -1] if len(chances) == 2 else np.asarray(values.argmax(axis=1) + values.max(axis=1))
 
 
 def prediction_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
     frames, calm = [w.sample for w in windows], stretches(params.monitor, ref.held)
-    pairs = [(pd.Series(score(ref.predictions), name="score"), [pd.Series(score(frame)) for frame in frames])]
+    scores = [pd.Series(score(frame, ref.predictions), name="score") for frame in (ref.predictions, *frames)]
+    pairs = [(scores[0], scores[1:])]
     if params.data.task == "classification":
-        said = [f["prediction"].map(name) if len(f) else pd.Series(dtype="str") for f in frames]
-        pairs.append((ref.predictions["prediction"].map(name), said))
+        said = [names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in (ref.predictions, *frames)]
+        pairs.append((said[0].rename("prediction"), said[1:]))
     found = [column_signal(params.monitor, "prediction", column, parts, chance, calm) for column, parts in pairs]
     for signal in found:
         signal.state = "warning" if signal.state == "notice" else signal.state
@@ -165,11 +165,17 @@ def name(value: Any) -> str:
     return re.sub(r"^(-?\d+)\.0$", r"\1", str(value))
 
 
+def names(values: pd.Series) -> pd.Series:
+    """The class of each row by its name."""
+    found, distinct = pd.factorize(values, use_na_sentinel=False)
+    return pd.Series(np.array([name(value) for value in distinct], dtype=object)[found], index=values.index)
+
+
 def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
     """Truth and scores of labelled rows as the metrics take them; truth that the model cannot say is left out."""
     classes = [str(column).removeprefix("p_") for column in ref.predictions if str(column).startswith("p_")]
     if classes:
-        truth, scores = encode(frame["truth"].map(name), frame, classes)
+        truth, scores = encode(names(frame["truth"]), frame, classes)
         good = (truth >= 0) & np.isfinite(scores).all(axis=1)
     else:
         truth, scores = encode(pd.to_numeric(frame["truth"], errors="coerce"), frame[["prediction"]])
@@ -233,19 +239,19 @@ def estimate(params: Params, ref: Reference, window: Window) -> Measure | None:
     """The metric if each score still meant what it meant on the holdout: this sees other rows, not another world."""
     if len(window.sample) < params.monitor.minimum:
         return None
-    rows = drift.like(score(ref.predictions), score(window.sample))
+    rows = drift.like(score(ref.predictions, ref.predictions), score(window.sample, ref.predictions))
     return measured(params, ref, ref.predictions.iloc[rows])
 
 
 def quality_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
     """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
-    schema, rules, found = load_schema(), params.monitor, []
-    for column in ref.raw:
-        rule = schema.columns.get(column)
+    specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
+    for column in map(str, ref.raw):
+        rule = allowed(column, specs[column]) if column in specs else None
         values: Values = [
-            breaks(rule, w.raw[column], w.unread[str(column)]) if len(w.raw) >= rules.minimum else None for w in windows
+            breaks(rule, w.raw[column], w.unread[column]) if len(w.raw) >= rules.minimum else None for w in windows
         ]
-        signal = Signal("quality", str(column), values, [rules.broken] * len(values))
+        signal = Signal("quality", column, values, [rules.broken] * len(values))
         if signal.state != "unjudged" and (share := signal.last[0]) > rules.broken:
             signal.state = "critical" if share > 0.5 else "warning"
             signal.sentence = f"{share:.1%} of the values of {column} break schema.yaml"
@@ -253,15 +259,26 @@ def quality_signals(params: Params, ref: Reference, windows: Sequence[Window]) -
     return found
 
 
-def breaks(rule: "Column | None", values: pd.Series, unread: float) -> float:
+def allowed(column: str, spec: dict[str, Any]) -> Field | None:
+    """What a column may hold; None for a check that no single value can be held to."""
+    try:
+        return rule_of(column, spec, True)
+    except UserError:
+        return None
+
+
+def breaks(rule: Field | None, values: pd.Series, unread: float) -> float:
     """The share of values that are none of the column's type, missing where none may be, or fail a check."""
-    missing = values.isna().to_numpy()
-    if rule is None or missing.all():
-        return float(missing.mean()) if rule is not None and not rule.nullable else unread
-    fails = np.zeros(int((~missing).sum()), bool)
-    for check in rule.checks:
-        fails |= ~check(values[~missing]).check_output.to_numpy(dtype=bool)
-    return float(fails.sum() / len(values)) + (unread if rule.nullable else float(missing.mean()))
+    codes, distinct = pd.factorize(values)
+    missing = float((codes < 0).mean())
+    if rule is None:
+        return unread
+    plain = distinct.to_pydatetime() if isinstance(distinct, pd.DatetimeIndex) else distinct.tolist()
+    if rule.dtype.lower().lstrip("u").startswith("int"):
+        plain = [int(value) if float(value).is_integer() else value for value in plain]
+    fails = np.fromiter((not rule.keeps(value) for value in plain), dtype=np.bool_)
+    share = float(fails[codes[codes >= 0]].sum() / len(values)) if len(fails) else 0.0
+    return share + (unread if rule.nullable else missing)
 
 
 def traffic_signal(rules: Monitor, windows: Sequence[Window]) -> Signal:

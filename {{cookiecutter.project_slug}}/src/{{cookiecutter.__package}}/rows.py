@@ -29,6 +29,7 @@ KINDS: dict[str, Any] = {
     r"str|string(\[\w+\])?|object|category": str,
 }
 BOUNDS = {"greater_than": "gt", "greater_than_or_equal_to": "ge", "less_than": "lt", "less_than_or_equal_to": "le"}
+WORDS = ("id", "time", "model", "prediction", "flags", "truth")  # of the log's own
 PROPERTIES = {
     *("checks", "coerce", "default", "description", "drop_invalid_rows", "dtype", "name", "nullable", "regex"),
     *("report_duplicates", "required", "title", "unique"),
@@ -188,6 +189,7 @@ class Rows:
             raise UserError(f"{schema} lacks {', '.join(strangers)}, which params.yaml names under data.features")
         names = [*data.features, *(name for name in specs if name not in (*data.features, data.target))]
         self.columns = [column(name, specs[name], name in data.features) for name in names]
+        self.clashes = {name for name in names if name in WORDS or name.startswith("p_")}
         self.tested = [(f"f{i}", item) for i, item in enumerate(self.columns) if item.tests]
         self.width, self.flag = len(data.features), flag
         self.dtypes = {item.name: (dtypes or {}).get(item.name, item.dtype) for item in self.columns[: self.width]}
@@ -234,6 +236,14 @@ class Rows:
         fields = [(f"f{number}", item) for number, item in enumerate(self.columns)]
         marks = [[c.name for f, c in fields if not c.keeps(getattr(row, f))] for row in rows]
         return rows, rows is found, marks
+
+    def logged(self, row: Row) -> Any:
+        """A row as it is logged: a column that the log has a word for itself gets a stroke behind its name."""
+        if not self.clashes:
+            return row
+        values = {item.name: getattr(row, f"f{number}") for number, item in enumerate(self.columns)}
+        kept = {name: value for name, value in values.items() if value is not msgspec.UNSET}
+        return {f"{name}_" if name in self.clashes else name: value for name, value in kept.items()}
 
     def table(self, rows: list[Row]) -> Table:
         """The rows as a light table."""

@@ -157,7 +157,7 @@ class Service:
             readings.append(reading)
             if not shadow:
                 about = {"id": reading.id, "time": now, "model": model, "prediction": value, "flags": marks}
-                self.logs["predictions"].append(about, row, chances)
+                self.logs["predictions"].append(about, self.rows.logged(row), chances)
         self.counters.answered(
             [v if c is None else c[self.names[-1]] for v, c in found] if self.names else [v for v, _ in found]
         )

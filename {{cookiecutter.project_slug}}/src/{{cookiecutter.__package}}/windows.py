@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from . import champion, logs
 from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256
 from .features import features
+from .rows import WORDS
 
 ROWS = 20_000  # drawn from the training rows
 LABELS = 100_000  # drawn from the feedback
@@ -110,11 +111,14 @@ def typed(logged: pd.Series, like: pd.Series) -> pd.Series:
 
 def conform(frame: pd.DataFrame, like: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
     """Logged rows with the reference's columns and types; for each column the share that has no such value."""
+    if frame.empty:
+        return like.head(0), dict.fromkeys(map(str, like), 0.0)
     table, unread = {}, {}
     for name in map(str, like):
-        logged = frame[name] if name in frame else pd.Series(None, index=frame.index, dtype="object")
+        place = f"{name}_" if name in WORDS or name.startswith("p_") else name
+        logged = frame[place] if place in frame else pd.Series(None, index=frame.index, dtype="object")
         table[name] = typed(logged, like[name])
-        unread[name] = float((table[name].isna() & logged.notna()).mean()) if len(frame) else 0.0
+        unread[name] = float((table[name].isna() & logged.notna()).mean())
     return pd.DataFrame(table), unread
 
 
@@ -179,7 +183,9 @@ def collect(params: Params, ref: Reference, now: pd.Timestamp) -> tuple[list[Win
     size = min(params.monitor.sample, max(len(ref.raw) // 2, 1))
     collector = Collector(params, ref.model, now, size)
     collector.hear(feedback(folder, collector.starts[0], tally))
-    for part in logs.read(folder, "predictions", collector.tally, [*logs.META, *params.data.features]):
+    for part in logs.read(
+        folder, "predictions", collector.tally, [*logs.META, *params.data.features, *(f"{name}_" for name in WORDS)]
+    ):
         collector.add(part)
     collector.tally.counts.update(tally.counts)
     collector.tally.broken |= tally.broken

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from {{cookiecutter.__package}} import engine, image
+from {{cookiecutter.__package}}.compile import commit
+from {{cookiecutter.__package}}.config import UserError, git, sha256
+
+
+@pytest.fixture
+def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """A committed project, and an engine that takes every command."""
+    for command in (
+        ["init", "--quiet"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
+        git(*command)
+    done = list[tuple[str, ...]]()
+    (project / ".python-version").write_text("3.11\n")
+
+    def docker(*arguments: str, **_: Any) -> str:
+        done.append(arguments)
+        for argument in arguments:
+            if argument.startswith("--iidfile="):
+                Path(argument.removeprefix("--iidfile=")).write_text("sha256:abc")
+        return "registry.example.com/team/x@sha256:def other/x@sha256:123" if "inspect" in arguments else ""
+
+    monkeypatch.setattr(image, "docker", docker)
+    return done
+
+
+def test_the_image_is_labelled_and_proves_itself(calls: list[tuple[str, ...]]) -> None:
+    image.main()
+    built, proof = calls
+    assert f"--label=model={sha256(Path('models/model.skops'))}" in built
+    assert any(argument.startswith(f"--label={image.REVISION}={commit()}") for argument in built)
+    assert "--build-arg=PYTHON=3.11" in built
+    assert proof[-2:] == ("serve", "--check") and "--read-only" in proof and "--network=none" in proof
+    assert json.loads(image.IMAGE.read_text())["image"] == "sha256:abc"
+
+
+def test_a_registry_gives_the_reference_by_digest(calls: list[tuple[str, ...]]) -> None:
+    image.main("registry.example.com/team/x")
+    assert json.loads(image.IMAGE.read_text())["image"] == "registry.example.com/team/x@sha256:def"
+    assert any(call[0] == "push" for call in calls)
+
+
+def test_a_change_that_is_not_committed_shows(calls: list[tuple[str, ...]], project: Path) -> None:
+    (project / "params.yaml").write_text((project / "params.yaml").read_text() + "\n")
+    image.main()
+    assert any(argument.endswith("-dirty") for argument in calls[0])
+
+
+@pytest.mark.usefixtures("project")
+def test_without_a_commit_there_is_no_image() -> None:
+    with pytest.raises(UserError, match="commit first"):
+        image.main()
+
+
+def test_without_docker_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="install Docker"):
+        engine.docker("info")
+
+
+def test_the_engines_last_words_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho one >&2\necho 'no space left' >&2\nexit 3\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(engine.EngineError, match="no space left"):
+        engine.docker("build", ".")

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from msgspec.structs import replace
+
+from {{cookiecutter.__package}} import score
+from {{cookiecutter.__package}}.compile import make
+from {{cookiecutter.__package}}.config import Params, UserError
+from {{cookiecutter.__package}}.model import inputs, load, predict
+
+pytestmark = pytest.mark.usefixtures("project")
+HOLDOUT, OUT = Path("data/holdout.parquet"), Path("out.parquet")
+
+
+@pytest.fixture(autouse=True)
+def small(params: Params, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = replace(params, score=replace(params.score, rows=7))
+    monkeypatch.setattr(score, "load_params", lambda: rules)
+
+
+def right(params: Params) -> pd.DataFrame:
+    return predict(load(Path("models/model.skops")), inputs(params, pd.read_parquet(HOLDOUT)))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_a_file_gets_the_pipelines_predictions_with_its_keys(params: Params, suffix: str) -> None:
+    table, source, target = pd.read_parquet(HOLDOUT), Path(f"in{suffix}"), Path(f"out{suffix}")
+    if suffix == ".parquet":
+        table.to_parquet(source)
+    else:
+        table.to_csv(source, index=False)
+    score.main(str(source), str(target))
+    found = pd.read_parquet(target) if suffix == ".parquet" else pd.read_csv(target)
+    names = list(right(params))
+    pd.testing.assert_frame_equal(found[names], right(params).reset_index(drop=True), check_dtype=False, atol=1e-6)
+    assert list(found)[: -len(names)] == list(score.key_types())
+
+
+def test_a_folder_is_scored_file_by_file_and_goes_on_where_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    for name in ("a.parquet", "b.parquet"):
+        pd.read_parquet(HOLDOUT).to_parquet(Path("in") / name)
+    score.main("in", "out")
+    first = Path("out/a.parquet").stat().st_mtime_ns
+    Path("out/b.parquet").unlink()
+    score.main("in", "out")
+    assert Path("out/a.parquet").stat().st_mtime_ns == first and Path("out/b.parquet").exists()
+    assert "done before 1" in capsys.readouterr().out
+
+
+def test_a_newer_model_or_table_is_scored_again(params: Params) -> None:
+    score.main(str(HOLDOUT), str(OUT))
+    assert score.done(HOLDOUT, OUT)
+    Path("models/model.skops").touch()
+    assert not score.done(HOLDOUT, OUT)
+
+
+def test_what_fails_leaves_no_file(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(params)
+    plain, calls = score.answered, iter([True, False])
+
+    def fails(*arguments: object) -> object:
+        if not next(calls):
+            raise ValueError("no more")
+        return plain(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(score, "answered", fails)
+    with pytest.raises(UserError, match="no more"):
+        score.score(HOLDOUT, OUT, 7)
+    assert [path.name for path in Path().glob("*out*")] == []
+
+
+def test_what_cannot_be_scored_is_one_sentence(params: Params) -> None:
+    table = pd.read_parquet(HOLDOUT)
+    table.drop(columns=params.data.features[0]).to_parquet("lacks.parquet")
+    table.head(0).to_parquet("empty.parquet")
+    Path("broken.parquet").write_text("no table")
+    Path("empty").mkdir()
+    said = {"lacks.parquet": params.data.features[0], "empty.parquet": "no rows", "broken.parquet": "cannot be scored"}
+    for name, sentence in {**said, "empty": "IN=path", "nowhere": "IN=path"}.items():
+        with pytest.raises(UserError, match=sentence):
+            score.main(name, "out" if name in ("empty", "nowhere") else str(OUT))
+    with pytest.raises(UserError, match=r"\.parquet or \.csv"):
+        score.main(str(HOLDOUT), "out.txt")
