@@ -56,6 +56,7 @@ def post(bake: Bake, tmp_path: Path, origin: Path, api: FakeGitHub) -> Post:
         settings = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(bake().path / "src"),
+            "PYTHONDONTWRITEBYTECODE": "1",  # the rendered project is shared
             "GITHUB_API_URL": api.url,
             "GITHUB_REPOSITORY": "acme/flights",
             "GITHUB_TOKEN": "token",

@@ -10,7 +10,7 @@ import pytest
 from actlab.fakegithub import FakeGitHub
 from actlab.lab import ACT, GitHub, Run
 from actlab.workflows import load
-from conftest import ROOT, BakedProject, run
+from conftest import ROOT, BakedProject, installed, run
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def small(project: BakedProject) -> None:
     shutil.rmtree(project.path / "tests")
     (project.path / "tests").mkdir()
     (project.path / "tests/test_sum.py").write_text(TEST)
-    project.make("install", VENV=str(VENV))
+    installed(project)
     project.run(VENV / "bin/python", "-c", SHRINK)
     project.make("pipeline", VENV=str(VENV), TRACK="0")
 

@@ -61,11 +61,12 @@ class Split(Block, frozen=True):
 
 
 class Train(Block, frozen=True):
-    """The estimator: a dotted scikit-learn name, its arguments, and which rows it may learn from."""
+    """The estimator: a dotted scikit-learn name, its arguments, which rows it learns from, and where it starts."""
 
     estimator: str
     arguments: dict[str, Any] = {}
     window: str = "all"
+    start: str | None = None
     threads: int = 1
 
 

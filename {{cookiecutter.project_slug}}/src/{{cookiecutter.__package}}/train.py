@@ -45,9 +45,15 @@ def main() -> int:
     table = pd.read_parquet(TRAIN)
     with stage("train", len(table)) as notes:
         chosen = learnable(params, table)
-        pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
+        if params.train.start:
+            from .stateful import resume
+
+            pipeline, rows = resume(params, chosen)
+        else:
+            pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
+            rows = row_hashes(chosen, key())
         with atomic(ROWS) as draft, draft.open("wb") as file:
-            np.save(file, row_hashes(chosen, key()))
+            np.save(file, rows)
         notes["learned from"] = len(chosen)
         notes["model"] = save(pipeline, MODEL)[:12]
     return 0

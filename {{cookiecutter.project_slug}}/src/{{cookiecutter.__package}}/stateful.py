@@ -1,0 +1,93 @@
+"""Learning on: a model of an earlier commit takes new rows in, and is held to what it knew.
+
+Only estimators that really go on are let through: those with `partial_fit`, and forests that grow trees.
+"""
+
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from . import champion
+from .compare import Difference, difference
+from .config import HOLDOUT, LOCK, MODEL, ROWS, Params, UserError
+from .evaluate import class_names, encode
+from .model import inputs, load, predict, prepare
+from .split import hashes
+from .validate import key
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def marks(table: pd.DataFrame, names: list[str]) -> Hashes:
+    """What tells rows apart, in their order."""
+    return hashes(table[names or sorted(table.columns)])
+
+
+def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
+    """The model of a commit, the rows it learned from, and its holdout."""
+    with champion.checkout(commit) as project:
+        champion.bring(project, champion.Champion("base", None, commit))
+        pipeline, rows = load(project / MODEL), np.load(project / ROWS, allow_pickle=False)
+        digest = champion.outs(champion.at(commit, LOCK) or {}).get(str(HOLDOUT), "none")
+        held = champion.CACHE / digest[:2] / digest[2:]
+        if not held.is_file():
+            champion.run(project, "python", "-m", "dvc", "repro", "split")
+            held = project / HOLDOUT
+        return pipeline, rows, pd.read_parquet(held)
+
+
+def unseen(table: pd.DataFrame, names: list[str], rows: Hashes, held: pd.DataFrame) -> pd.DataFrame:
+    """The rows that the earlier model neither learned from nor is held to."""
+    known = np.concatenate([rows, marks(held, names) if set(names) <= set(held) else np.array([], np.uint64)])
+    return table[~np.isin(marks(table, names), known)]
+
+
+def go_on(pipeline: "Pipeline", raw: pd.DataFrame, target: "pd.Series[Any]", before: int) -> "Pipeline":
+    """The pipeline after new rows: its columns stay as they were fitted, its estimator learns on."""
+    columns, estimator = pipeline[:-1], pipeline[-1]
+    kind = type(estimator).__name__
+    rows, truth = columns.transform(prepare(raw)), target.to_numpy()
+    try:
+        if hasattr(estimator, "partial_fit"):
+            estimator.partial_fit(rows, truth)
+        elif hasattr(estimator, "n_estimators") and hasattr(estimator, "warm_start") and "Forest" in kind:
+            more = ceil(estimator.n_estimators * len(raw) / max(before, 1))
+            estimator.set_params(warm_start=True, n_estimators=estimator.n_estimators + more).fit(rows, truth)
+        else:
+            raise UserError(f"{kind} cannot go on learning; set train.start to null, or name another estimator")
+    except ValueError as problem:
+        raise UserError(f"{kind} could not learn on: {str(problem).splitlines()[0]}") from None
+    return pipeline
+
+
+def resume(params: Params, chosen: pd.DataFrame) -> tuple["Pipeline", Hashes]:
+    """The model of `train.start` after the rows that are new to it, and all rows that it has learned from."""
+    from threadpoolctl import threadpool_limits
+
+    pipeline, rows, held = earlier(str(params.train.start))
+    names = key()
+    new = unseen(chosen, names, rows, held)
+    if new.empty:
+        raise UserError(f"the model of {str(params.train.start)[:12]} has seen every row; bring new ones")
+    with threadpool_limits(params.train.threads):
+        pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], len(rows))
+    return pipeline, np.sort(np.concatenate([rows, marks(new, names)]))
+
+
+def forgetting(params: Params, commit: str) -> Difference:
+    """What the model here has lost, against the model of a commit, on that one's holdout."""
+    before, _, held = earlier(commit)
+    rows = held[~np.isin(marks(held, key()), np.load(Path(ROWS), allow_pickle=False))].reset_index(drop=True)
+    if rows.empty:
+        raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")
+    answers = [predict(pipeline, inputs(params, rows)) for pipeline in (before, load(MODEL))]
+    truth, classes = rows[params.data.target], class_names(rows[params.data.target], *answers)
+    (codes, old), (_, new) = (encode(truth, frame, classes) for frame in answers)
+    return difference(params.evaluate.metric, codes, old, new, cost=params.evaluate.cost)
