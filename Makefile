@@ -6,6 +6,8 @@ WORKERS ?= 2
 PART ?= pipeline
 DEMO := build/demo/flight-delays
 PROJECT = $(MAKE) --no-print-directory -C $(DEMO) VENV=.venv
+# A machine that never committed can show the demo too.
+IDENTITY := $(foreach who,AUTHOR COMMITTER,GIT_$(who)_NAME=Demo GIT_$(who)_EMAIL=demo@example.invalid)
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 STAMP := $(VENV)/.installed-$(shell cat requirements/test.txt requirements/uv.txt | cksum | cut -d' ' -f1)
@@ -30,7 +32,7 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-* && touch $@
 
 demo: $(STAMP) ## Render the defaults into build/demo and run the project
-	@rm -rf $(DEMO) && cookiecutter --no-input --output-dir $(dir $(DEMO)) .
+	@rm -rf $(DEMO) && env $(IDENTITY) cookiecutter --no-input --output-dir $(dir $(DEMO)) .
 	@$(PROJECT) pipeline
 	@if grep -q '^report:' $(DEMO)/Makefile; then $(PROJECT) gate report; fi
 	@echo && cat $(DEMO)/reports/metrics.json

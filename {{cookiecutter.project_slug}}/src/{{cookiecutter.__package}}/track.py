@@ -89,10 +89,18 @@ def start(store: Path, empty: Path) -> None:
         shutil.copyfile(empty, draft)
 
 
+def commit() -> str:
+    """The commit that is checked out, or "none": git may be missing, or have no name to commit under yet."""
+    try:
+        return git("rev-parse", "--verify", "HEAD")
+    except UserError:
+        return "none"
+
+
 def tags() -> dict[str, str]:
     """The digests that tie a run to its commit, data, lock and model."""
     return {
-        "git_commit": git("rev-parse", "HEAD"),
+        "git_commit": commit(),
         "dvc_lock": sha256(LOCK),
         "data": read_json(DATA)["sha256"],
         "model": sha256(MODEL),
