@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 
 from . import logs
-from .config import UserError, atomic, load_params, sha256
+from .config import SCHEMA, Params, UserError, atomic, load_params, sha256
+from .monitor import names
+from .split import hashes
+from .validate import failures, key, load_schema, read_table
+from .windows import conform
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, dtype={"id": str}),
@@ -61,11 +65,9 @@ def unknown(ids: pd.Series, folder: Path) -> int:
     return int((~seen).sum())
 
 
-def main(in_: str) -> int:
-    """Join the truth in the file IN (id, truth and maybe time) to the predictions by id."""
-    path, folder = Path(in_), Path(load_params().monitor.logs)
-    table = read_labels(path)
-    last, counts = settle(table)
+def join(path: Path, folder: Path) -> None:
+    """Keep a file's labels beside the predictions; the same file twice is kept once."""
+    last, counts = settle(read_labels(path))
     lines = "".join(
         json.dumps({"id": i, "truth": t, "time": when.isoformat()}, default=lambda v: v.item()) + "\n"
         for i, t, when in last.itertuples(index=False)
@@ -73,6 +75,67 @@ def main(in_: str) -> int:
     with atomic(folder / f"feedback-labels-{sha256(path)[:12]}.jsonl") as draft:
         draft.write_text(lines, encoding="utf-8")
     counts["of unknown predictions"] = unknown(last["id"], folder) if len(last) else 0
-    notes = ", ".join(f"{value:,} {key}" for key, value in counts.items() if value)
+    notes = ", ".join(f"{value:,} {word}" for word, value in counts.items() if value)
     print(f"{'labels':<10}{len(last):,} labels joined" + (f"; {notes}" if notes else ""))
+
+
+def labelled(folder: Path) -> pd.DataFrame:
+    """Every logged row whose truth is known, once, with `truth`."""
+    told = logs.Sample(2**62)
+    for part in logs.read(folder, "feedback", logs.Tally()):
+        frame = logs.known(part, logs.Tally())
+        told.add(frame[frame["truth"].notna()] if "truth" in frame else frame.head(0))
+    truth, found = told.settle(), logs.Sample(2**62)
+    if truth.empty:
+        raise UserError(f"{folder}/ has no labels; `make labels IN=…` joins them")
+    for part in logs.read(folder, "predictions", logs.Tally()):
+        frame = logs.known(part, logs.Tally())
+        found.add(frame[np.isin(frame["hash"].to_numpy(), truth["hash"].to_numpy())])
+    rows = found.settle()
+    if rows.empty:
+        raise UserError(f"no prediction in {folder}/ has one of the {len(truth):,} labels; are they of other logs?")
+    return rows.merge(truth[["hash", "truth"]], on="hash")
+
+
+def as_rows(frame: pd.DataFrame, table: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Labelled predictions as rows of the data: its columns and types; one that the log lacks must allow gaps."""
+    rows, _ = conform(frame, table.drop(columns=target))
+    schema = load_schema()
+    lacking = [n for n in rows if rows[n].isna().all() and n in schema.columns and not schema.columns[n].nullable]
+    if lacking:
+        raise UserError(
+            f"the log lacks {', '.join(map(str, lacking))}, which {SCHEMA} requires; send it along with each row"
+        )
+    rows[target] = names(frame["truth"]) if table[target].dtype == "str" else pd.to_numeric(names(frame["truth"]))
+    needed = [n for n in map(str, table) if n in schema.columns and not schema.columns[n].nullable]
+    return rows[list(table)].dropna(subset=needed).astype(table.dtypes.to_dict())
+
+
+def grow(params: Params) -> None:
+    """Append what the logs have learned since to the data; rows that are there already are left alone."""
+    path = Path(params.data.path)
+    table = read_table(path)
+    rows = as_rows(labelled(Path(params.monitor.logs)), table, params.data.target)
+    marks = key() or [name for name in table if name != params.data.target]
+    new = rows[~np.isin(hashes(rows[marks]), hashes(table[marks]))].drop_duplicates(marks)
+    broken = failures(new, load_schema())
+    if len(broken):
+        raise UserError(f"the labelled predictions break {SCHEMA}: {broken['column'][0]} {broken['check'][0]}")
+    if len(new):
+        whole = pd.concat([table, new], ignore_index=True)
+        whole = whole.sort_values(params.data.time, kind="stable") if params.data.time else whole
+        with atomic(path) as draft:
+            whole.to_parquet(draft, index=False)
+    print(f"{'labels':<10}{len(new):,} new rows in {path}, {len(rows) - len(new):,} were there already")
+
+
+def main(in_: str = "", grow_data: bool = False) -> int:
+    """Join the truth in the file IN (id, truth, maybe time) to predictions; GROW_DATA=1 adds them to the data."""
+    params = load_params()
+    if not in_ and not grow_data:
+        raise UserError("name a file with labels (IN=labels.csv), or GROW_DATA=1 to add those there are to the data")
+    if in_:
+        join(Path(in_), Path(params.monitor.logs))
+    if grow_data:
+        grow(params)
     return 0

@@ -83,7 +83,7 @@ def known(frame: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     times = pd.to_datetime(frame["time"], utc=True, errors="coerce", format="ISO8601")
     good = times.notna() & frame["id"].notna()
     tally.counts["without id or time"] += int((~good).sum())
-    frame = frame.assign(time=times)
+    frame = frame.assign(time=times.astype("datetime64[us, UTC]"))
     frame = frame if good.all() else frame[good]
     return frame.assign(hash=identity(frame["id"]))
 

@@ -19,11 +19,12 @@ MONTH = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Facts:
-    """What the decision rests on: the time, earlier trainings, new rows, and what monitoring found."""
+    """What the decision rests on: the time, the last training and look, retrains, new rows, what monitoring found."""
 
     now: datetime
     trained: datetime | None = None
-    recent: Sequence[datetime] = ()
+    looked: datetime | None = None
+    retrains: Sequence[datetime] = ()
     rows: int = 0
     alarms: dict[str, str] = field(default_factory=dict)
 
@@ -51,9 +52,12 @@ def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
     found = [(name, facts.alarms[name]) for name, on in wanted.items() if on and name in facts.alarms]
     if rules.rows is not None and facts.rows >= rules.rows:
         found.append(("rows", f"{facts.rows:,} new rows, {rules.rows:,} were waited for"))
-    if rules.schedule and facts.trained and facts.now - facts.trained >= span(rules.schedule):
-        days = (facts.now - facts.trained).days
-        found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
+    if rules.schedule and facts.trained:
+        length = span(rules.schedule)
+        before = ((facts.looked or facts.trained) - facts.trained) // length if length else -1
+        if length == timedelta(0) or (facts.now - facts.trained) // length > before:
+            days = (facts.now - facts.trained).days
+            found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
     return found
 
 
@@ -61,7 +65,7 @@ def hindrance(rules: Retrain, facts: Facts) -> str | None:
     """Why a training that was asked for has to wait."""
     if facts.rows < rules.minimum:
         return f"there are {facts.rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
-    past = [moment for moment in facts.recent if facts.now - moment < MONTH]
+    past = [moment for moment in facts.retrains if facts.now - moment < MONTH]
     if past and facts.now - max(past) < span(rules.cooldown):
         return f"the last retrain started {max(past):%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
     if len(past) >= rules.budget:
@@ -115,25 +119,55 @@ def pipeline() -> None:
         raise UserError("the pipeline stopped; its own words are above")
 
 
-def train(params: Params, window: str | None, estimator: str | None) -> str:
-    """Run pipeline and gate with this window and estimator, and return the verdict's unattended column."""
-    from . import gate
+def recipe(params: Params, window: str | None, estimator: str | None, stateful: bool) -> dict[str, Any]:
+    """What changes in the block `train`: only what was asked for and differs."""
+    from . import champion
 
     changes: dict[str, Any] = {}
     if window and window != params.train.window:
         changes["window"] = window
     if estimator and estimator != params.train.estimator:
         changes |= {"estimator": estimator, "arguments": {}}
+    if stateful:
+        found = champion.find(git("rev-parse", "HEAD"), params.data.target)
+        if not found.commit:
+            raise UserError("there is no model to go on from; train once with retrain.stateful: false")
+        changes["start"] = found.commit
+    elif params.train.start:
+        changes["start"] = None
+    return changes
+
+
+def train(changes: dict[str, Any]) -> str:
+    """Run pipeline and gate with these changes, and return the verdict's unattended column."""
+    from . import gate
+
     before = PARAMS.read_bytes()
     try:
         if changes:
             set_params(changes)
         pipeline()
         gate.main()
+        remembers(load_params())
     except UserError:
         PARAMS.write_bytes(before)
         raise
     return str(read_json(VERDICT)["unattended"])
+
+
+def remembers(params: Params) -> None:
+    """A model that went on learning must not be worse on the earlier holdout; else a `UserError`."""
+    if not params.train.start:
+        return
+    from .compare import margin_of
+    from .stateful import forgetting
+
+    found = forgetting(params, params.train.start)
+    margin = margin_of(found.metric, found.champion, params.gate.margin)
+    text = f"{found.metric} on the earlier holdout: {found.champion:.4f} → {found.candidate:.4f}"
+    print(f"{'retrain':<10}{text} [{found.low:+.4f}, {found.high:+.4f}]", flush=True)
+    if found.high < 0 and found.difference < -margin:
+        raise UserError(f"the model forgets what it knew ({text}); train anew, with retrain.stateful: false")
 
 
 def last_change(path: Path) -> datetime | None:
@@ -145,25 +179,51 @@ def last_change(path: Path) -> datetime | None:
     return datetime.fromisoformat(moment) if moment else None
 
 
+def runs() -> tuple[list[datetime], list[datetime]]:
+    """When retrain.yml ran by trigger, and when by the clock, as GitHub remembers; nothing where it cannot be asked."""
+    from .github import Api, ApiError, Unavailable
+
+    api = Api.of_environment()
+    if not (api.token and api.repository):
+        return [], []
+    try:
+        found = api.call("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
+    except (ApiError, Unavailable) as problem:
+        print(f"{'retrain':<10}earlier runs are unknown: {problem}", flush=True)
+        return [], []
+    times = [(datetime.fromisoformat(run["created_at"]), run["event"] == "schedule") for run in found]
+    return [at for at, clock in times if not clock], [at for at, clock in times if clock]
+
+
 def gather(params: Params, now: datetime) -> Facts:
-    """The facts of this folder."""
+    """The facts of this folder and of GitHub's memory."""
     alarms = read_json(MONITOR)["triggers"] if MONITOR.exists() else {}
-    return Facts(now, last_change(LOCK), (), new_rows(params), alarms)
+    retrains, looks = runs()
+    if RESULT.exists():
+        last = read_json(RESULT)
+        (looks if last["outcome"] == "nothing" else retrains).append(datetime.fromisoformat(last["time"]))
+    looked = max((at for at in looks if now - at > timedelta(minutes=30)), default=None)  # not this very run
+    return Facts(now, last_change(LOCK), looked, retrains, new_rows(params), alarms)
 
 
 def main(
-    reason: str = "manual", window: str | None = None, estimator: str | None = None, decide_only: bool = False
+    reason: str = "manual",
+    window: str | None = None,
+    estimator: str | None = None,
+    stateful: bool = False,
+    decide_only: bool = False,
 ) -> int:
     """Train again and judge. REASON=auto asks the switches in params.yaml first; DECIDE_ONLY=1 only says."""
-    params = load_params()
-    decision = Decision(True, reason if reason in TRIGGERS else "manual", f"asked for by {reason}")
+    params, now = load_params(), datetime.now(UTC)
+    decision = Decision(True, reason if reason in TRIGGERS else "manual", f"asked for: {reason}")
     if reason == "auto":
-        decision = decide(params.retrain, gather(params, datetime.now(UTC)))
-    word = "train" if decision.go else "nothing"
-    print(f"{'retrain':<10}{word}: {decision.trigger}: {decision.reason}", flush=True)
-    outcome = word
+        decision = decide(params.retrain, gather(params, now))
+    outcome = "train" if decision.go else "nothing"
+    print(f"{'retrain':<10}{outcome}: {decision.trigger}: {decision.reason}", flush=True)
     if decision.go and not decide_only:
-        outcome = train(params, window or params.retrain.window, estimator)
+        rows = window or params.retrain.window
+        outcome = train(recipe(params, rows, estimator, stateful or params.retrain.stateful))
         print(f"{'retrain':<10}outcome: {outcome}")
-    write_json(RESULT, {"trigger": decision.trigger, "reason": decision.reason, "outcome": outcome})
+    result = {"version": 1, "time": now.isoformat(), "outcome": outcome}
+    write_json(RESULT, result | {"trigger": decision.trigger, "reason": decision.reason})
     return 0
