@@ -44,7 +44,7 @@ class Memory(Api):
 class Hook(BaseHTTPRequestHandler):
     """A webhook that keeps what it is sent."""
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # pylint: disable=invalid-name
         self.server.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))  # type: ignore[attr-defined]
         self.send_response(self.server.answer)  # type: ignore[attr-defined]
         self.end_headers()

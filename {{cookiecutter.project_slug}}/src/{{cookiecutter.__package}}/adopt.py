@@ -139,12 +139,16 @@ def former(params: Params, scratch: Path) -> tuple[list[Path], dict[Path, Path]]
 
 
 def dvc_add(path: Path) -> None:
-    """Put a large file under DVC; its refusal is a `UserError`."""
-    untrack = ["git", "rm", "--cached", "--quiet", "--ignore-unmatch", "--", str(path)]
-    subprocess.run(untrack, capture_output=True, check=False)
+    """Put a large file under DVC, and no longer under git; DVC's refusal is a `UserError`."""
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments, "--", str(path)], capture_output=True, check=False)
+
+    git("rm", "--cached", "--quiet", "--ignore-unmatch")
     command = [sys.executable, "-m", "dvc", "add", "--quiet", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        git("reset", "--quiet")
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
         raise UserError(f"DVC did not take {path} ({last}); the project is as it was")
 

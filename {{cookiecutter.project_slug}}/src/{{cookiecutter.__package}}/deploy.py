@@ -100,8 +100,12 @@ def judge(slot: str, errors: float, requests: float, slowest: float, rules: Depl
         raise UserError(f"the {slot} needs {slowest:.0f} ms (p99; {levels.milliseconds:g} are allowed)")
 
 
-def numbers(text: str) -> dict[str, float]:
-    """Prometheus' text as numbers by name and labels."""
+def counted(environment: Environment) -> dict[str, float]:
+    """The candidate's numbers by name and labels; a `UserError` where it does not tell them."""
+    try:
+        text = environment.ask("candidate", "/metrics")
+    except EngineError:
+        raise UserError("the candidate died") from None
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines if name}
 
@@ -120,14 +124,11 @@ def p99(since: dict[str, float]) -> float:
 
 def watch(environment: Environment, rules: Deploy) -> float:
     """Hold the candidate's numbers against the levels; a `UserError` at the first breach, else its requests."""
-    first, asked = numbers(environment.ask("candidate", "/metrics")), dict[str, float]()
+    first, asked = counted(environment), dict[str, float]()
     end = time.monotonic() + rules.seconds
     while time.monotonic() < end:
         time.sleep(min(1.0, rules.seconds / 3))
-        try:
-            now = numbers(environment.ask("candidate", "/metrics"))
-        except EngineError:
-            raise UserError("the candidate died") from None
+        now = counted(environment)
         since = {name: value - first.get(name, 0.0) for name, value in now.items()}
         asked = {name: value for name, value in since.items() if name.startswith('requests_total{path="/predict"')}
         if now["process_start_time_seconds"] != first["process_start_time_seconds"]:

@@ -27,8 +27,8 @@ def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None 
     except FileNotFoundError:
         raise UserError("there is no `docker` command; install Docker, or deploy from a machine that has it") from None
     except subprocess.CalledProcessError as problem:
-        lines = problem.stderr.strip().splitlines() or problem.stdout.strip().splitlines()
-        said = lines[-1] if lines else f"it ended with {problem.returncode}"
+        lines = [line for line in problem.stderr.splitlines() if line.strip() and not line.startswith("Run 'docker")]
+        said = lines[-1].strip() if lines else f"it ended with {problem.returncode}"
         raise EngineError(f"docker {' '.join(arguments[:2])}: {said}") from None
     return done.stdout.strip()
 

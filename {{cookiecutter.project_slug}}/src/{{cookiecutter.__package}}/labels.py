@@ -116,7 +116,7 @@ def grow(params: Params) -> None:
     path = Path(params.data.path)
     table = read_table(path)
     rows = as_rows(labelled(Path(params.monitor.logs)), table, params.data.target)
-    marks = key() or [name for name in table if name != params.data.target]
+    marks = key() or [name for name in map(str, table) if name != params.data.target]
     new = rows[~np.isin(hashes(rows[marks]), hashes(table[marks]))].drop_duplicates(marks)
     broken = failures(new, load_schema())
     if len(broken):

@@ -60,7 +60,7 @@ def openapi(row: type, reading: type, truth: type, passport: Passport) -> dict[s
     said = {"error": {"type": "string"}, "field": {"type": "string"}, "row": {"type": "integer"}}
     schemas["Error"] = {"type": "object", "required": ["error"], "properties": said}
     taken = {"application/json": {"schema": {"type": "object"}, "example": {"taken": 1}}}
-    answer = {"id": "5f0c1a2b3c4d0", **passport.answers[0], "model": passport.model}
+    answer = {"id": "example-1", **passport.answers[0], "model": passport.model}
     return {
         "openapi": "3.1.0",
         "info": {"title": str(__package__).replace("_", " "), "version": passport.model[:12]},
