@@ -58,7 +58,7 @@ THIN := tests/test_project.py tests/test_gate.py tests/test_update.py \
 	tests/test_containers.py::test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request
 
 test-line: $(STAMP) ## Run the thin line through the rendered project, the part of test-slow that CI holds
-	@python -m pytest -m slow -n $(WORKERS) --dist loadfile $(THIN)
+	@python -m pytest -m slow -n $(WORKERS) --dist loadfile $(THIN) --deselect tests/test_project.py::test_other_pythons_run
 
 newest: $(STAMP) ## Run the rendered project on the newest versions that it allows
 	@python -m pytest -m slow tests/test_project.py --newest

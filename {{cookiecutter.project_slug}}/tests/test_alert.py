@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.__package}} import github
-from {{cookiecutter.__package}}.alert import Alert, Board, load, loud, main, marker, message
+from {{cookiecutter.__package}}.alert import (
+    Alert,
+    Board,
+    load,
+    loud,
+    main,
+    marker,
+    message,
+)
 from {{cookiecutter.__package}}.github import Api
 from {{cookiecutter.__package}}.untrusted import Unfit
 

@@ -9,7 +9,14 @@ import pytest
 from {{cookiecutter.__package}} import gate
 from {{cookiecutter.__package}}.champion import Champion
 from {{cookiecutter.__package}}.compare import Difference
-from {{cookiecutter.__package}}.config import Data, Evaluate, Gate, Params, Train, UserError
+from {{cookiecutter.__package}}.config import (
+    Data,
+    Evaluate,
+    Gate,
+    Params,
+    Train,
+    UserError,
+)
 
 PARAMS = Params(
     data=Data(path="t.parquet", target="y", task="classification", features=["x"]),

@@ -235,7 +235,8 @@ def test_main_refuses_what_it_does_not_know(what: str, capsys: pytest.CaptureFix
 def test_post_needs_nothing_installed() -> None:
     source = Path({{cookiecutter.__package}}.__file__).parents[1]
     command = [sys.executable, "-I", "-S", "-c"]
-    code = f"import sys; sys.path.insert(0, {str(source)!r}); import {{cookiecutter.__package}}.post"
+    name = {{cookiecutter.__package}}.__name__
+    code = f"import sys; sys.path.insert(0, {str(source)!r}); import {name}.post"
     assert subprocess.run([*command, code], check=False).returncode == 0
 
 

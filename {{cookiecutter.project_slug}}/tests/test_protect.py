@@ -8,7 +8,15 @@ import pytest
 from {{cookiecutter.__package}} import protect
 from {{cookiecutter.__package}}.config import UserError
 from {{cookiecutter.__package}}.github import Api, ApiError
-from {{cookiecutter.__package}}.protect import OWNERS, WANTED, WORKFLOW, covers, main, owners, repository
+from {{cookiecutter.__package}}.protect import (
+    OWNERS,
+    WANTED,
+    WORKFLOW,
+    covers,
+    main,
+    owners,
+    repository,
+)
 
 
 @dataclass(frozen=True)

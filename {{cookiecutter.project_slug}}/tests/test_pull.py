@@ -7,7 +7,13 @@ import pytest
 
 from {{cookiecutter.__package}} import pull, release
 from {{cookiecutter.__package}}.github import Unavailable
-from {{cookiecutter.__package}}.pull import CACHE, champion_from_release, from_remote, main, wanted
+from {{cookiecutter.__package}}.pull import (
+    CACHE,
+    champion_from_release,
+    from_remote,
+    main,
+    wanted,
+)
 
 FILES = {"model.skops": b"model", "rows.npy": b"rows"}
 MODEL = hashlib.sha256(b"model").hexdigest()

@@ -8,7 +8,14 @@ import yaml
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import sweep
-from {{cookiecutter.__package}}.config import Data, Params, Sweep, Train, UserError, load_params
+from {{cookiecutter.__package}}.config import (
+    Data,
+    Params,
+    Sweep,
+    Train,
+    UserError,
+    load_params,
+)
 
 pytestmark = pytest.mark.usefixtures("project")
 RIDGE = Train("sklearn.linear_model.Ridge", {"alpha": 1.0})

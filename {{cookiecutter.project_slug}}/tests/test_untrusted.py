@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.__package}}.untrusted import LIMIT, Unfit, cut, line, neutral, read_verdict
+from {{cookiecutter.__package}}.untrusted import (
+    LIMIT,
+    Unfit,
+    cut,
+    line,
+    neutral,
+    read_verdict,
+)
 
 GOOD: dict[str, Any] = {
     "version": 1,
