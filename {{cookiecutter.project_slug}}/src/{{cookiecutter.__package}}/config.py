@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,6 +226,13 @@ def load_params(path: Path = PARAMS) -> Params:
         raise UserError(f"there is no {path} here; run this in the project's folder") from None
     except msgspec.MsgspecError as problem:
         raise UserError(f"{path} does not hold: {problem}; correct that line") from None
+
+
+def span(text: str) -> timedelta:
+    """A duration such as `7d` or `12h`; anything else is a `UserError`."""
+    if not text[:-1].isdigit() or text[-1] not in "dh":
+        raise UserError(f"{text!r} is no duration; write days or hours, such as 7d or 12h")
+    return timedelta(**{"days" if text[-1] == "d" else "hours": int(text[:-1])})
 
 
 @contextmanager

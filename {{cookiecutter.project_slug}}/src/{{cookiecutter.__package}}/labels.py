@@ -17,7 +17,7 @@ from .windows import conform
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, dtype={"id": str}),
     ".parquet": pd.read_parquet,
-    ".jsonl": lambda path: pd.read_json(path, lines=True, convert_dates=False, dtype={"id": str}),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
 }
 
 

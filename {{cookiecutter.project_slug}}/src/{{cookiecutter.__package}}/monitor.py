@@ -4,6 +4,7 @@ import re
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from . import drift, logs
 from .compare import count, margin_of, spread
-from .config import MODEL, SCHEMA, Monitor, Params, UserError, load_params, read_json, sha256, write_json
+from .config import MODEL, SCHEMA, Monitor, Params, UserError, load_params, read_json, sha256, span, write_json
 from .evaluate import encode
 from .features import features
 from .gate import finite
@@ -69,7 +70,7 @@ class Signal:
 
 def per_year(rules: Monitor) -> float:
     """How many windows a year has."""
-    return pd.Timedelta(days=365) / pd.Timedelta(rules.window)
+    return timedelta(days=365) / span(rules.window)
 
 
 def column_signal(
@@ -96,7 +97,11 @@ def column_signal(
 
 def stretches(rules: Monitor, times: Array | None) -> list[Array]:
     """The reference's rows by stretches as long as a window, where it has times and enough of them."""
-    return [] if times is None else drift.stretch(times, pd.Timedelta(rules.window).value, rules.minimum)
+    return (
+        []
+        if times is None
+        else drift.stretch(times, pd.Timedelta(span(rules.window)).as_unit("ns").value, rules.minimum)
+    )
 
 
 def feature_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
@@ -175,8 +180,9 @@ def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
     """Truth and scores of labelled rows as the metrics take them; truth that the model cannot say is left out."""
     classes = [str(column).removeprefix("p_") for column in ref.predictions if str(column).startswith("p_")]
     if classes:
-        truth, scores = encode(names(frame["truth"]), frame, classes)
-        good = (truth >= 0) & np.isfinite(scores).all(axis=1)
+        said = names(frame["truth"])
+        truth, scores = encode(said[said.isin(classes)], frame[said.isin(classes)], classes)
+        good = np.isfinite(scores).all(axis=1)
     else:
         truth, scores = encode(pd.to_numeric(frame["truth"], errors="coerce"), frame[["prediction"]])
         good = np.isfinite(truth) & np.isfinite(scores)
@@ -397,7 +403,7 @@ def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any
     return {
         "version": 1,
         "model": ref.model,
-        "until": (windows[-1].start + pd.Timedelta(rules.window)).isoformat(),
+        "until": (windows[-1].start + span(rules.window)).isoformat(),
         "windows": [{"start": w.start.isoformat(), "rows": w.rows, "labelled": len(w.labelled)} for w in windows],
         "signals": [asdict(signal) for signal in signals],
         "state": max((signal.state for signal in signals), key=LEVELS.index),

@@ -1,6 +1,5 @@
 """Verb: whether to train again and why; then train, judge, and say what should come of it."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from .config import DATA, LOCK, PARAMS, VERDICT, Params, Retrain, UserError, git, load_params, read_json, write_json
+from .config import (
+    DATA,
+    LOCK,
+    PARAMS,
+    VERDICT,
+    Params,
+    Retrain,
+    UserError,
+    git,
+    load_params,
+    read_json,
+    span,
+    write_json,
+)
 
 RESULT = Path("reports/retrain.json")
 MONITOR = Path("reports/monitor.json")
@@ -36,14 +48,6 @@ class Decision:
     go: bool
     trigger: str
     reason: str
-
-
-def span(text: str) -> timedelta:
-    """A duration such as `7d` or `12h`."""
-    match = re.fullmatch(r"(\d+)([dh])", text)
-    if not match:
-        raise UserError(f"{text!r} is no duration; write days or hours, such as 7d or 12h")
-    return timedelta(**{"days" if match[2] == "d" else "hours": int(match[1])})
 
 
 def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:

@@ -266,11 +266,21 @@ def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) 
     """Answer on BIND (host:port), log to the folder LOGS; with --check only prove that it could."""
     import uvicorn
 
+    from .wire import Wire
+
     service = load_service(Path(logs))
     if check:
         return 0
     host, _, port = bind.rpartition(":")
     passport = service.passport
     print(f"{'serve':<10}{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)", flush=True)
-    uvicorn.run(service, host=host, port=int(port), access_log=False, log_level="warning", timeout_graceful_shutdown=20)
+    uvicorn.run(
+        service,
+        host=host,
+        port=int(port),
+        http=Wire,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=20,
+    )
     return 0

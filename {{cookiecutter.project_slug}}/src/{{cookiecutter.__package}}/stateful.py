@@ -3,6 +3,7 @@
 Only estimators that really go on are let through: those with `partial_fit`, and forests that grow trees.
 """
 
+import sys
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
         digest = champion.outs(champion.at(commit, LOCK) or {}).get(str(HOLDOUT), "none")
         held = champion.CACHE / digest[:2] / digest[2:]
         if not held.is_file():
-            champion.run(project, "python", "-m", "dvc", "repro", "split")
+            champion.run(project, sys.executable, "-m", "dvc", "repro", "split")
             held = project / HOLDOUT
         return pipeline, rows, pd.read_parquet(held)
 

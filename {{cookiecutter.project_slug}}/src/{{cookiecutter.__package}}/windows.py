@@ -1,5 +1,6 @@
 """What monitoring compares: the rows that the deployed model learned from, and windows of what it was asked."""
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from . import champion, logs
-from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256
+from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256, span
 from .features import features
 from .rows import WORDS
 
@@ -62,7 +63,7 @@ def files(deployed: dict[str, Any] | None) -> tuple[str, dict[Path, Path]]:
     places = {path: champion.CACHE / digest[:2] / digest[2:] for path, digest in digests.items()}
     if not all(place.is_file() for place in places.values()):
         with champion.checkout(deployed["commit"]) as project:
-            champion.run(project, "dvc", "repro", "evaluate")
+            champion.run(project, sys.executable, "-m", "dvc", "repro", "evaluate")
     if not all(place.is_file() for place in places.values()):
         short = deployed["commit"][:12]
         raise UserError(f"the rows of the deployed model are gone; check out {short} and `make pipeline` there")
@@ -131,7 +132,7 @@ class Collector:
     """Samples of each window's predictions, filled part by part."""
 
     def __init__(self, params: Params, model: str, now: pd.Timestamp, size: int) -> None:
-        rules, self.width = params.monitor, pd.Timedelta(params.monitor.window)
+        rules, self.width = params.monitor, pd.Timedelta(span(params.monitor.window))
         self.model, self.now, self.tally = model, now, logs.Tally()
         end = last_end(now, self.width)
         self.starts = [end - self.width * i for i in range(rules.history, 0, -1)]
