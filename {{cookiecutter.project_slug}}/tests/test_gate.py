@@ -100,6 +100,29 @@ def test_drop_needs_a_promoted_model() -> None:
     assert gate.drop_rule(SimpleNamespace(params=PARAMS), "base", found(-1.0), 0.01) == []  # type: ignore[arg-type]
 
 
+def sensitive(truth: list[int], said: list[int], limit: float | None) -> gate.Sides:
+    """A hundred rows of two cities, the first half of them from one."""
+    data = msgspec.structs.replace(PARAMS.data, sensitive=["city"])
+    params = msgspec.structs.replace(PARAMS, data=data, gate=Gate(fairness=limit))
+    rows, codes = pd.DataFrame({"city": np.repeat(["a", "b"], 50)}), np.array(truth)
+    return gate.Sides(params, rows, codes, np.eye(2)[codes], np.eye(2)[np.array(said)])
+
+
+def test_fairness_sees_who_is_told_yes_more_often() -> None:
+    (rule,) = gate.fairness_rules(sensitive([1] * 100, [1] * 50 + [1] * 25 + [0] * 25, 0.2))
+    assert not rule["passed"]
+    assert rule["sentence"].startswith("city: demographic parity differs by 0.5, equal opportunity differs by 0.5")
+
+
+def test_fairness_without_a_limit_is_only_shown() -> None:
+    (rule,) = gate.fairness_rules(sensitive([1, 0] * 50, [1] * 50 + [0] * 50, None))
+    assert rule["passed"] and not rule["blocking"]
+
+
+def test_fairness_minds_no_small_group() -> None:
+    assert gate.gap(np.array([1.0] * 49 + [0.0] * 50), np.array(["few"] * 49 + ["many"] * 50)) == 0.0
+
+
 def test_labels_quarter_numbers_and_keep_texts() -> None:
     rows = pd.DataFrame({"x": range(100), "city": ["a", "b"] * 50})
     labels = gate.labels(rows, ["x", "city"])

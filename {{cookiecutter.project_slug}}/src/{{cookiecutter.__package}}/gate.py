@@ -273,17 +273,30 @@ def slice_rows(sides: Sides) -> list[dict[str, Any]]:
     return [asdict(item) for item in found]
 
 
+def gap(values: np.ndarray, groups: np.ndarray) -> float:
+    """The largest difference between the means of groups with at least 50 rows; 0 where there are not two."""
+    means = pd.Series(np.asarray(values, float)).groupby(groups).agg(["mean", "size"]).query("size >= 50")["mean"]
+    return float(means.max() - means.min()) if len(means) else 0.0
+
+
 def fairness_rules(sides: Sides) -> list[dict[str, Any]]:
-    """The gap between the groups of each sensitive column in the share of positive predictions."""
-    found = []
+    """The gaps between the groups of each sensitive column.
+
+    Of a classifier how often it says the last class: to all (demographic parity), and to those that
+    are of it (equal opportunity); of a regressor the mean prediction and the mean error.
+    """
+    last, found = sides.candidate.shape[-1] - 1, []
     for name, groups in labels(sides.rows, sides.params.data.sensitive).items():
-        said = (
-            sides.candidate.argmax(1) == sides.candidate.shape[1] - 1 if sides.candidate.ndim == 2 else sides.candidate
-        )
-        shares = pd.Series(np.asarray(said, float)).groupby(groups).agg(["mean", "size"]).query("size >= 50")["mean"]
-        gap, limit = float(shares.max() - shares.min()) if len(shares) else 0.0, sides.params.gate.fairness
-        text = f"{name}: mean prediction differs by {gap:.3g} between its groups"
-        found.append(rule("fairness", limit is None or gap <= limit, text, blocking=limit is not None))
+        if sides.candidate.ndim == 2:
+            said, true = sides.candidate.argmax(1) == last, sides.truth == last
+            gaps = {"demographic parity": gap(said, groups), "equal opportunity": gap(said[true], groups[true])}
+        else:
+            errors = sides.candidate - sides.truth
+            gaps = {"mean prediction": gap(sides.candidate, groups), "mean error": gap(errors, groups)}
+        limit = sides.params.gate.fairness
+        holds = limit is None or max(gaps.values()) <= limit
+        text = f"{name}: {', '.join(f'{kind} differs by {value:.3g}' for kind, value in gaps.items())}"
+        found.append(rule("fairness", holds, f"{text} between its groups", blocking=limit is not None))
     return found
 
 
