@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bake, BakedProject
+from conftest import ROOT, Bake, BakedProject
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +85,27 @@ def test_first_model_is_held_against_a_dummy(trained: BakedProject, environment:
     trained.make("gate", VENV=str(environment), BASE="HEAD~1")
     verdict = json.loads(trained.read("reports/verdict.json"))
     assert (verdict["champion"]["source"], verdict["verdict"]) == ("dummy", "better")
+
+
+def test_verdict_holds_what_the_docs_list(trained: BakedProject, environment: Path) -> None:
+    """docs/gate.md names every key, nested ones included, and no other."""
+    trained.make("gate", VENV=str(environment))
+    verdict = json.loads(trained.read("reports/verdict.json"))
+    listed = (
+        (ROOT / "docs/gate.md").read_text().split("## reports/verdict.json")[1].split("\n## ")[0]
+    )
+    rows = [line.split("|")[1:3] for line in listed.splitlines() if line.startswith("| `")]
+    named = {
+        key: set(re.findall(r"`(\w+)`", text))
+        for keys, text in rows
+        for key in re.findall(r"`(\w+)`", keys)
+    }
+    assert set(verdict) == set(named)
+    for key in ("champion", "candidate", "rows", "changes"):
+        assert set(verdict[key]) == named[key]
+    for key in ("metrics", "rules"):
+        assert set(verdict[key][0]) == named[key]
+    assert set(verdict["slices"][0]) == named["slices"] - {"metrics"}
 
 
 def test_weaker_model_is_blocked(project: BakedProject, judged: Change) -> None:

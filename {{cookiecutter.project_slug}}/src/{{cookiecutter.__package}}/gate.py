@@ -39,6 +39,7 @@ from .model import inputs, load, predict
 from .split import hashes, split
 from .validate import key, read_table
 
+Parts = list[dict[str, Any]]
 CODE = ("champion", "compare", "gate", "metrics")  # who judges: these modules, as the base has them
 UNATTENDED = {"unchanged": "nothing", "better": "open", "not worse": "keep", "worse": "issue"}
 WORDS = {
@@ -253,7 +254,7 @@ def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
-def slice_rows(sides: Sides) -> list[dict[str, Any]]:
+def slice_rows(sides: Sides) -> Parts:
     """The same paired test in every slice that has enough rows, corrected for their number."""
     gate = sides.params.gate
     columns = list(dict.fromkeys([*gate.slices, *sides.params.data.sensitive]))
@@ -335,37 +336,48 @@ def verdict_word(sides: Sides, champion: Champion, primary: Difference, margin: 
     return decide(primary, margin, size.minority, size.groups)
 
 
-def judge(base: str) -> dict[str, Any]:
-    """The verdict on the model in this folder, as reports/verdict.json holds it."""
-    params, differing = base_rules(base, load_params())
-    table = read_table(Path(params.data.path))
-    rows, mine = candidate_side(params, table, "split" in differing)
-    champion = challenge(params, base, table, rows, mine)
+def clean_sides(params: Params, champion: Champion, rows: pd.DataFrame, mine: pd.DataFrame) -> Sides:
+    """Both models' scores of the rows that neither has learned; none left is a `UserError`."""
     keep, target = champion.keep, params.data.target
     if not keep.any():
         raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
     clean = rows[keep].reset_index(drop=True)
     classes = class_names(clean[target], mine, champion.answers)
     truth, candidate = encode(clean[target], mine[keep], classes)
-    _, held = encode(clean[target], champion.answers[keep], classes)
-    sides = Sides(params, clean, truth, held, candidate)
-    primary = sides.differ(params.evaluate.metric)
-    if not np.isfinite(primary.difference):
-        raise UserError(f"{params.evaluate.metric} is not defined on the {len(clean):,} rows compared; bring more rows")
-    margin = margin_of(params.evaluate.metric, primary.champion, params.gate.margin)
-    word = verdict_word(sides, champion, primary, margin)
-    parts = slice_rows(sides) if word != "unchanged" else []
-    rules = [
-        *absolute_rules(params, evaluate_all(params.data.task, truth, candidate, params.evaluate.cost)),
+    return Sides(params, clean, truth, encode(clean[target], champion.answers[keep], classes)[1], candidate)
+
+
+def further_rules(sides: Sides, source: str, primary: Difference, margin: float, parts: Parts) -> list[dict[str, Any]]:
+    """Every rule beside the verdict's word, a line each."""
+    params = sides.params
+    return [
+        *absolute_rules(params, evaluate_all(params.data.task, sides.truth, sides.candidate, params.evaluate.cost)),
         dummy_rule(sides),
-        *drop_rule(sides, champion.source.source, primary, margin),
+        *drop_rule(sides, source, primary, margin),
         *slice_rule(parts),
         *fairness_rules(sides),
-        *budget_rules(params, clean),
+        *budget_rules(params, sides.rows),
     ]
-    notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), int((~keep).sum()))]
+
+
+def judge(base: str) -> dict[str, Any]:
+    """The verdict on the model in this folder, as reports/verdict.json holds it (docs/gate.md of the template)."""
+    params, differing = base_rules(base, load_params())
+    table = read_table(Path(params.data.path))
+    rows, mine = candidate_side(params, table, "split" in differing)
+    champion = challenge(params, base, table, rows, mine)
+    sides = clean_sides(params, champion, rows, mine)
+    size, primary = sides.size(), sides.differ(params.evaluate.metric)
+    if not np.isfinite(primary.difference):
+        raise UserError(f"{primary.metric} is not defined on the {size.rows:,} rows compared; bring more rows")
+    margin, left_out = margin_of(primary.metric, primary.champion, params.gate.margin), int((~champion.keep).sum())
+    word = verdict_word(sides, champion, primary, margin)
+    parts = slice_rows(sides) if word != "unchanged" else []
+    rules = further_rules(sides, champion.source.source, primary, margin, parts)
+    notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), left_out)]
     if word in ("not worse", "inconclusive") and not resolved(primary.error, margin):
         notes.append("This holdout is too small for this margin: a loss of two margins may pass unseen.")
+    held = {"holdout": len(rows), "compared": size.rows, "left_out": left_out}
     return {
         **conclusion(params, word, rules, primary, margin, champion.source.source),
         "version": 1,
@@ -374,7 +386,7 @@ def judge(base: str) -> dict[str, Any]:
         "notes": notes,
         "champion": asdict(champion.source),
         "candidate": {"model": sha256(MODEL), "commit": git("rev-parse", "HEAD")},
-        "rows": {"holdout": len(rows), "compared": len(clean), "left_out": int((~keep).sum()), **asdict(sides.size())},
+        "rows": {**held, "minority": size.minority, "groups": size.groups},
         "rules": rules,
         "slices": parts,
         "metrics": [asdict(sides.differ(name)) for name in comparable(sides)],
@@ -390,7 +402,7 @@ def comparable(sides: Sides) -> list[str]:
     return [name for name in first if name in second]
 
 
-def slice_rule(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def slice_rule(parts: Parts) -> list[dict[str, Any]]:
     """The slices' one line: which of them became worse."""
     if not parts:
         return []
