@@ -10,8 +10,7 @@ import pytest
 from {{cookiecutter.__package}} import github
 from {{cookiecutter.__package}}.alert import (
     Alert,
-    Board,
-    load,
+    findings,
     loud,
     main,
     marker,
@@ -93,7 +92,7 @@ def write(folder: Path, *signals: dict[str, str], model: str = MODEL, **more: An
 
 def alert(folder: Path, api: Memory | None, hook: HTTPServer | None = None, day: float = 0) -> bool:
     address = f"http://127.0.0.1:{hook.server_port}/x" if hook else ""
-    return Alert(folder, Board(api, BOT) if api else None, address, 1e9 + day * DAY).speak()
+    return Alert(folder, api, address, BOT, 1e9 + day * DAY).speak()
 
 
 def test_alert_opens_one_issue_and_updates_it(tmp_path: Path, api: Memory) -> None:
@@ -191,7 +190,7 @@ def test_load_refuses_what_monitor_did_not_write(tmp_path: Path, change: dict[st
     path = tmp_path / "reports/monitor.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(Unfit):
-        load(tmp_path)
+        findings(tmp_path)
 
 
 def test_main_without_a_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

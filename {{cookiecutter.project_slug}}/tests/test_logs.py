@@ -20,7 +20,7 @@ def lines(frame: pd.DataFrame) -> str:
 
 def read(folder: Path) -> tuple[pd.DataFrame, logs.Tally]:
     tally = logs.Tally()
-    parts = [logs.known(part, tally) for part in logs.read(folder, "predictions", tally)]
+    parts = list(logs.read(folder, "predictions", tally))
     return (pd.concat(parts) if parts else pd.DataFrame()), tally
 
 

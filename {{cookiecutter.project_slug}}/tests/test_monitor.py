@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace as with_
 
-from {{cookiecutter.__package}} import monitor
+from {{cookiecutter.__package}} import monitor, signals
+from {{cookiecutter.__package}}.compare import Interval
 from {{cookiecutter.__package}}.config import Monitor, Params, UserError
-from {{cookiecutter.__package}}.monitor import Measure, Signal
+from {{cookiecutter.__package}}.logs import known
+from {{cookiecutter.__package}}.signals import Signal
 from {{cookiecutter.__package}}.windows import (
     Collector,
     Reference,
     Window,
     conform,
-    last_end,
     reference,
 )
 
@@ -58,7 +59,7 @@ def ours(params: Params) -> Params:
 
 
 def features_of(windows: list[Window], ours: Params) -> dict[str, Signal]:
-    return {s.name: s for s in monitor.feature_signals(ours, REF, windows, 0.001)}
+    return {s.name: s for s in signals.feature_signals(ours, REF, windows, 0.001)}
 
 
 def test_calm_rows_are_in_order(ours: Params) -> None:
@@ -81,30 +82,30 @@ def test_windows_of_few_rows_are_not_judged(ours: Params) -> None:
 def test_a_new_category_is_explained(ours: Params) -> None:
     found = features_of([make(table(1000, seed, letters="abcdz")) for seed in (1, 2)], ours)
     assert found["y"].moved[0]["value"] == "values never seen"
-    assert "values never seen: 0%" in monitor.say(found["y"], RULES)
+    assert "values never seen: 0%" in signals.say(found["y"], RULES)
 
 
 @pytest.mark.parametrize(("weights", "state"), [({"x": 0.9}, "warning"), ({"x": 0.01}, "notice"), ({}, "notice")])
 def test_drift_weighs_what_the_column_carries(weights: dict[str, float], state: str) -> None:
     signal = Signal("feature", "x_hour", [1.0], [0.1], "notice")
-    monitor.weigh([signal], weights, 0.1)
+    signals.weigh([signal], weights, 0.1)
     assert signal.state == state
     assert signal.importance == weights.get("x")
 
 
 def test_moved_scores_are_a_warning(ours: Params) -> None:
     windows = [make(table(1000, s), said(1000, s, lift=0.3)) for s in (1, 2)]
-    assert [s.state for s in monitor.prediction_signals(ours, REF, windows, 0.001)] == ["warning", "warning"]
+    assert [s.state for s in signals.prediction_signals(ours, REF, windows, 0.001)] == ["warning", "warning"]
 
 
 def test_score_is_one_number_a_row() -> None:
     three = pd.DataFrame({"prediction": ["a", "c"], "p_a": [0.6, 0.1], "p_b": [0.3, 0.1], "p_c": [0.1, 0.8]})
-    assert monitor.score(three, three).tolist() == [0.6, 2.8]
-    assert monitor.score(three[["prediction"]].assign(prediction=[1.0, 2.0]), three[["prediction"]]).tolist() == [1, 2]
+    assert signals.score(three, three).tolist() == [0.6, 2.8]
+    assert signals.score(three[["prediction"]].assign(prediction=[1.0, 2.0]), three[["prediction"]]).tolist() == [1, 2]
 
 
 def performance(windows: list[Window], ours: Params) -> list[Signal]:
-    return monitor.performance_signals(ours, REF, windows)
+    return signals.performance_signals(ours, REF, windows)
 
 
 def test_measured_performance_in_order(ours: Params) -> None:
@@ -116,7 +117,7 @@ def test_measured_performance_in_order(ours: Params) -> None:
 def test_a_measured_loss_is_critical_and_a_trigger(ours: Params) -> None:
     windows = [make(table(3000, s), said(3000, s, noise=0.2), labels=True) for s in (1, 2)]
     signal = performance(windows, ours)[0]
-    signal.sentence = monitor.say(signal, RULES)
+    signal.sentence = signals.say(signal, RULES)
     assert signal.state == "critical"
     assert "on the holdout" in monitor.triggers([signal])["performance"]
 
@@ -131,7 +132,7 @@ def test_without_labels_performance_is_estimated(ours: Params) -> None:
     answers[["p_0", "p_1"]] = [0.7, 0.3] + RNG.normal(0, 0.01, (1000, 1)) * [1, -1]
     measured, estimated = performance([make(table(1000, 3), answers)] * 2, ours)
     assert (measured.state, estimated.kind, estimated.state) == ("unjudged", "estimate", "notice")
-    assert "is estimated at" in monitor.say(estimated, RULES)
+    assert "is estimated at" in signals.say(estimated, RULES)
 
 
 def test_labels_of_one_class_are_not_judged(ours: Params) -> None:
@@ -140,20 +141,20 @@ def test_labels_of_one_class_are_not_judged(ours: Params) -> None:
 
 @pytest.mark.parametrize("truth", [[1, 0] * 200, ["1", "0"] * 200, [1.0, 0.0] * 200, [True, False] * 200])
 def test_truth_in_any_spelling(truth: list[Any]) -> None:
-    codes, _ = monitor.codes(REF, said(400).assign(truth=pd.Series(truth, dtype=object)))
+    codes, _ = signals.codes(REF, said(400).assign(truth=pd.Series(truth, dtype=object)))
     assert codes.tolist() == [1, 0] * 200
 
 
 def test_truth_that_is_no_class_is_left_out() -> None:
-    codes, scores = monitor.codes(REF, said(4).assign(truth=["1", "maybe", "0", "2"]))
+    codes, scores = signals.codes(REF, said(4).assign(truth=["1", "maybe", "0", "2"]))
     assert codes.tolist() == [1, 0]
     assert len(scores) == 2
 
 
 def test_losses_of_errors_count_upwards(ours: Params) -> None:
-    base, worse = Measure(1.0, 0.01, 0.98, 1.02), Measure(1.5, 0.01, 1.48, 1.52)
+    base, worse = (Interval("log_loss", v, v - 0.02, v + 0.02, 0.01, "paired mean") for v in (1.0, 1.5))
     lower = with_(ours, evaluate=with_(ours.evaluate, metric="log_loss"))
-    assert monitor.loss_signal(lower, "performance", base, [worse, None]).values == [0.5, None]
+    assert signals.loss_signal(lower, "performance", base, [worse, None]).values == [0.5, None]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_losses_of_errors_count_upwards(ours: Params) -> None:
     ],
 )
 def test_quality_is_the_share_that_breaks_the_schema(spec: dict[str, Any], column: list[Any], share: float) -> None:
-    assert monitor.breaks(monitor.allowed("x", spec), pd.Series(column), 0.0) == share
+    assert signals.breaks(signals.allowed("x", spec), pd.Series(column), 0.0) == share
 
 
 def test_quality_counts_what_cannot_be_read() -> None:
@@ -184,7 +185,7 @@ def test_one_broken_window_is_enough(
     monkeypatch.chdir(tmp_path)
     rows = table(1000, 1)
     rows.loc[: int(1000 * share) - 1, "y"] = "z"
-    found = {s.name: s.state for s in monitor.quality_signals(ours, REF, [make(rows)])}
+    found = {s.name: s.state for s in signals.quality_signals(ours, REF, [make(rows)])}
     assert found == {"x": "ok", "y": state}
 
 
@@ -194,7 +195,7 @@ def test_one_broken_window_is_enough(
 )
 def test_traffic_that_stays_away_is_said(rows: tuple[int, ...], state: str) -> None:
     windows = [replace(make(table(10)), rows=count) for count in rows]
-    assert monitor.traffic_signal(RULES, windows).state == state
+    assert signals.traffic_signal(RULES, windows).state == state
 
 
 METRICS = """# HELP requests_total Requests
@@ -210,7 +211,7 @@ log_lines_lost_total 3.0
 
 def test_service_metrics(tmp_path: Path) -> None:
     (tmp_path / "metrics").write_text(METRICS)
-    found = monitor.service_signals(Monitor(milliseconds=100), monitor.scrape(str(tmp_path / "metrics")))
+    found = signals.service_signals(Monitor(milliseconds=100), monitor.scrape(str(tmp_path / "metrics")))
     assert [s.last[0] for s in found] == [0.02, 500, 3]
     assert [s.state for s in found] == ["critical", "warning", "notice"]
 
@@ -221,9 +222,9 @@ def test_service_that_does_not_answer(source: str) -> None:
         monitor.scrape(source)
 
 
-def test_windows_lie_on_one_grid() -> None:
-    ends = {last_end(MONDAY + pd.Timedelta(hours=h), WEEK) for h in (0, 1, 100, 167)}
-    assert ends == {MONDAY}
+def test_windows_lie_on_one_grid(ours: Params) -> None:
+    nows = [MONDAY + pd.Timedelta(hours=h) for h in (0, 1, 100, 167)]
+    assert {Collector(ours, "m", now, 9).starts[-1] for now in nows} == {MONDAY - WEEK}
 
 
 def part(time: str, count: int = 5, model: str = "m", start: int = 0) -> pd.DataFrame:
@@ -241,7 +242,7 @@ def test_collector_puts_rows_into_their_windows(ours: Params) -> None:
         part("2024-05-28T00:00:00Z", model="other", start=9),
         part("2024-05-28T00:00:00Z", start=20).drop(columns="model"),
     ):
-        collector.add(piece)
+        collector.add(known(piece, collector.tally))
     assert [w.rows for w in collector.windows(pd.DataFrame())] == [0, 0, 5, 5]
     assert collector.tally.counts["in the future"] == 5
     assert collector.tally.counts["of another model"] == 5

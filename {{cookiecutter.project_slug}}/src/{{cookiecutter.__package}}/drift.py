@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 CELLS, VALUES = 10, 20  # deciles of a number; values of a category that stand alone
 DRAWS = 400  # splits of the reference
 STRETCHES = 8  # fewer of them say nothing about the natural changes of a column
-YEAR = 365.0
+WASSERSTEIN = "wasserstein"  # of numbers; categories have no distances
 MISSING, OTHER, NEW = "missing", "other known values", "values never seen"
 
 
@@ -54,25 +54,25 @@ class Cells:
         return np.asarray([*cells, other + 2])[found]
 
 
-def is_number(column: pd.Series) -> bool:
-    """Whether a column is counted in deciles; truth values are categories."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+def numbers(column: pd.Series) -> Array:
+    """A column as floats, with NaN for what is missing."""
+    return column.to_numpy(dtype=float, na_value=np.nan)
 
 
 def cells(reference: pd.Series) -> Cells:
-    """The cells of a column of the reference."""
-    if not is_number(reference):
+    """The cells of a column of the reference; truth values are categories."""
+    if not pd.api.types.is_numeric_dtype(reference) or pd.api.types.is_bool_dtype(reference):
         counts = reference.astype(str)[reference.notna()].value_counts()
         return Cells(None, tuple(counts.index[:VALUES]), frozenset(counts.index))
-    finite = numbers(reference)
-    finite = finite[np.isfinite(finite)]
-    distinct = np.unique(finite)
+    found = numbers(reference)
+    found = found[np.isfinite(found)]
+    distinct = np.unique(found)
     if len(distinct) <= 1:
         only = distinct[0] if len(distinct) else 0.0
         return Cells(np.array([np.nextafter(only, -np.inf), only]))
     if len(distinct) <= CELLS:
         return Cells(distinct[:-1])
-    return Cells(np.unique(np.quantile(finite, np.arange(1, CELLS) / CELLS)))
+    return Cells(np.unique(np.quantile(found, np.arange(1, CELLS) / CELLS)))
 
 
 def shares(counts: Array) -> Array:
@@ -96,7 +96,7 @@ def jensen_shannon(reference: Array, current: Array) -> Array:
 
 def wasserstein(reference: Array, current: Array) -> float:
     """The mean way that values moved, in standard deviations of the reference; gaps are left out."""
-    a, b = (np.sort(x[np.isfinite(x)].astype(float)) for x in (reference, current))
+    a, b = (np.sort(x[np.isfinite(x)]) for x in (reference, current))
     if not a.size or not b.size:
         return float("nan")
     both = np.sort(np.concatenate([a, b]))
@@ -106,41 +106,19 @@ def wasserstein(reference: Array, current: Array) -> float:
     return way / spread if spread else (0.0 if way == 0 else float("inf"))
 
 
-Measure = Callable[[Array, Array], Array]
-MEASURES: dict[str, Measure] = {"psi": psi, "jensen_shannon": jensen_shannon}
-WASSERSTEIN = "wasserstein"  # of categories: psi
+MEASURES: dict[str, Callable[[Array, Array], Array]] = {"psi": psi, "jensen_shannon": jensen_shannon}
 
 
 def tail(values: Array, chance: float) -> float:
     """What such values exceed with that chance; their cube root is taken for normal (Wilson-Hilferty)."""
     roots = np.cbrt(values)
-    reach = NormalDist().inv_cdf(1 - chance)
-    return float(max(roots.mean() + reach * roots.std(ddof=1), 0.0) ** 3)
-
-
-def splits(counts: Array, rows: int, measure: Measure, seed: int = 0) -> Array:
-    """The measure between so many rows of the reference, drawn at random, and the rest of it; many times."""
-    rng = np.random.default_rng(seed)
-    part = rng.multivariate_hypergeometric(counts, rows, size=DRAWS, method="marginals")
-    return measure(counts - part, part)
-
-
-def ways(numbers: Array, rows: int, seed: int = 0) -> Array:
-    """The same for the Wasserstein distance, in standard deviations."""
-    rng, numbers = np.random.default_rng(seed), np.sort(numbers)
-    chosen, steps, found = np.arange(len(numbers)) < rows, np.diff(numbers), []
-    for _ in range(DRAWS // 4):
-        mask = rng.permutation(chosen)
-        apart = np.cumsum(mask) / rows - np.cumsum(~mask) / (len(numbers) - rows)
-        found.append(np.abs(apart[:-1]) @ steps)
-    return np.array(found) / numbers.std()
+    return float(max(roots.mean() + NormalDist().inv_cdf(1 - chance) * roots.std(ddof=1), 0.0) ** 3)
 
 
 def stretch(times: Array, width: int, least: int) -> list[Array]:
     """Which rows lie in each stretch of time that has enough of them; nothing where the stretches are too few."""
     place = (times - times.min()) // width
-    found = [np.flatnonzero(place == i) for i in np.unique(place)]
-    found = [rows for rows in found if len(rows) >= least]
+    found = [rows for i in np.unique(place) if len(rows := np.flatnonzero(place == i)) >= least]
     return found if len(found) >= STRETCHES else []
 
 
@@ -148,59 +126,56 @@ class Yardstick:
     """A column of the reference: how far other values are from it, and how far is too far."""
 
     def __init__(self, reference: pd.Series, measure: str) -> None:
-        self.reference, self.cells = reference, cells(reference)
+        self.cells = cells(reference)
         self.codes = self.cells.codes(reference)
-        self.by_way = measure == WASSERSTEIN and self.cells.edges is not None
-        self.measure = MEASURES[measure if measure in MEASURES else "psi"]
+        self.counts = self.count(self.codes)
+        self.values = None if self.cells.edges is None else numbers(reference)
+        self.measure = "psi" if measure == WASSERSTEIN and self.values is None else measure
 
     def count(self, codes: Array) -> Array:
         """How many values lie in each cell."""
         return np.bincount(codes, minlength=len(self.cells.names))
 
-    def value(self, current: pd.Series) -> float:
+    def value(self, current: pd.Series, measure: str = "") -> float:
         """How far other values are from the reference."""
-        if self.by_way:
-            return wasserstein(numbers(self.reference), numbers(current))
-        return float(self.measure(self.count(self.codes), self.count(self.cells.codes(current))))
+        if (measure or self.measure) == WASSERSTEIN:
+            return wasserstein(np.asarray(self.values), numbers(current))
+        return float(MEASURES[measure or self.measure](self.counts, self.count(self.cells.codes(current))))
 
-    def by_chance(self, rows: int) -> Array:
-        """How far so many rows of the reference itself are from the rest of it."""
-        if self.by_way:
-            found = numbers(self.reference)
-            found = found[np.isfinite(found)]
-            return ways(found, min(rows, len(found) // 2)) if len(found) > 1 and found.std() else np.zeros(DRAWS)
-        return splits(self.count(self.codes), rows, self.measure)
+    def sizes(self, current: pd.Series) -> dict[str, float]:
+        """The change in every measure that the column has."""
+        some = [*MEASURES] if self.values is None else [*MEASURES, WASSERSTEIN]
+        return {measure: self.value(current, measure) for measure in some}
 
-    def by_nature(self, stretches: Sequence[Array]) -> Array:
-        """How far the reference's own stretches of time are from the rest of it."""
-        if self.by_way:
-            found = numbers(self.reference)
-            return np.array([wasserstein(np.delete(found, rows), found[rows]) for rows in stretches])
-        whole = self.count(self.codes)
-        parts = np.array([self.count(self.codes[rows]) for rows in stretches])
-        return self.measure(whole - parts, parts)
+    def parts(self, rows: Sequence[Array]) -> Array:
+        """How far each of these parts of the reference is from the rest of it."""
+        if self.measure == WASSERSTEIN:
+            whole = np.asarray(self.values)
+            return np.array([wasserstein(np.delete(whole, part), whole[part]) for part in rows])
+        counts = np.array([self.count(self.codes[part]) for part in rows])
+        return MEASURES[self.measure](self.counts - counts, counts)
+
+    def draws(self, rows: int, seed: int = 0) -> Array:
+        """How far so many rows of the reference, drawn at random, are from the rest of it; many times."""
+        rng = np.random.default_rng(seed)
+        if self.measure == WASSERSTEIN:
+            return self.parts([rng.permutation(len(self.codes))[:rows] for _ in range(DRAWS // 4)])
+        part = rng.multivariate_hypergeometric(self.counts, rows, size=DRAWS, method="marginals")
+        return MEASURES[self.measure](self.counts - part, part)
 
     def limit(self, rows: int, chance: float, floor: float, stretches: Sequence[Array] = ()) -> float:
         """What is exceeded with that chance when nothing happened, and never less than the floor."""
-        nature = tail(self.by_nature(stretches), chance) if stretches else 0.0
-        return max(floor, tail(self.by_chance(rows), chance), nature)
+        found = [self.draws(rows), *([self.parts(stretches)] if stretches else [])]
+        return max([floor, *(tail(values, chance) for values in found if np.isfinite(values).all())])
 
-    def sizes(self, current: pd.Series) -> dict[str, float]:
-        """The change in every measure there is."""
-        counts = self.count(self.codes), self.count(self.cells.codes(current))
-        found = {name: float(measure(*counts)) for name, measure in MEASURES.items()}
-        if self.cells.edges is not None:
-            found[WASSERSTEIN] = wasserstein(numbers(self.reference), numbers(current))
-        return found
-
-    def moved(self, current: pd.Series) -> list[dict[str, Any]]:
-        """The cells that carry most of the change."""
-        return moved(self.cells.names, self.count(self.codes), self.count(self.cells.codes(current)))
-
-
-def numbers(column: pd.Series) -> Array:
-    """A column as floats, with NaN for what is missing."""
-    return column.to_numpy(dtype=float, na_value=np.nan)
+    def moved(self, current: pd.Series, most: int = 3) -> list[dict[str, Any]]:
+        """The cells that carry most of the change, with their shares before and now."""
+        counts = [self.counts, self.count(self.cells.codes(current))]
+        p, q = map(shares, counts)
+        before, now = (found / max(found.sum(), 1) for found in counts)
+        order = np.argsort(-(q - p) * np.log(q / p))[:most]
+        names = self.cells.names
+        return [{"value": names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]
 
 
 def chance(rate: float, columns: int, windows: float, k: int, of: int) -> float:
@@ -221,11 +196,11 @@ def loss_limit(reference: float, window: float, windows: float, k: int, of: int,
     """
     if not window > 0:
         return float("inf")
-    return window * _reach(round(min(reference / window, 20.0), 1), max(round(windows), of), k, of, rate)
+    return window * reach(round(min(reference / window, 20.0), 1), max(round(windows), of), k, of, rate)
 
 
 @cache
-def _reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
+def reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
     """The same in errors of a window, by simulation of 4,000 years."""
     rng = np.random.default_rng(0)
     years = rng.normal(0, 1, (4000, windows)) + rng.normal(0, ratio, (4000, 1))
@@ -242,11 +217,3 @@ def like(reference: Array, current: Array, seed: int = 0) -> Array:
     weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
     chances = weight[had] / weight[had].sum()
     return np.random.default_rng(seed).choice(len(reference), len(reference), p=chances)
-
-
-def moved(names: list[str], reference: Array, current: Array, most: int = 3) -> list[dict[str, Any]]:
-    """The cells that carry most of the change, with their shares before and now."""
-    p, q = shares(reference), shares(current)
-    order = np.argsort(-(q - p) * np.log(q / p))[:most]
-    before, now = reference / max(reference.sum(), 1), current / max(current.sum(), 1)
-    return [{"value": names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]

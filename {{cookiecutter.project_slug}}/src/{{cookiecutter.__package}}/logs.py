@@ -5,6 +5,8 @@ has id, truth and time. Files are Parquet or JSON lines. Rows are told apart, an
 """
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +19,10 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from .config import UserError
+
 BLOCK = 16 << 20  # bytes of JSON lines
 ROWS = 1 << 16  # of Parquet
-META = ["id", "time", "model", "prediction"]
-EARLY = pd.Timestamp("1970-01-01", tz="UTC")
 
 
 @dataclass
@@ -29,6 +31,16 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     broken: dict[str, str] = field(default_factory=dict)
+
+
+def fetch(address: str, folder: Path) -> None:
+    """Bring the logs from a bucket, a server or another folder: whatever address `dvc get-url` knows."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "dvc", "get-url", "--quiet", "--force", address, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["without a word"])[-1].removeprefix("ERROR: ")
+        raise UserError(f"the logs at {address} could not be fetched ({why}); LOGS is a folder's address")
 
 
 def objects(lines: list[bytes], tally: Tally) -> pd.DataFrame:
@@ -41,7 +53,8 @@ def objects(lines: list[bytes], tally: Tally) -> pd.DataFrame:
             row = None
         if isinstance(row, dict):
             found.append(row)
-    tally.counts["broken lines"] += sum(bool(line.strip()) for line in lines) - len(found)
+        else:
+            tally.counts["broken lines"] += 1
     return pd.DataFrame(found)
 
 
@@ -65,11 +78,12 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]
 
 
 def read(folder: Path, kind: str, tally: Tally, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Every readable part of the folder's files of one kind (`predictions`, `feedback`), in order of their names."""
+    """Every readable part of the folder's `predictions-*` or `feedback-*`, by name: rows with id, time (UTC), hash."""
     for path in sorted(p for p in folder.glob(f"{kind}-*") if p.suffix in (".jsonl", ".parquet")):
         tally.counts["files"] += 1
         try:
-            yield from blocks(path, tally) if path.suffix == ".jsonl" else batches(path, columns)
+            parts = blocks(path, tally) if path.suffix == ".jsonl" else batches(path, columns)
+            yield from (found for part in parts if len(found := known(part, tally)))
         except (pa.ArrowException, OSError, ValueError) as problem:
             tally.broken[path.name] = " ".join(str(problem).split())[:120]
 
@@ -77,15 +91,14 @@ def read(folder: Path, kind: str, tally: Tally, columns: Sequence[str] | None = 
 def known(frame: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """The rows with an id and a time, `time` as UTC and `hash` added; the others are counted."""
     tally.counts["rows"] += len(frame)
-    if frame.empty or not {"id", "time"} <= set(frame.columns):
+    if not {"id", "time"} <= set(frame.columns):
         tally.counts["without id or time"] += len(frame)
-        return frame.head(0).assign(hash=np.array([], np.uint64))
+        return frame.head(0)
     times = pd.to_datetime(frame["time"], utc=True, errors="coerce", format="ISO8601")
     good = times.notna() & frame["id"].notna()
     tally.counts["without id or time"] += int((~good).sum())
-    frame = frame.assign(time=times.astype("datetime64[us, UTC]"))
-    frame = frame if good.all() else frame[good]
-    return frame.assign(hash=identity(frame["id"]))
+    frame = frame.assign(time=times.astype("datetime64[us, UTC]"), hash=identity(frame["id"]))
+    return frame if good.all() else frame[good]
 
 
 def identity(ids: pd.Series) -> npt.NDArray[np.uint64]:
@@ -97,11 +110,9 @@ class Sample:
     """The rows with the smallest hashes, each id once (the last one wins): a random draw that no order changes."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size, self.held, self.repeated = size, 0, 0
         self.border = np.uint64(2**64 - 1)
         self.parts: list[pd.DataFrame] = []
-        self.held = 0
-        self.repeated = 0
 
     def add(self, frame: pd.DataFrame) -> None:
         """Take the rows in that may belong to the sample."""

@@ -22,6 +22,7 @@ from .config import (
     span,
     write_json,
 )
+from .github import Api, ApiError, Unavailable
 
 RESULT = Path("reports/retrain.json")
 MONITOR = Path("reports/monitor.json")
@@ -31,11 +32,10 @@ MONTH = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Facts:
-    """What the decision rests on: the time, the last training and look, retrains, new rows, what monitoring found."""
+    """What the decision rests on: the time, the last training, retrains, new rows, what monitoring found."""
 
     now: datetime
     trained: datetime | None = None
-    looked: datetime | None = None
     retrains: Sequence[datetime] = ()
     rows: int = 0
     alarms: dict[str, str] = field(default_factory=dict)
@@ -57,10 +57,9 @@ def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
     if rules.rows is not None and facts.rows >= rules.rows:
         found.append(("rows", f"{facts.rows:,} new rows, {rules.rows:,} were waited for"))
     if rules.schedule and facts.trained:
-        length = span(rules.schedule)
-        before = ((facts.looked or facts.trained) - facts.trained) // length if length else -1
-        if length == timedelta(0) or (facts.now - facts.trained) // length > before:
-            days = (facts.now - facts.trained).days
+        last = max([facts.trained, *facts.retrains])
+        if facts.now - last >= span(rules.schedule):
+            days = (facts.now - last).days
             found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
     return found
 
@@ -90,16 +89,44 @@ def decide(rules: Retrain, facts: Facts) -> Decision:
 def new_rows(params: Params) -> int:
     """How many rows the data has gained since the pipeline last ran on this commit."""
     import pyarrow.parquet as pq
-    import yaml
+
+    from .champion import at
 
     path = Path(params.data.path)
     if not path.exists():
         raise UserError(f"the data {path} is missing; `make pull` fetches it")
-    try:
-        before = yaml.safe_load(git("show", f"HEAD:./{DATA}"))["rows"]
-    except UserError:
-        before = 0
+    before = (at("HEAD", DATA) or {"rows": 0})["rows"]
     return max(int(pq.read_metadata(path).num_rows) - int(before), 0)
+
+
+def last_change(path: Path) -> datetime | None:
+    """When a committed file last changed."""
+    try:
+        moment = git("log", "-1", "--format=%cI", "--", str(path))
+    except UserError:
+        return None
+    return datetime.fromisoformat(moment) if moment else None
+
+
+def runs() -> list[datetime]:
+    """When retrain.yml ran, as GitHub remembers; nothing where it cannot be asked."""
+    api = Api.of_environment()
+    if not (api.token and api.repository):
+        return []
+    try:
+        found = api.call("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
+    except (ApiError, Unavailable) as problem:
+        print(f"{'retrain':<10}earlier runs are unknown: {problem}", flush=True)
+        return []
+    return [datetime.fromisoformat(run["created_at"]) for run in found]
+
+
+def gather(params: Params, now: datetime) -> Facts:
+    """The facts of this folder and of GitHub's memory."""
+    alarms, retrains = read_json(MONITOR)["triggers"] if MONITOR.exists() else {}, runs()
+    if RESULT.exists() and (last := read_json(RESULT))["outcome"] not in ("nothing", "train"):
+        retrains.append(datetime.fromisoformat(last["time"]))
+    return Facts(now, last_change(LOCK), retrains, new_rows(params), alarms)
 
 
 def set_params(changes: dict[str, Any], path: Path = PARAMS) -> None:
@@ -115,12 +142,6 @@ def set_params(changes: dict[str, Any], path: Path = PARAMS) -> None:
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(tree, file)
     load_params(path)
-
-
-def pipeline() -> None:
-    """Run the DVC pipeline; a stage that fails is a `UserError`."""
-    if subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode:
-        raise UserError("the pipeline stopped; its own words are above")
 
 
 def recipe(params: Params, window: str | None, estimator: str | None, stateful: bool) -> dict[str, Any]:
@@ -140,6 +161,12 @@ def recipe(params: Params, window: str | None, estimator: str | None, stateful: 
     elif params.train.start:
         changes["start"] = None
     return changes
+
+
+def pipeline() -> None:
+    """Run the DVC pipeline; a stage that fails is a `UserError`."""
+    if subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode:
+        raise UserError("the pipeline stopped; its own words are above")
 
 
 def train(changes: dict[str, Any]) -> str:
@@ -172,42 +199,6 @@ def remembers(params: Params) -> None:
     print(f"{'retrain':<10}{text} [{found.low:+.4f}, {found.high:+.4f}]", flush=True)
     if found.high < 0 and found.difference < -margin:
         raise UserError(f"the model forgets what it knew ({text}); train anew, with retrain.stateful: false")
-
-
-def last_change(path: Path) -> datetime | None:
-    """When a committed file last changed."""
-    try:
-        moment = git("log", "-1", "--format=%cI", "--", str(path))
-    except UserError:
-        return None
-    return datetime.fromisoformat(moment) if moment else None
-
-
-def runs() -> tuple[list[datetime], list[datetime]]:
-    """When retrain.yml ran by trigger, and when by the clock, as GitHub remembers; nothing where it cannot be asked."""
-    from .github import Api, ApiError, Unavailable
-
-    api = Api.of_environment()
-    if not (api.token and api.repository):
-        return [], []
-    try:
-        found = api.call("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
-    except (ApiError, Unavailable) as problem:
-        print(f"{'retrain':<10}earlier runs are unknown: {problem}", flush=True)
-        return [], []
-    times = [(datetime.fromisoformat(run["created_at"]), run["event"] == "schedule") for run in found]
-    return [at for at, clock in times if not clock], [at for at, clock in times if clock]
-
-
-def gather(params: Params, now: datetime) -> Facts:
-    """The facts of this folder and of GitHub's memory."""
-    alarms = read_json(MONITOR)["triggers"] if MONITOR.exists() else {}
-    retrains, looks = runs()
-    if RESULT.exists():
-        last = read_json(RESULT)
-        (looks if last["outcome"] == "nothing" else retrains).append(datetime.fromisoformat(last["time"]))
-    looked = max((at for at in looks if now - at > timedelta(minutes=30)), default=None)  # not this very run
-    return Facts(now, last_change(LOCK), looked, retrains, new_rows(params), alarms)
 
 
 def main(

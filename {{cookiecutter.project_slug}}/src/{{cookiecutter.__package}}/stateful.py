@@ -5,7 +5,6 @@ Only estimators that really go on are let through: those with `partial_fit`, and
 
 import sys
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 Hashes = npt.NDArray[np.uint64]
 
 
-def marks(table: pd.DataFrame, names: list[str]) -> Hashes:
-    """What tells rows apart, in their order."""
-    return hashes(table[names or sorted(table.columns)])
+def marks(table: pd.DataFrame) -> Hashes:
+    """What tells rows apart, in their order: the schema's key, else all that a row holds."""
+    return hashes(table[key() or sorted(table.columns)])
 
 
 def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
@@ -44,21 +43,15 @@ def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
         return pipeline, rows, pd.read_parquet(held)
 
 
-def unseen(table: pd.DataFrame, names: list[str], rows: Hashes, held: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the earlier model neither learned from nor is held to."""
-    known = np.concatenate([rows, marks(held, names) if set(names) <= set(held) else np.array([], np.uint64)])
-    return table[~np.isin(marks(table, names), known)]
-
-
 def go_on(pipeline: "Pipeline", raw: pd.DataFrame, target: "pd.Series[Any]", before: int) -> "Pipeline":
     """The pipeline after new rows: its columns stay as they were fitted, its estimator learns on."""
     columns, estimator = pipeline[:-1], pipeline[-1]
     kind = type(estimator).__name__
-    rows, truth = columns.transform(prepare(raw)), target.to_numpy()
     try:
+        rows, truth = columns.transform(prepare(raw)), target.to_numpy()
         if hasattr(estimator, "partial_fit"):
             estimator.partial_fit(rows, truth)
-        elif hasattr(estimator, "n_estimators") and hasattr(estimator, "warm_start") and "Forest" in kind:
+        elif "Forest" in kind and hasattr(estimator, "warm_start"):
             more = ceil(estimator.n_estimators * len(raw) / max(before, 1))
             estimator.set_params(warm_start=True, n_estimators=estimator.n_estimators + more).fit(rows, truth)
         else:
@@ -73,19 +66,18 @@ def resume(params: Params, chosen: pd.DataFrame) -> tuple["Pipeline", Hashes]:
     from threadpoolctl import threadpool_limits
 
     pipeline, rows, held = earlier(str(params.train.start))
-    names = key()
-    new = unseen(chosen, names, rows, held)
+    new = chosen[~np.isin(marks(chosen), np.concatenate([rows, marks(held)]))]
     if new.empty:
         raise UserError(f"the model of {str(params.train.start)[:12]} has seen every row; bring new ones")
     with threadpool_limits(params.train.threads):
         pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], len(rows))
-    return pipeline, np.sort(np.concatenate([rows, marks(new, names)]))
+    return pipeline, np.sort(np.concatenate([rows, marks(new)]))
 
 
 def forgetting(params: Params, commit: str) -> Difference:
     """What the model here has lost, against the model of a commit, on that one's holdout."""
     before, _, held = earlier(commit)
-    rows = held[~np.isin(marks(held, key()), np.load(Path(ROWS), allow_pickle=False))].reset_index(drop=True)
+    rows = held[~np.isin(marks(held), np.load(ROWS, allow_pickle=False))].reset_index(drop=True)
     if rows.empty:
         raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")
     answers = [predict(pipeline, inputs(params, rows)) for pipeline in (before, load(MODEL))]

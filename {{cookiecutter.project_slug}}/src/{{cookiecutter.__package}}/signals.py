@@ -1,0 +1,288 @@
+"""What is watched: a signal's value and limit in every window, how grave it is, and why, in a sentence."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from . import drift
+from .compare import Interval, count, interval, margin_of
+from .config import SCHEMA, Monitor, Params, UserError, span
+from .drift import Array
+from .evaluate import encode
+from .features import features
+from .metrics import find
+from .rows import Field
+from .rows import column as rule_of
+from .windows import Reference, Window
+
+LEVELS = ("unjudged", "ok", "notice", "warning", "critical")
+GRAVE = {"feature": "notice", "prediction": "warning", "performance": "critical", "estimate": "notice"}
+YEAR = timedelta(days=365)
+Values = list[float | None]
+
+
+@dataclass
+class Signal:
+    """One thing that is watched; `shown` are a metric's values with their intervals, `base` is that of the holdout."""
+
+    kind: str
+    name: str
+    values: Values
+    limits: Values
+    state: str = "ok"
+    sentence: str = ""
+    sizes: dict[str, float] = field(default_factory=dict)
+    moved: list[dict[str, Any]] = field(default_factory=list)
+    importance: float | None = None
+    shown: list[list[float] | None] = field(default_factory=list)
+    base: float | None = None
+
+    @property
+    def flags(self) -> list[bool | None]:
+        """Whether the value was beyond the limit, in each window that was judged."""
+        pairs = zip(self.values, self.limits, strict=True)
+        return [None if v is None or limit is None else v > limit for v, limit in pairs]
+
+    @property
+    def last(self) -> tuple[float, float]:
+        """The latest value and its limit."""
+        pairs = zip(self.values[::-1], self.limits[::-1], strict=True)
+        return next(((v, limit or 0.0) for v, limit in pairs if v is not None), (0.0, 0.0))
+
+    def settle(self, rules: Monitor) -> "Signal":
+        """Take the state that so many windows beyond the limit mean."""
+        if all(value is None for value in self.values):
+            self.state = "unjudged"
+        elif drift.persists(self.flags, *rules.persist):
+            self.state = GRAVE[self.kind]
+        return self
+
+
+def at_once(kind: str, name: str, values: Values, limit: float | None, state: str, sentence: str) -> Signal:
+    """A signal of which one window beyond the limit is enough."""
+    signal = Signal(kind, name, values, [limit] * len(values))
+    if all(value is None for value in values):
+        signal.state = "unjudged"
+    elif limit is not None and signal.last[0] > limit:
+        signal.state, signal.sentence = state, sentence
+    return signal
+
+
+def column_signal(
+    rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, calm: Sequence[Array]
+) -> Signal:
+    """One column in every window, against the reference and its calm stretches of time."""
+    yard, judged = drift.Yardstick(ref, rules.measure), [len(part) >= rules.minimum for part in parts]
+    sizes = {len(part) for part, enough in zip(parts, judged, strict=True) if enough}
+    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in sizes}
+    values = [yard.value(part) if enough else None for part, enough in zip(parts, judged, strict=True)]
+    found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts]).settle(rules)
+    if sizes:
+        last = [part for part, enough in zip(parts, judged, strict=True) if enough][-1]
+        found.sizes = yard.sizes(last)
+        found.moved = yard.moved(last) if found.state == GRAVE[kind] else []
+    return found
+
+
+def stretches(rules: Monitor, times: Array | None) -> list[Array]:
+    """The reference's rows by stretches as long as a window, where it has times and enough of them."""
+    width = pd.Timedelta(span(rules.window)).as_unit("ns").value
+    return [] if times is None else drift.stretch(times, width, rules.minimum)
+
+
+def feature_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+    """Every feature of the model in every window; drift is a notice until it is weighed."""
+    whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
+    ends = np.cumsum([0, *(len(w.raw) for w in windows)])
+    calm = stretches(params.monitor, ref.times)
+    parts = {name: [whole[name].iloc[a:b] for a, b in pairwise(ends)] for name in ref.table}
+    return [column_signal(params.monitor, "feature", ref.table[n], parts[n], chance, calm) for n in ref.table]
+
+
+def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
+    """One number for each prediction: itself, the chance of the last of two classes, or the class with its chance."""
+    chances = [column for column in like if str(column).startswith("p_")]
+    if not chances or frame.empty:
+        return frame["prediction"].to_numpy(dtype=float) if len(frame) else np.array([])
+    values = frame.reindex(columns=chances).to_numpy(dtype=float)
+    return values[:, -1] if len(chances) == 2 else np.asarray(values.argmax(axis=1) + values.max(axis=1))
+
+
+def prediction_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+    """What the model says: its scores, and for classes how often it says which."""
+    frames, calm = [ref.predictions, *(w.sample for w in windows)], stretches(params.monitor, ref.held)
+    columns = [[pd.Series(score(frame, ref.predictions), name="score") for frame in frames]]
+    if params.data.task == "classification":
+        columns.append([names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in frames])
+    return [column_signal(params.monitor, "prediction", first, rest, chance, calm) for first, *rest in columns]
+
+
+def class_name(value: Any) -> str:
+    """A class's name, however a file wrote it: `1`, `1.0`, `true`."""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    return re.sub(r"^(-?\d+)\.0$", r"\1", str(value))
+
+
+def names(values: pd.Series) -> pd.Series:
+    """The class of each row by its name."""
+    found, distinct = pd.factorize(values, use_na_sentinel=False)
+    return pd.Series(np.array([*map(class_name, distinct)], dtype=object)[found], values.index, name="prediction")
+
+
+def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
+    """Truth and scores of labelled rows as the metrics take them; truth that the model cannot say is left out."""
+    classes = [str(column).removeprefix("p_") for column in ref.predictions if str(column).startswith("p_")]
+    if classes:
+        said = names(frame["truth"])
+        truth, scores = encode(said[said.isin(classes)], frame[said.isin(classes)], classes)
+        good = np.isfinite(scores).all(axis=1)
+    else:
+        truth, scores = encode(pd.to_numeric(frame["truth"], errors="coerce"), frame[["prediction"]])
+        good = np.isfinite(truth) & np.isfinite(scores)
+    return truth[good], scores[good]
+
+
+def measured(params: Params, ref: Reference, frame: pd.DataFrame) -> Interval | None:
+    """The primary metric on rows with truth, or None where they are too few."""
+    metric, least = params.evaluate.metric, params.monitor.minimum
+    if len(frame) < least:
+        return None
+    truth, scores = codes(ref, frame)
+    if len(truth) < least or not count(metric, truth, scores).enough:
+        return None
+    return interval(metric, truth, scores, cost=params.evaluate.cost)
+
+
+def estimate(params: Params, ref: Reference, window: Window) -> Interval | None:
+    """The metric if each score still meant what it meant on the holdout: this sees other rows, not another world."""
+    if len(window.sample) < params.monitor.minimum:
+        return None
+    rows = drift.like(score(ref.predictions, ref.predictions), score(window.sample, ref.predictions))
+    return measured(params, ref, ref.predictions.iloc[rows])
+
+
+def loss_signal(params: Params, kind: str, base: Interval, found: Sequence[Interval | None]) -> Signal:
+    """How much worse than on the holdout the metric is, in each window that has it."""
+    rules, metric = params.monitor, find(params.evaluate.metric)
+    margin, sign = margin_of(metric.name, base.value, rules.margin), 1 if metric.higher_is_better else -1
+    year, rate = YEAR / span(rules.window), rules.false_alarms / 2
+    limits = [
+        max(margin, drift.loss_limit(base.error, one.error, year, *rules.persist, rate)) if one else None
+        for one in found
+    ]
+    signal = Signal(kind, metric.name, [sign * (base.value - one.value) if one else None for one in found], limits)
+    signal.shown = [[one.value, one.low, one.high] if one else None for one in found]
+    signal.base = base.value
+    return signal.settle(rules)
+
+
+def performance_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+    """The loss since the holdout: measured where labels have come, estimated elsewhere."""
+    if not (base := measured(params, ref, ref.predictions)):
+        return []
+    told = [measured(params, ref, w.labelled) for w in windows]
+    guessed = [None if one else estimate(params, ref, w) for w, one in zip(windows, told, strict=True)]
+    return [loss_signal(params, "performance", base, told), loss_signal(params, "estimate", base, guessed)]
+
+
+def quality_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+    """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
+    specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
+    some = [w if len(w.raw) >= rules.minimum else None for w in windows]
+    for column in map(str, ref.raw):
+        rule = allowed(column, specs[column]) if column in specs else None
+        values = [breaks(rule, w.raw[column], w.unread[column]) if w else None for w in some]
+        share = next((value for value in values[::-1] if value is not None), 0.0)
+        sentence = f"{share:.1%} of the values of {column} break schema.yaml"
+        grave = "critical" if share > 0.5 else "warning"
+        found.append(at_once("quality", column, values, rules.broken, grave, sentence))
+    return found
+
+
+def allowed(column: str, spec: dict[str, Any]) -> Field | None:
+    """What a column may hold; None for a check that no single value can be held to."""
+    try:
+        return rule_of(column, spec, True)
+    except UserError:
+        return None
+
+
+def breaks(rule: Field | None, values: pd.Series, unread: float) -> float:
+    """The share of values that are none of the column's type, missing where none may be, or fail a check."""
+    codes, distinct = pd.factorize(values)
+    if rule is None:
+        return unread
+    plain = distinct.to_pydatetime() if isinstance(distinct, pd.DatetimeIndex) else distinct.tolist()
+    if rule.dtype.lower().lstrip("u").startswith("int"):
+        plain = [int(value) if float(value).is_integer() else value for value in plain]
+    fails = np.fromiter((not rule.keeps(value) for value in plain), dtype=np.bool_)
+    share = float(fails[codes[codes >= 0]].sum() / len(values)) if len(fails) else 0.0
+    return share + (unread if rule.nullable else float((codes < 0).mean()))
+
+
+def traffic_signal(rules: Monitor, windows: Sequence[Window]) -> Signal:
+    """Which share of the usual number of predictions is lacking."""
+    rows, values = [w.rows for w in windows], Values()
+    for i, now in enumerate(rows):
+        before = [n for n in rows[:i] if n]
+        values.append(1 - now / float(np.median(before)) if len(before) > 1 else None)
+    sentence = f"{rows[-1]:,} predictions in the last window, {values[-1] or 0:.0%} fewer than usual"
+    return at_once("traffic", "predictions", values, rules.volume, "notice" if rows[-1] else "critical", sentence)
+
+
+def service_signals(rules: Monitor, text: str) -> list[Signal]:
+    """What a service's /metrics say since its start: failed requests, the slowest answers, lost log lines."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def total(name: str, **wanted: str) -> float:
+        return sum(s.value for s in samples if s.name == name and wanted.items() <= s.labels.items())
+
+    every = total("requests_total")
+    bad = every - sum(
+        total("requests_total", status=s) for s in {x.labels.get("status", "") for x in samples} if s[:1] != "5"
+    )
+    asked, lost = total("request_seconds_count", path="/predict"), total("log_lines_lost_total")
+    buckets = [s for s in samples if s.name == "request_seconds_bucket" and s.labels["path"] == "/predict"]
+    slow = 1000 * min((float(s.labels["le"]) for s in buckets if s.value >= 0.99 * asked), default=0.0)
+    failed = bad / max(every, 1)
+    return [
+        at_once("service", "errors", [failed], rules.errors, "critical", f"{failed:.1%} of the requests failed"),
+        at_once("service", "p99 in ms", [slow], rules.milliseconds, "warning", f"p99 is {slow:g} ms or more"),
+        at_once("service", "lost log lines", [lost], 0.0, "notice", f"{lost:,.0f} log lines are lost to monitoring"),
+    ]
+
+
+def weigh(signals: Sequence[Signal], weights: dict[str, float], least: float) -> None:
+    """Drift is a warning where the drifted columns together carry enough of the model's importance."""
+    for signal in signals:
+        raw = max((w for w in weights if f"{signal.name}_".startswith(f"{w}_")), key=len, default="")
+        signal.importance = weights.get(raw)
+    grave = sum(signal.importance or 0.0 for signal in signals) >= least
+    for signal in signals:
+        signal.state = "warning" if grave and signal.importance else signal.state
+
+
+def say(signal: Signal, rules: Monitor) -> str:
+    """What a person should know about a signal that is not in order."""
+    value, limit = signal.last
+    if signal.shown:
+        point = next(point for point in signal.shown[::-1] if point)
+        word = "is estimated at" if signal.kind == "estimate" else "is"
+        metric = f"{signal.name} {word} {point[0]:.4f} [{point[1]:.4f}, {point[2]:.4f}]"
+        return f"{metric}, {signal.base:.4f} on the holdout; a loss above {limit:.4f} counts"
+    judged = [flag for flag in signal.flags if flag is not None][-rules.persist[1] :]
+    times = f"{sum(judged)} of {len(judged)} windows"
+    text = f"{signal.name} moved: {rules.measure} {value:.2f}, limit {limit:.2f}, passed in {times}"
+    if signal.importance is not None:
+        text += f"; it carries {signal.importance:.0%} of the model's importance"
+    return f"{text}; " + ", ".join(f"{c['value']}: {c['reference']:.0%} → {c['current']:.0%}" for c in signal.moved)
