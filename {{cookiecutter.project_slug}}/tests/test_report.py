@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from {{cookiecutter.__package}} import report
 
 VERDICT: dict[str, Any] = {
@@ -48,6 +50,14 @@ def test_html_escapes_what_comes_from_data() -> None:
     part = report.Section("<script>", "<b>text</b>", ["h"], [["<i>"]], folded=False)
     page = report.html(VERDICT, [part])
     assert "<script>" not in page and "<i>" not in page and "&lt;b&gt;" in page
+
+
+def test_lineage_of_a_dummy_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "read_json", lambda _: {"sha256": "d"})
+    monkeypatch.setattr(report, "sha256", lambda _: "l")
+    sides = {"champion": {"model": None, "commit": None, "source": "dummy"}, "candidate": {"model": "m", "commit": "c"}}
+    rows = report.lineage_section(VERDICT | sides | {"base": "b", "rules_from": "b"}).rows
+    assert ["champion model", "`none (dummy)`"] in rows and ["champion commit", "`none`"] in rows
 
 
 def test_changes_show_before_and_now() -> None:

@@ -193,8 +193,8 @@ def lineage_section(verdict: dict[str, Any]) -> Section:
     champion, candidate = verdict["champion"], verdict["candidate"]
     rows = [
         ["candidate model", candidate["model"]],
-        ["champion model", f"{champion['model'] or 'a dummy'} ({champion['source']})"],
-        ["champion commit", champion["commit"]],
+        ["champion model", f"{champion['model'] or 'none'} ({champion['source']})"],
+        ["champion commit", champion["commit"] or "none"],
         ["commit", candidate["commit"]],
         ["base, rules from", f"{verdict['base']}, {verdict['rules_from']}"],
         ["data", read_json(DATA)["sha256"]],
