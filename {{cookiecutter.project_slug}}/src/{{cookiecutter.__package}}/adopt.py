@@ -1,7 +1,7 @@
 """Verb: any CSV or Parquet table becomes the project's data, with a schema and parameters that suit it, or nothing."""
 
+import math
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,219 +9,160 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from msgspec.structs import replace
-
-from . import schema
-from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, Params, UserError, load_params
-from .delimited import open_text
-from .facts import facts_of, hashed
-from .infer import Findings, Wishes, infer
-from .layout import blocks, new_params, readme
-from .split import by_hash, hashes, held_out
-from .tables import Table, existing, is_parquet, known, open_parquet, write
-from .validate import load_schema
+from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, UserError, load_params
+from .facts import Facts, facts_of, sample
+from .infer import Blocks, infer, key_of
+from .schema import Editor, inferred, inline
+from .split import split
+from .tables import convert, existing, known, open_parquet, open_text
 
 RAW = Path("data/raw")
-README = RAW / "README.md"
 IGNORE = RAW / ".gitignore"
 UNDER_DVC = 50_000_000  # bytes, above which a repository is no place for a file
 MADE = (LOCK, MODEL.parent, METRICS.parent, TRAIN, HOLDOUT)  # from the former data
+MOSTLY = 0.95  # so many numbers, and the other values are mistakes rather than categories
 
 
-def wished(target: str, time: str, group: str, sensitive: str, key: str, task: str) -> Wishes:
-    """The options as what a person wishes; a column in two roles is a `UserError`."""
-
-    def names(text: str) -> list[str]:
-        return [name.strip() for name in text.split(",") if name.strip()]
-
-    wishes = Wishes(target, time or None, group or None, names(sensitive), names(key), task or None)
-    for role in [*wishes.sensitive, wishes.time, wishes.group, *wishes.key]:
-        if role == target:
-            raise UserError(f"{target} is the target; it cannot be TIME, GROUP, SENSITIVE or KEY as well")
-    return wishes
+def words(text: str) -> list[str]:
+    """The items of a list with commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def opened(source: Path, wishes: Wishes, drop: bool, missing: str, sep: str, encoding: str) -> Table:
-    """The source as a typed table that has the columns that were named."""
-    full = {wishes.target, wishes.time or ""} if drop else set()
-    if is_parquet(source):
-        table = open_parquet(source, wishes.time or "", full)
-    else:
-        table = open_text(source, wishes.time or "", missing, sep, encoding, full)
-    known(source, table.names, *wishes.named)
-    return table
+def checked(source: Path, facts: dict[str, Facts]) -> dict[str, Facts]:
+    """The facts of a table without infinite values and without numbers that are mixed with words."""
+    for name, column in facts.items():
+        if column.type == "float64" and math.inf in (column.high, -(column.low or 0)):
+            raise UserError(f"{name} in {source} has infinite values; correct them, or leave them empty")
+        full = column.rows - column.gaps
+        if column.stray is not None and MOSTLY * full <= column.numbers < full:
+            raise UserError(
+                f"{name} in {source} holds numbers, but also {column.stray!r}; correct it, "
+                f"or say MISSING={column.stray} to take that for a missing value"
+            )
+    return facts
 
 
-def converted(source: Path, table: Table, wishes: Wishes, draft: Path, drop: bool) -> list[str]:
-    """Write the table as Parquet and say which rows gaps cost; gaps nobody allowed are a `UserError`."""
-    required = [name for name in (wishes.target, wishes.time) if name]
-    done = write(table, draft, required, drop)
-    lacking = [f"{done.gaps[name]:,} have no {name}" for name in required if done.gaps[name]]
-    for name in required:
-        if done.gaps[name] == done.read:
-            raise UserError(f"{name} in {source} has no value in any of {done.read:,} rows; name another column")
-    if lacking and not drop:
-        raise UserError(f"of {done.read:,} rows {' and '.join(lacking)}; add DROP=1 to leave them out")
-    infinite = [f"{name} ({count:,})" for name, count in done.infinite.items() if count]
-    if infinite:
-        raise UserError(f"{source} has infinite values in {', '.join(infinite)}; correct them, or leave them empty")
-    return (
-        [f"{done.read - done.rows:,} of {done.read:,} rows were left out: {' and '.join(lacking)}"] if lacking else []
-    )
-
-
-def held(path: Path, data: Data, key: list[str], share: float, seed: int) -> np.ndarray | None:
-    """Which rows the split will hold out, with a few bytes a row in memory; None where chance decides by class."""
-    if data.time:
-        table = pq.read_table(path, columns=[data.time]).to_pandas()
-        if data.group:
-            table[data.group] = hashed(path, [data.group], hashes)
-        return held_out(table, data, [], share, seed)
-    names = [data.group] if data.group else key
-    return hashed(path, names, lambda rows: by_hash(rows, share, seed)) if names else None
-
-
-def check_split(path: Path, wishes: Wishes, found: Findings, params: Params) -> str:
-    """How rows will be parted, after it was tried: both sides must hold rows, and more than one class."""
-    data = replace(params.data, target=wishes.target, task=found.task, time=wishes.time, group=wishes.group)
-    chosen = held(path, data, found.key, params.split.holdout, params.split.seed)
-    if chosen is None:
-        return "by chance, class by class" if found.task == "classification" else "by chance"
-    target = pq.read_table(path, columns=[wishes.target])[wishes.target]
-    for side, rows in (("training rows", ~chosen), ("holdout", chosen)):
-        values = pc.unique(target.filter(pa.array(rows)))
-        if len(values) < (2 if found.task == "classification" else 1):
-            what = f"only {wishes.target} = {values[0]}" if len(values) else "no rows"
+def check_split(draft: Path, blocks: Blocks, key: list[str]) -> None:
+    """Try the split on a million rows: both sides must hold rows, and more than one class."""
+    params, data = load_params(), Data(**blocks["data"])
+    names = {data.target, *filter(None, (data.time, data.group)), *key}
+    table = sample(draft, 1_000_000, sorted(names))
+    parts = split(table, data, key, params.split.holdout, params.split.seed)
+    for side, part in zip(("training rows", "holdout"), parts, strict=True):
+        if data.task == "classification" and part[data.target].nunique() < 2:
+            what = f"only {data.target} = {part[data.target].iloc[0]}"
             raise UserError(f"the {side} would hold {what}; name another TIME or GROUP, or bring more rows")
-    by = [f"{word} {name}" for word, name in (("group", wishes.group), ("time", wishes.time)) if name]
-    return "by " + (" and ".join(by) or f"the key {', '.join(found.key)}")
 
 
 @contextmanager
-def swapped(scratch: Path, new: dict[Path, Path], gone: list[Path], may_appear: list[Path]) -> Iterator[None]:
-    """Put new files in place and old ones away; when the block fails, everything is as it was."""
-    aside: list[Path] = []
+def undone_on_error(paths: list[Path], scratch: Path) -> Iterator[None]:
+    """Put the paths aside; when the block fails, they are as they were, and what it made of them is gone."""
+    aside = {path: scratch / f"old-{i}" for i, path in enumerate(paths) if path.exists()}
     try:
-        for path in dict.fromkeys([*gone, *new]):
-            if path.exists():
-                kept = scratch / "old" / path
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(kept)
-                aside.append(path)
-        for path, draft in new.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.replace(path)
+        for path, kept in aside.items():
+            path.replace(kept)
         yield
     except BaseException:
-        for path in [*new, *may_appear]:
-            path.unlink(missing_ok=True)
-        for path in aside:
-            (scratch / "old" / path).replace(path)
+        for path in paths:
+            if path not in aside:
+                path.unlink(missing_ok=True)
+            elif aside[path].exists():
+                aside[path].replace(path)
         raise
-
-
-def former(params: Params, scratch: Path) -> tuple[list[Path], dict[Path, Path]]:
-    """The files of the former data that go, and data/raw/.gitignore without the file that DVC kept there."""
-    old = Path(params.data.path)
-    gone = list(MADE)
-    if RAW in old.parents:
-        gone += [old, old.with_name(f"{old.name}.dvc")]
-    if not IGNORE.exists():
-        return gone, {}
-    lines = [line for line in IGNORE.read_text(encoding="utf-8").splitlines() if line not in (f"/{old.name}", "")]
-    draft = scratch / "gitignore"
-    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [*gone, IGNORE], {IGNORE: draft} if lines else {}
 
 
 def dvc_add(path: Path) -> None:
     """Put a large file under DVC, and no longer under git; DVC's refusal is a `UserError`."""
-
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments, "--", str(path)], capture_output=True, check=False)
-
-    git("rm", "--cached", "--quiet", "--ignore-unmatch")
-    command = [sys.executable, "-m", "dvc", "add", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    subprocess.run(
+        ["git", "rm", "--cached", "--quiet", "--ignore-unmatch", "--", path], capture_output=True, check=False
+    )
+    done = subprocess.run([sys.executable, "-m", "dvc", "add", path], capture_output=True, text=True, check=False)
     if done.returncode:
-        git("reset", "--quiet")
+        subprocess.run(["git", "reset", "--quiet", "--", path], capture_output=True, check=False)
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
         raise UserError(f"DVC did not take {path} ({last}); the project is as it was")
 
 
-def told(table: Table, wishes: Wishes, found: Findings, split: str) -> list[tuple[str, str, str]]:
+def told(blocks: Blocks, why: dict[str, str], key: list[str]) -> list[tuple[str, str, str]]:
     """What was inferred and why, as the rows of a table."""
-    left = found.left_out.items()
-    read = table.notes.items()
+    data = blocks["data"]
+    by = " and ".join(f"{word} {data[word]}" for word in ("group", "time") if data[word])
+    chance = f"key {key[0]}" if key else "chance"
     return [
-        ("target", wishes.target, ""),
-        ("task", found.task, found.reasons["task"]),
-        ("metric", found.metric, found.reasons["metric"]),
-        ("split", split, "" if wishes.time or wishes.group else "TIME=… and GROUP=… say which rows belong together"),
-        ("estimator", found.estimator.rpartition(".")[2], found.reasons["estimator"]),
-        ("features", f"{len(found.features)} of {len(table.names)} columns", ""),
-        *((("" if i else "left out"), name, why) for i, (name, why) in enumerate(left)),
-        *((("" if i else "read as"), name, kind) for i, (name, kind) in enumerate(read)),
+        ("target", data["target"], ""),
+        ("task", data["task"], why["task"]),
+        ("metric", blocks["evaluate"]["metric"], why["metric"]),
+        ("split", f"by {by or chance}", "" if by else "TIME=… and GROUP=… say which rows belong together"),
+        ("estimator", blocks["train"]["estimator"].rpartition(".")[2], why["estimator"]),
+        ("features", f"{len(data['features'])} columns", ""),
+        *(("left out", name, reason) for name, reason in data["left_out"].items()),
     ]
 
 
-def show(lines: list[tuple[str, str, str]], limit: int = 30) -> None:
-    """Print the rows in columns, the first ones of many."""
-    width = min(40, max(len(value) for _, value, _ in lines))
-    for title, value, why in lines[:limit]:
-        print(f"  {title:<11}{value:<{width}}  {why}".rstrip())
-    if len(lines) > limit:
-        print(f"  {'':<11}… and {len(lines) - limit} more, in {PARAMS}")
+def show(rows: list[tuple[str, str, str]], limit: int = 30) -> None:
+    """Print the rows in columns, a word that repeats but once, and the first ones of many."""
+    width, last = min(40, max(len(value) for _, value, _ in rows)), ""
+    for title, value, why in rows[:limit]:
+        print(f"  {title if title != last else '':<11}{value:<{width}}  {why}".rstrip())
+        last = title
+    if len(rows) > limit:
+        print(f"  {'':<11}… and {len(rows) - limit} more, in {PARAMS}")
 
 
-def prepared(scratch: Path, source: Path, path: Path, wishes: Wishes, old: Params) -> Findings:
-    """Write the four new files into the scratch folder."""
-    draft = scratch / path.name
-    facts = facts_of(draft)
-    found = infer(draft, facts, wishes, old.split.holdout)
-    classes = wishes.target if found.task == "classification" else None
-    texts = {
-        "schema.yaml": schema.inferred(facts, classes, found.key),
-        "params.yaml": new_params(PARAMS.read_text(encoding="utf-8"), blocks(path, wishes, found, old)),
-        "README.md": readme(source, path, facts, wishes.target, found.left_out),
-    }
-    for name, text in texts.items():
-        (scratch / name).write_text(text, encoding="utf-8")
-    load_params(scratch / "params.yaml")
-    load_schema(scratch / "schema.yaml")
-    return found
+def put(draft: Path, texts: dict[Path, str], old: Path, path: Path) -> None:
+    """Put the table and the texts in place of the former data and all that was made from it, or change nothing."""
+    lines = IGNORE.read_text(encoding="utf-8").splitlines() if IGNORE.exists() else []
+    kept = "".join(f"{line}\n" for line in lines if line != f"/{old.name}")
+    large = draft.stat().st_size > UNDER_DVC
+    dvc = [file.with_name(f"{file.name}.dvc") for file in (old, path) if RAW in file.parents]
+    former = [old] if RAW in old.parents else []
+    with undone_on_error(list(dict.fromkeys([*texts, path, *dvc, *former, IGNORE, *MADE])), draft.parent):
+        for file, text in (texts | ({IGNORE: kept} if kept else {})).items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        draft.replace(path)
+        if large:
+            dvc_add(path)
+            print(
+                f"  note       {path} is large and went under DVC: `make remote` gives it a home before the first push"
+            )
 
 
-def adopt(source: Path, wishes: Wishes, drop: bool, missing: str, sep: str, encoding: str) -> None:
-    """Make a table the project's data and say what was inferred; on any error nothing has changed."""
-    old, source = load_params(), existing(source)
-    slug = re.sub(r"[^a-z0-9]+", "-", source.name.partition(".")[0].lower()).strip("-") or "table"
-    path = RAW / f"{slug}.parquet"
-    scratch = Path(tempfile.mkdtemp(prefix=".adopt-", dir="."))
-    try:
-        table = opened(source, wishes, drop, missing, sep, encoding)
-        notes = converted(source, table, wishes, scratch / path.name, drop)
-        found = prepared(scratch, source, path, wishes, old)
-        lines = told(table, wishes, found, check_split(scratch / path.name, wishes, found, old))
-        size = (scratch / path.name).stat().st_size
-        gone, ignored = former(old, scratch)
-        new = {path: path.name, README: "README.md", SCHEMA: "schema.yaml", PARAMS: "params.yaml"}
-        drafts = {to: scratch / name for to, name in new.items()} | ignored
-        with swapped(scratch, drafts, gone, [IGNORE, path.with_name(f"{path.name}.dvc")]):
-            if size > UNDER_DVC:
-                dvc_add(path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print(f"{'adopt':<10}{source.name}: {found.rows:,} rows, {len(table.names)} columns → {path} ({size / 1e6:.1f} MB)")
-    show(lines)
-    notes += found.notes
-    if size > UNDER_DVC:
-        notes.append(f"{path} is large and went under DVC: `make remote` gives it a home before the first push")
-    for note in notes:
+def new_params(blocks: Blocks) -> str:
+    """params.yaml with these values in its blocks; the rest of it, comments included, stays."""
+    editor = Editor(PARAMS.read_text(encoding="utf-8"))
+    for name, values in blocks.items():
+        short = {key: inline(value) for key, value in values.items() if key in ("slices", "floors", "sensitive")}
+        editor.document[name].update(values | short)
+    space = blocks["sweep"]["space"]
+    editor.document["sweep"]["space"] = {name: inline(rule) for name, rule in space.items()}
+    return re.sub(r"(?m)^( .*\n)(?=\w)", r"\1\n", editor.text())
+
+
+def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None:
+    """Make a table the project's data and say what was inferred."""
+    text = source.open("rb").read(4) != b"PAR1"
+    table = open_text(source, wish.time, **options) if text else open_parquet(source, wish.time)
+    known(source, list(table.kinds), wish.target, wish.time, wish.group, *wish.sensitive)
+    with tempfile.TemporaryDirectory(prefix=".adopt-", dir=".") as folder:
+        draft = Path(folder, "table")
+        lacking = convert(table, draft, [name for name in (wish.target, wish.time) if name], drop)
+        facts = checked(source, facts_of(draft))
+        blocks, why, notes = infer(draft, facts, wish)
+        key = key_of(draft, facts, blocks["data"]["left_out"])
+        check_split(draft, blocks, key)
+        rows, classes = facts[wish.target].rows, blocks["data"]["task"] == "classification"
+        about = f"{rows:,} rows and {len(facts)} columns, adopted from `{source.name}`; `{wish.target}` is the target"
+        page = f"# {Path(wish.path).name}\n\n{about}.\n`schema.yaml` says what the columns hold.\n"
+        texts = {
+            SCHEMA: inferred(facts, wish.target if classes else None, key),
+            PARAMS: new_params(blocks),
+            RAW / "README.md": page,
+        }
+        put(draft, texts, Path(load_params().data.path), Path(wish.path))
+    print(f"{'adopt':<10}{source.name}: {rows:,} rows, {len(facts)} columns → {wish.path}")
+    show(told(blocks, why, key) + [("read as", name, kind) for name, kind in table.notes.items()])
+    for note in filter(None, [lacking, *notes]):
         print(f"  note       {note}")
     print("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")
 
@@ -232,20 +173,23 @@ def main(
     time: str = "",
     group: str = "",
     sensitive: str = "",
-    key: str = "",
     task: str = "",
     drop: bool = False,
     missing: str = "",
     sep: str = "",
     encoding: str = "",
 ) -> int:
-    """Make a table the project's data: CSV=path TARGET=column [TIME=…] [GROUP=…] [SENSITIVE=a,b] [KEY=a,b].
+    """Make a table the project's data: CSV=path TARGET=column [TIME=…] [GROUP=…] [SENSITIVE=a,b].
 
     TASK=classification or regression overrules the guess; DROP=1 leaves out rows without target or time;
     MISSING=a,b names further words for a missing value; SEP and ENCODING overrule what the file seems to have.
     """
     if not csv or not target:
         raise UserError("name a table and the column to predict: make adopt CSV=path TARGET=column")
-    wishes = wished(target, time, group, sensitive, key, task)
-    adopt(Path(csv).expanduser(), wishes, drop, missing, sep, encoding)
+    source, others = existing(Path(csv).expanduser()), words(sensitive)
+    if target in (time, group, *others):
+        raise UserError(f"{target} is the target; it cannot be TIME, GROUP or SENSITIVE as well")
+    slug = re.sub(r"[^a-z0-9]+", "-", source.name.partition(".")[0].lower()).strip("-") or "table"
+    wish = Data(f"{RAW}/{slug}.parquet", target, task, [], time or None, group or None, others)
+    adopt(source, wish, {"missing": missing, "separator": sep, "encoding": encoding}, drop)
     return 0

@@ -93,12 +93,20 @@ class Gate(Block, frozen=True):
     milliseconds: float | None = None
 
 
+class Range(Block, frozen=True):
+    """From where to where an argument is searched, and whether by orders of magnitude."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
 class Sweep(Block, frozen=True):
-    """The search space: for each argument a list of choices, or its low, high and optionally log."""
+    """The search space: for each argument of the estimator a list of choices or a range."""
 
     trials: int = 20
     folds: int = 3
-    space: dict[str, Any] = {}
+    space: dict[str, list[str | int | float | bool | None] | Range] = {}
 
 
 class Log(Block, frozen=True):
