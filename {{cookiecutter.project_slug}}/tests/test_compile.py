@@ -15,7 +15,14 @@ pytestmark = pytest.mark.usefixtures("project")
 
 @pytest.fixture
 def passport(params: Params, project: Path) -> predictor.Passport:
-    return compiling.make(params)
+    return compiling.current(params)
+
+
+def far(passport: predictor.Passport, raw: pd.DataFrame, right: pd.DataFrame) -> float:
+    """How far what answers is from the pipeline."""
+    chances = right.iloc[:, 1:].to_numpy() if right.shape[1] > 1 else None
+    said = passport.said((right["prediction"].to_numpy(), chances))
+    return predictor.distance(passport.said(predictor.load_predictor(passport)(raw)), said)
 
 
 def test_the_passport_names_the_model_and_its_answers(passport: predictor.Passport, params: Params) -> None:
@@ -28,7 +35,7 @@ def test_the_passport_names_the_model_and_its_answers(passport: predictor.Passpo
 def test_what_answers_equals_the_pipeline(passport: predictor.Passport, params: Params, frame: pd.DataFrame) -> None:
     raw = inputs(params, frame)
     right = predict(load(Path("models/model.skops")), raw)
-    assert compiling.difference(predictor.load_predictor(passport)(raw), right) <= 1e-6
+    assert far(passport, raw, right) <= 1e-6
 
 
 def test_unknown_categories_and_gaps_equal_the_pipeline(
@@ -45,29 +52,33 @@ def test_unknown_categories_and_gaps_equal_the_pipeline(
         right = predict(load(Path("models/model.skops")), raw)
     except ValueError:
         pytest.skip("the pipeline itself takes no gaps there")
-    assert compiling.difference(predictor.load_predictor(passport)(raw), right) <= 1e-6
+    assert far(passport, raw, right) <= 1e-6
 
 
 def test_making_it_again_does_nothing(
     passport: predictor.Passport, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiling, "anew", lambda _: pytest.fail("compiled again"))
-    assert compiling.make(params).sources == passport.sources
+    assert compiling.current(params).sources == passport.sources
 
 
 def test_without_a_converter_the_pipeline_itself_answers(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "graph", lambda *_: b"no graph")
-    passport = compiling.make(params)
+    passport = compiling.current(params)
     assert passport.engine == "scikit-learn" and passport.reason and not passport.light
     assert not Path("models/model.onnx").exists()
     assert isinstance(predictor.load_predictor(passport), predictor.Original)
 
 
 def test_a_compiled_model_that_differs_is_not_used(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "difference", lambda mine, _: 0.0 if mine[0].dtype == object else 1e-3)
-    plain = predictor.Original.__call__
-    monkeypatch.setattr(predictor.Original, "__call__", lambda *a: (plain(*a)[0].astype(object), None))
-    assert compiling.make(params).engine == "scikit-learn"
+    plain = predictor.Compiled.__call__
+
+    def differs(*arguments: Any) -> predictor.Answer:
+        predictions, chances = plain(*arguments)
+        return predictions + (chances is None), None if chances is None else chances + 1e-3
+
+    monkeypatch.setattr(compiling.Compiled, "__call__", differs)
+    assert compiling.current(params).engine == "scikit-learn"
 
 
 def test_features_that_look_at_other_rows_are_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +91,7 @@ def test_features_that_look_at_other_rows_are_refused(params: Params, monkeypatc
     monkeypatch.setattr(features, "features", impure)
     monkeypatch.setattr(model, "features", impure)
     with pytest.raises(UserError, match="one row at a time"):
-        compiling.make(params)
+        compiling.current(params)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.skops"])
@@ -91,6 +102,17 @@ def test_a_replaced_file_is_refused(passport: predictor.Passport, name: str) -> 
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="refusing to start"):
         predictor.load_predictor(passport)
+
+
+def test_a_distance_of_nothing_to_compare_is_no_distance_of_zero() -> None:
+    assert np.isnan(predictor.distance([{"prediction": float("nan")}], [{"prediction": 1.0}]))
+
+
+def test_without_a_model_it_says_what_to_do(params: Params) -> None:
+    for path in Path("models").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="make pipeline"):
+        compiling.current(params)
 
 
 def test_other_libraries_are_refused(passport: predictor.Passport) -> None:

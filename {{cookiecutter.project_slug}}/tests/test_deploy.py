@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,10 +57,15 @@ class Fake(Environment):
     def reached(self, slot: str) -> bool:
         return True
 
-    def ask(self, slot: str, path: str) -> str:
-        if slot not in self.slots:
+    def ask(self, address: str, path: str) -> str:
+        if address.partition(":")[0] not in self.slots:
             raise EngineError("no such container")
+        if path == "/ready":
+            return "{}"
         return self.metrics[0] if len(self.metrics) == 1 else self.metrics.pop(0)
+
+    def inspect(self, service: str, form: str) -> str:
+        return "restarting"
 
     def start_front(self) -> None:
         pass
@@ -78,6 +84,17 @@ class Fake(Environment):
         return {"model": {image(A): A, image(B): B}[self.slots[slot]]}
 
 
+def engine(probed: str) -> Any:
+    """What answers for the engine: an image's labels, and what a probe found."""
+
+    def docker(*arguments: str) -> str:
+        if arguments[0] == "image":
+            return json.dumps({"model": {image(A): A, image(B): B}.get(arguments[-1], "")})
+        return probed
+
+    return docker
+
+
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Fake:
     @contextmanager
@@ -86,8 +103,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
     monkeypatch.setattr(deploy, "lock", lock)
     monkeypatch.setattr(deploy, "identity", lambda image: image)
-    monkeypatch.setattr(deploy, "labels", lambda name: {"model": {image(A): A, image(B): B}.get(name, "")})
-    monkeypatch.setattr(deploy, "docker", lambda *_: '{"difference": 0.0, "errors": 0, "requests": 9, "p99": 1.0}')
+    monkeypatch.setattr(deploy, "docker", engine('{"difference": 0.0, "errors": 0, "requests": 9, "p99": 1.0}'))
     monkeypatch.setattr(deploy.signal, "signal", lambda *_: None)
     return Fake()
 
@@ -159,7 +175,7 @@ def test_slow_answers_within_the_level_are_no_breach(environment: Fake) -> None:
 
 
 def test_a_failed_first_deploy_leaves_nothing(environment: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "docker", lambda *_: '{"difference": null, "said": "no"}')
+    monkeypatch.setattr(deploy, "docker", engine('{"difference": null, "said": "no"}'))
     with pytest.raises(UserError, match="otherwise than the pipeline"):
         deploy.run(environment, wanted(A), RULES)
     assert environment.slots == {} and deploy.past(environment) == []
@@ -189,7 +205,7 @@ def test_once_it_took_over_an_interrupt_keeps_what_answers(environment: Fake, mo
 
 
 def test_what_is_never_ready_is_told_with_its_last_words(environment: Fake) -> None:
-    with pytest.raises(UserError, match="its last words"):
+    with pytest.raises(UserError, match=r"restarting.* does not answer; the proxy reaches it; its last words"):
         deploy.wait(environment, "candidate", RULES)
 
 
@@ -201,10 +217,10 @@ def test_an_image_of_another_model_is_refused(environment: Fake) -> None:
 
 
 def test_an_image_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def labels(_: str) -> dict[str, str]:
+    def docker(*_: str) -> str:
         raise EngineError("no such image")
 
-    monkeypatch.setattr(deploy, "labels", labels)
+    monkeypatch.setattr(deploy, "docker", docker)
     with pytest.raises(UserError, match="make image"):
         deploy.find({"model": A, "image": None}, RULES)
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.__package}} import engine, image
-from {{cookiecutter.__package}}.compile import commit
 from {{cookiecutter.__package}}.config import UserError, git, sha256
 
 
@@ -36,7 +35,7 @@ def test_the_image_is_labelled_and_proves_itself(calls: list[tuple[str, ...]]) -
     image.main()
     built, proof = calls
     assert f"--label=model={sha256(Path('models/model.skops'))}" in built
-    assert any(argument.startswith(f"--label={image.REVISION}={commit()}") for argument in built)
+    assert any(argument.startswith(f"--label={image.REVISION}={git('rev-parse', 'HEAD')}") for argument in built)
     assert "--build-arg=PYTHON=3.11" in built
     assert proof[-2:] == ("serve", "--check") and "--read-only" in proof and "--network=none" in proof
     assert json.loads(image.IMAGE.read_text())["image"] == "sha256:abc"

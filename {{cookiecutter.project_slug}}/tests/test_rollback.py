@@ -29,7 +29,7 @@ def test_rollback_is_fast_and_says_so_in_the_files(
     environment: Fake, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = list[Any]()
-    monkeypatch.setattr(rollback, "open_environment", lambda *_: environment)
+    monkeypatch.setattr(rollback, "Environment", lambda *_: environment)
     monkeypatch.setattr(rollback, "move", lambda *arguments: moved.append(arguments))
     for model in (A, B):
         deploy.run(environment, wanted(model), RULES)

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import score
-from {{cookiecutter.__package}}.compile import make
+from {{cookiecutter.__package}}.compile import current
 from {{cookiecutter.__package}}.config import Params, UserError
 from {{cookiecutter.__package}}.model import inputs, load, predict
 
@@ -57,7 +57,7 @@ def test_a_newer_model_or_table_is_scored_again(params: Params) -> None:
 
 
 def test_what_fails_leaves_no_file(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(params)
+    current(params)
     plain, calls = score.answered, iter([True, False])
 
     def fails(*arguments: object) -> object:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import serve
-from {{cookiecutter.__package}}.compile import make
+from {{cookiecutter.__package}}.compile import current
 from {{cookiecutter.__package}}.config import Log, Params, UserError
 
 JSON = [(b"content-type", b"application/json")]
@@ -21,7 +21,7 @@ def quick(params: Params) -> Params:
 
 @pytest.fixture
 def service(quick: Params, project: Path) -> serve.Service:
-    service = serve.Service(quick, make(quick), project / "logs")
+    service = serve.Service(quick, current(quick), project / "logs")
     service.prove()
     return service
 
@@ -83,7 +83,7 @@ def test_requests_that_come_together_each_get_their_own(service: serve.Service) 
 
 
 def test_one_bad_row_fails_alone(service: serve.Service) -> None:
-    plain, bad = service.answer, service.rows.decode(json.dumps(service.passport.rows[0]).encode())[0][0]
+    plain, bad = service.answer, service.rows.decode(json.dumps(service.passport.rows[0]).encode())[0]
 
     def answer(rows: list[Any]) -> Any:
         if bad in rows:
@@ -92,7 +92,7 @@ def test_one_bad_row_fails_alone(service: serve.Service) -> None:
 
     async def both() -> Any:
         together = serve.Together(answer)
-        good = service.rows.decode(json.dumps(service.passport.rows[-1]).encode())[0]
+        good = service.rows.decode(json.dumps(service.passport.rows[-1]).encode())
         return await asyncio.gather(together.ask([bad]), together.ask(good), return_exceptions=True)
 
     first, second = asyncio.run(both())
@@ -172,7 +172,7 @@ def test_a_shadow_logs_no_prediction(service: serve.Service) -> None:
 
 def test_an_unwritable_log_fails_nothing(quick: Params, project: Path) -> None:
     (project / "file").write_text("")
-    service = serve.Service(quick, make(quick), project / "file")
+    service = serve.Service(quick, current(quick), project / "file")
     service.prove()
     assert ask(service, "/predict", service.passport.rows)[0] == 200
 
@@ -194,13 +194,13 @@ def test_a_fault_is_500_and_says_nothing_of_the_inside(service: serve.Service) -
 
 
 def test_flagged_rows_are_answered_marked_and_counted(quick: Params, service: serve.Service, project: Path) -> None:
-    numbers = [c for c in service.rows.columns if c.needed and c.bare is float and not c.keeps(1e12)]
+    numbers = [c for c in service.rows.columns if c.needed and c.type is float and not c.keeps(1e12)]
     if not numbers:
         pytest.skip("no column of numbers has a range")
     strange = service.passport.rows[0] | {numbers[0].name: 1e12}
     assert ask(service, "/predict", strange)[0] == 422
     flagging = replace(quick, serve=replace(quick.serve, outside="flag"))
-    service = serve.Service(flagging, make(quick), project / "logs")
+    service = serve.Service(flagging, current(quick), project / "logs")
     assert ask(service, "/predict", strange)[1]["flags"] == [numbers[0].name]
     counted = 'flagged_values_total{column="' + numbers[0].name + '"} 1.0'
     assert counted in ask(service, "/metrics")[1]
@@ -208,7 +208,7 @@ def test_flagged_rows_are_answered_marked_and_counted(quick: Params, service: se
 
 
 def test_another_answer_than_the_pipelines_refuses_to_start(quick: Params, project: Path) -> None:
-    passport = make(quick)
+    passport = current(quick)
     first = passport.answers[0]
     first["prediction"] = None
     passport.answers[0] = {"prediction": 99.0, "probabilities": dict.fromkeys(first.get("probabilities", {}), 9.0)}
@@ -220,7 +220,7 @@ def test_another_answer_than_the_pipelines_refuses_to_start(quick: Params, proje
 
 def test_stopping_writes_what_waits(quick: Params, project: Path) -> None:
     slow = replace(quick, serve=replace(quick.serve, log=Log(seconds=60)))
-    service = serve.Service(slow, make(quick), project / "logs")
+    service = serve.Service(slow, current(quick), project / "logs")
     asked = iter(["lifespan.startup", "lifespan.shutdown"])
 
     async def receive() -> dict[str, Any]:

@@ -16,7 +16,6 @@ from .config import (
     LOCK,
     MODEL,
     PARAMS,
-    ROWS,
     SCHEMA,
     VERDICT,
     Params,
@@ -27,9 +26,9 @@ from .config import (
     read_json,
     sha256,
 )
-from .light import Table, missing
+from .light import missing
 from .predictor import (
-    COMPILED,
+    FILES,
     FOLDER,
     PASSPORT,
     Answer,
@@ -37,7 +36,7 @@ from .predictor import (
     Compiled,
     Original,
     Passport,
-    Predict,
+    distance,
     load_predictor,
     read_passport,
     versions,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 EXAMPLES = 20
 MOST = 50_000  # rows of the holdout that the comparison takes
+GRAPH = FOLDER / FILES["compiled"]
 
 
 def codes(encoder: Any, names: list[str]) -> list[Codes]:
@@ -67,10 +67,10 @@ def codes(encoder: Any, names: list[str]) -> list[Codes]:
     nameless = copy.copy(encoder)
     del nameless.feature_names_in_  # so that it takes names by which each column can be told
     marks = [f"{number:06d}|" for number in range(len(names))]
-    columns = [name[:7] for name in nameless.get_feature_names_out(marks)]
+    columns = np.array([name[:7] for name in nameless.get_feature_names_out(marks)])
     found = []
     for mark, name, known in zip(marks, names, lists, strict=True):
-        part = filled[:, [c == mark for c in columns]].astype(float).tolist()
+        part = filled[:, columns == mark].astype(float).tolist()
         pairs = [(value, code) for value, code in zip(known, part, strict=False) if not missing(value)]
         found.append(Codes(name, pairs, part[-2], part[-1]))
     return found
@@ -88,9 +88,7 @@ def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
     steps.append(("codes", "passthrough", list(range(len(numbers), width))))
     columns = ColumnTransformer(steps)
     columns.transformers_ = [step for step in steps if step[2]]  # fitted already
-    estimator = pipeline["estimator"]
-    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
-    plain = tree_ensemble.add_node
+    estimator, plain = pipeline["estimator"], tree_ensemble.add_node
 
     def whole(*arguments: Any, nodes_missing_value_tracks_true: Any = 0, **rest: Any) -> Any:
         return plain(*arguments, nodes_missing_value_tracks_true=int(nodes_missing_value_tracks_true), **rest)
@@ -99,18 +97,9 @@ def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
         made = to_onnx(
             Pipeline([("columns", columns), ("estimator", estimator)]),
             initial_types=[("x", FloatTensorType([None, width]))],
-            options=options,
+            options={id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None,
         )
     return bytes(made.SerializeToString())
-
-
-def difference(mine: Answer, truth: pd.DataFrame) -> float:
-    """The largest distance from the pipeline's answers: of probabilities, or of numbers by their size."""
-    predictions, chances = mine
-    if chances is not None:
-        return float(np.abs(chances - truth.iloc[:, 1:].to_numpy()).max())
-    right = truth["prediction"].to_numpy(float)
-    return float((np.abs(predictions - right) / np.maximum(1.0, np.abs(right))).max())
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -119,31 +108,17 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=lambda value: value.isoformat()))
 
 
-def answers(truth: pd.DataFrame) -> list[dict[str, Any]]:
-    """The pipeline's answers as the service gives them."""
-    chances = [c for c in truth.columns if c != "prediction"]
-    return [
-        {"prediction": row["prediction"]}
-        | ({"probabilities": {name.removeprefix("p_"): row[name] for name in chances}} if chances else {})
-        for row in truth.to_dict("records")
-    ]
-
-
-def commit() -> str:
-    """The commit here; empty where there is none."""
-    try:
-        return git("rev-parse", "HEAD")
-    except UserError:
-        return ""
-
-
-def identity() -> dict[str, str]:
+def identity() -> dict[str, Any]:
     """What ties the model to the repository: commit, lock, data, and the verdict if there is one on it."""
     verdict = read_json(VERDICT) if VERDICT.exists() else {}
     judged = (verdict.get("candidate") or {}).get("model") == sha256(MODEL)
+    try:
+        commit = git("rev-parse", "HEAD")
+    except UserError:
+        commit = ""
     return {
         "model": sha256(MODEL),
-        "commit": commit(),
+        "commit": commit,
         "dvc_lock": sha256(LOCK) if LOCK.exists() else "",
         "data": read_json(DATA)["sha256"],
         "verdict": verdict["decision"] if judged else "none",
@@ -152,42 +127,22 @@ def identity() -> dict[str, str]:
 
 def sources() -> str:
     """One digest of everything that the compiled model and the rows in its passport come from."""
-    here = Path(__file__).parent
-    files = [
-        MODEL,
-        HOLDOUT,
-        PARAMS,
-        ROWS,
-        SCHEMA,
-        *(here / f"{n}.py" for n in ("compile", "features", "light", "model", "predictor", "rows")),
-    ]
+    names = ("compile", "features", "light", "model", "predictor", "rows")
+    files = [MODEL, HOLDOUT, PARAMS, SCHEMA, *(Path(__file__).with_name(f"{name}.py") for name in names)]
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
-
-
-def main() -> int:
-    """Write models/model.onnx and models/passport.json, unless they are of this very model already."""
-    passport = make(load_params())
-    said = f"largest difference {passport.difference:.1e}" if passport.engine == "compiled" else passport.reason
-    print(f"{'compile':<10}{passport.model[:12]} is served by {passport.engine}: {said}")
-    return 0
 
 
 def current(params: Params) -> Passport:
     """The passport of the model here: in a working copy it follows the model, in an image it stands."""
-    if HOLDOUT.exists() and ROWS.exists():
-        return make(params)
-    return read_passport()
-
-
-def make(params: Params) -> Passport:
-    """The passport of the current model; the compiling is done again only when something it reads changed."""
+    if not HOLDOUT.exists() or not MODEL.exists():
+        return read_passport()
     try:
         old = read_passport()
-        fresh = old.sources == sources() and (FOLDER / COMPILED).exists() == (old.engine == "compiled")
-    except (UserError, FileNotFoundError):
+        fresh = old.sources == sources() and (FOLDER / FILES[old.engine]).exists()
+    except UserError:
         fresh = False
     passport = msgspec.structs.replace(old, **identity()) if fresh else anew(params)
-    with atomic(FOLDER / PASSPORT) as draft:
+    with atomic(PASSPORT) as draft:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(passport), indent=1))
     return passport
 
@@ -203,61 +158,61 @@ def anew(params: Params) -> Passport:
     chosen = np.unique(np.linspace(0, len(holdout) - 1, EXAMPLES).astype(int))
     passport = Passport(
         **identity(),
-        engine="scikit-learn",
-        light=False,
-        compiled=None,
-        reason="",
-        difference=0.0,
+        file=sha256(MODEL),
         versions=versions("scikit-learn"),
         dtypes={str(name): str(dtype) for name, dtype in holdout.dtypes.items()},
         classes=pipeline.classes_.tolist() if hasattr(pipeline, "classes_") else None,
-        numbers=[],
-        codes=[],
         quantiles=np.unique(truth.iloc[:, -1].quantile(np.linspace(0, 1, 11)).round(6)).tolist(),
         rows=records(holdout.iloc[chosen]),
-        answers=answers(truth.iloc[chosen]),
+        answers=[],
         sources=sources(),
     )
+    right: Answer = truth["prediction"].to_numpy(), truth.iloc[:, 1:].to_numpy() if truth.shape[1] > 1 else None
+    said = passport.said(right)
+    passport.answers = [said[place] for place in chosen]
     rows = Rows(params.data, passport.dtypes)
-    sent = rows.decode(msgspec.json.encode(records(holdout)))[0]
-    compiled(passport, pipeline, rows.frame(sent), truth)
+    sent = rows.decode(msgspec.json.encode(records(holdout)))
+    choose(passport, pipeline, rows.frame(sent), said)
     predictor = load_predictor(passport)
-    passport.light = passport.engine == "compiled" and lightly(predictor, rows.table(sent), truth)
-    alone = [predictor(rows.frame([sent[place]])) for place in chosen]
-    if not max(difference(one, truth.iloc[[place]]) for one, place in zip(alone, chosen, strict=True)) <= TOLERANCE:
+    try:
+        light = passport.engine == "compiled" and distance(passport.said(predictor(rows.table(sent))), said)
+        passport.light = light is not False and light <= TOLERANCE
+    except Exception:  # whatever pandas has and the light table has not
+        passport.light = False
+    alone = [one for place in chosen for one in passport.said(predictor(rows.frame([sent[place]])))]
+    if not distance(alone, passport.answers) <= TOLERANCE:
         raise UserError("a row alone gets another answer than among others; features() must look at one row at a time")
     return passport
 
 
-def lightly(predictor: Predict, table: Table, truth: pd.DataFrame) -> bool:
-    """Whether features() runs on the light table and gives the same answers there."""
-    try:
-        return difference(predictor(table), truth) <= TOLERANCE
-    except Exception:  # whatever pandas has and the light table has not
-        return False
-
-
-def compiled(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, truth: pd.DataFrame) -> None:
+def choose(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, said: list[dict[str, Any]]) -> None:
     """Give the passport the compiled engine where that equals the pipeline, else the reason against it."""
-    path = FOLDER / COMPILED
-    path.unlink(missing_ok=True)
+    GRAPH.unlink(missing_ok=True)
+    trial = copy.copy(passport)
     try:
-        transformers = {name: (step, list(names)) for name, step, names in pipeline["columns"].transformers_}
-        passport.numbers, passport.codes = transformers["numbers"][1], codes(*transformers["categories"])
-        width = len(passport.numbers) + sum(len(c.missing) for c in passport.codes)
-        with atomic(path) as draft:
-            draft.write_bytes(graph(pipeline, passport.numbers, width))
-            passport.difference = difference(Compiled(passport, draft)(raw), truth)
-            if not passport.difference <= TOLERANCE:
-                raise ValueError(f"compiled, it differs by {passport.difference:.1e} on the holdout")
-        passport.engine, passport.compiled, passport.versions = "compiled", sha256(path), versions("compiled")
+        steps = {name: (step, list(names)) for name, step, names in pipeline["columns"].transformers_}
+        trial.numbers, trial.codes = steps["numbers"][1], codes(*steps["categories"])
+        width = len(trial.numbers) + sum(len(c.missing) for c in trial.codes)
+        with atomic(GRAPH) as draft:
+            draft.write_bytes(graph(pipeline, trial.numbers, width))
+            difference = distance(trial.said(Compiled(trial, draft)(raw)), said)
+            if not difference <= TOLERANCE:
+                raise ValueError(f"compiled, it differs by {difference:.1e} on the holdout")
+        passport.numbers, passport.codes, passport.difference = trial.numbers, trial.codes, difference
+        passport.engine, passport.file, passport.versions = "compiled", sha256(GRAPH), versions("compiled")
     except Exception as problem:  # converters raise of every kind, and each means: use the pipeline
-        path.unlink(missing_ok=True)
         passport.reason = f"{type(pipeline[-1]).__name__}: " + " ".join(str(problem).split())[:200]
-        passport.numbers, passport.codes = [], []
-        passport.difference = difference(Original(MODEL, passport.model)(raw), truth)
+        passport.difference = distance(passport.said(Original(passport, MODEL)(raw)), said)
         if not passport.difference <= TOLERANCE:
             raise UserError(
                 f"rows sent as JSON get other answers than rows of the table (by {passport.difference:.1e}); "
                 "look for a column whose dtype JSON does not keep"
             ) from None
+
+
+def main() -> int:
+    """Write models/model.onnx and models/passport.json, unless they are of this very model already."""
+    passport = current(load_params())
+    said = f"largest difference {passport.difference:.1e}" if passport.engine == "compiled" else passport.reason
+    print(f"{'compile':<10}{passport.model[:12]} is served by {passport.engine}: {said}")
+    return 0

@@ -8,19 +8,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from . import registry
 from .config import Deploy, UserError, git, load_params
-from .engine import NAME, SLOTS, EngineError, Environment, docker, identity, labels
+from .engine import NAME, SLOTS, EngineError, Environment, docker, identity
 from .image import REVISION
 
 State = dict[str, Any]
+Numbers = dict[tuple[str, str, str], float]  # by name, status and bucket: of /predict and of the process
 
 
 def find(chosen: State, rules: Deploy) -> str:
-    """The image of a model that a deploy file names; a `UserError` where it is another than the file says."""
+    """The image of a model that a deploy file names, pulled where it has to be; a `UserError` where it may not run."""
     image = str(chosen.get("image") or f"{NAME}:{chosen['model'][:12]}")
     try:
-        told = labels(image)
+        if "@" in image and not docker("image", "ls", "--quiet", image):
+            docker("pull", "--quiet", image)
+        told = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)) or {}
     except EngineError as problem:
         raise UserError(f"there is no image {image} ({problem}); `make image` builds it") from None
     if told.get("model") != chosen["model"]:
@@ -64,27 +69,33 @@ def lock(environment: Environment, seconds: float) -> Iterator[None]:
 
 
 def wait(environment: Environment, slot: str, rules: Deploy) -> None:
-    """Return when a slot is ready and the proxy reaches it; a `UserError` with its last words when not in time."""
-    end = time.monotonic() + rules.patience
+    """Return when a slot is ready and the proxy reaches it; a `UserError` that says what is not so, in time."""
+    end, ready, reached = time.monotonic() + rules.patience, "", False
     while time.monotonic() < end:
+        reached = environment.reached(slot)
         try:
-            environment.ask(slot, "/ready")
-            if environment.reached(slot):
-                return
+            ready = environment.ask(f"{slot}:8000", "/ready")
         except EngineError:
-            pass
+            ready = ""
+        if reached and ready:
+            return
         time.sleep(0.2)
-    said = environment.compose("logs", "--no-color", "--no-log-prefix", "--tail=2", slot).replace("\n", " ")
-    raise UserError(f"the {slot} was not ready within {rules.patience:g} s ({said.strip() or 'it said nothing'})")
+    state = environment.inspect(slot, "{{.State.Status}} since {{.State.StartedAt}}, restarts: {{.RestartCount}}")
+    said = environment.compose("logs", "--no-color", "--no-log-prefix", "--tail=2", slot).replace("\n", " ").strip()
+    facts = [
+        f"its container is {state or 'gone'}",
+        f"/ready {'answers' if ready else 'does not answer'}",
+        f"the proxy {'reaches' if reached else 'does not reach'} it",
+        f"its last words: {said}" if said else "it said nothing",
+    ]
+    raise UserError(f"the {slot} was not ready within {rules.patience:g} s: {'; '.join(facts)}")
 
 
 def smoke(environment: Environment, slot: str, rules: Deploy, seconds: float) -> None:
     """Ask a slot real rows and put load on it; a `UserError` where it differs, fails or is slow."""
     network, image = f"--network={environment.project}_default", environment.values[slot.upper()]
-    load = [f"{slot}:8000", str(seconds), str(rules.load.connections)]
-    found = json.loads(
-        docker("run", "--rm", network, "--entrypoint=python", image, "-m", f"{__package__}.probe", *load)
-    )
+    command = ["--rm", network, "--entrypoint=python", image, "-m", f"{__package__}.probe"]
+    found = json.loads(docker("run", *command, f"{slot}:8000", str(seconds), str(rules.load.connections)))
     if found["difference"] is None or found["difference"] > rules.levels.difference:
         raise UserError(f"the {slot} answers otherwise than the pipeline: {found.get('said') or found['difference']}")
     judge(slot, found["errors"], found["requests"], found["p99"], rules)
@@ -100,42 +111,36 @@ def judge(slot: str, errors: float, requests: float, slowest: float, rules: Depl
         raise UserError(f"the {slot} needs {slowest:.0f} ms (p99; {levels.milliseconds:g} are allowed)")
 
 
-def counted(environment: Environment) -> dict[str, float]:
-    """The candidate's numbers by name and labels; a `UserError` where it does not tell them."""
+def counted(environment: Environment) -> Numbers:
+    """The candidate's numbers; a `UserError` where it does not tell them."""
     try:
-        text = environment.ask("candidate", "/metrics")
+        families = text_string_to_metric_families(environment.ask("candidate:8000", "/metrics"))
     except EngineError:
         raise UserError("the candidate died") from None
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in lines if name}
+    samples = [one for family in families for one in family.samples if one.labels.get("path", "/predict") == "/predict"]
+    return {(one.name, one.labels.get("status", ""), one.labels.get("le", "")): one.value for one in samples}
 
 
-def p99(since: dict[str, float]) -> float:
+def p99(since: Numbers) -> float:
     """The 99th percentile (ms) as far as the latency histogram tells: the upper end of its bucket."""
-    prefix = 'request_seconds_bucket{le="'
-    counts = {
-        float(name.removeprefix(prefix).partition('"')[0]): count
-        for name, count in since.items()
-        if name.startswith(prefix) and 'path="/predict"' in name
-    }
-    whole = counts.get(float("inf"), 0.0)
-    return next((1000 * le for le, count in sorted(counts.items()) if whole and count >= 0.99 * whole), 0.0)
+    buckets = sorted((float(le), n) for (name, _, le), n in since.items() if name == "request_seconds_bucket")
+    return next((1000 * le for le, count in buckets if count >= 0.99 * buckets[-1][1] > 0), 0.0)
 
 
 def watch(environment: Environment, rules: Deploy) -> float:
     """Hold the candidate's numbers against the levels; a `UserError` at the first breach, else its requests."""
-    first, asked = counted(environment), dict[str, float]()
+    first, requests, born = counted(environment), 0.0, ("process_start_time_seconds", "", "")
     end = time.monotonic() + rules.seconds
     while time.monotonic() < end:
         time.sleep(min(1.0, rules.seconds / 3))
         now = counted(environment)
-        since = {name: value - first.get(name, 0.0) for name, value in now.items()}
-        asked = {name: value for name, value in since.items() if name.startswith('requests_total{path="/predict"')}
-        if now["process_start_time_seconds"] != first["process_start_time_seconds"]:
+        if now[born] != first[born]:
             raise UserError("the candidate died and was started again")
-        bad = sum(value for name, value in asked.items() if 'status="5' in name)
-        judge("candidate", bad, sum(asked.values()), p99(since), rules)
-    return sum(asked.values())
+        since = {key: value - first.get(key, 0.0) for key, value in now.items()}
+        asked = {status: value for (name, status, _), value in since.items() if name == "requests_total"}
+        requests = sum(asked.values())
+        judge("candidate", sum(n for status, n in asked.items() if status[0] == "5"), requests, p99(since), rules)
+    return requests
 
 
 def canary(environment: Environment, image: str, target: int, rules: Deploy, fast: bool) -> None:
@@ -151,7 +156,7 @@ def canary(environment: Environment, image: str, target: int, rules: Deploy, fas
         environment.share(percent)
         if percent and not fast:
             seen = watch(environment, rules)
-            print(f"{'canary':<10}{percent} % held for {rules.seconds:g} s ({seen:,.0f} requests)")
+            print(f"{'canary':<10}{percent} % held for {rules.seconds:g} s ({seen:,.0f} requests)", flush=True)
 
 
 def bring(environment: Environment, wanted: State, rules: Deploy, fast: bool) -> None:
@@ -160,14 +165,13 @@ def bring(environment: Environment, wanted: State, rules: Deploy, fast: bool) ->
     candidate = find(wanted["candidate"], rules) if wanted.get("candidate") else None
     running = environment.image("champion")
     environment.mirror(False)
-    if running is None:
+    if running != identity(image):
+        if running:
+            canary(environment, image, 100, rules, fast)
         environment.up("champion", image)
         wait(environment, "champion", rules)
-        smoke(environment, "champion", rules, rules.load.seconds)
-    elif running != identity(image):
-        canary(environment, image, 100, rules, fast)
-        environment.up("champion", image)
-        wait(environment, "champion", rules)
+        if not running:
+            smoke(environment, "champion", rules, rules.load.seconds)
         environment.share(0)
     if candidate:
         canary(environment, candidate, wanted.get("weight") or 0, rules, fast)
@@ -213,8 +217,7 @@ def run(environment: Environment, wanted: State, rules: Deploy, fast: bool = Fal
             reason = problem if isinstance(problem, UserError) else "interrupted"
             raise UserError(f"{reason}; {environment.env} went back to what ran before") from None
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **wanted}
-        lines = [json.dumps(state) for state in [*past(environment), entry]]
-        environment.remember("history.jsonl", "\n".join(lines))
+        environment.remember("history.jsonl", "\n".join(map(json.dumps, [*past(environment), entry])))
 
 
 def confirm(environment: Environment, wanted: State) -> None:
@@ -225,17 +228,12 @@ def confirm(environment: Environment, wanted: State) -> None:
     print(f"{environment.env:<10}{told[:12]} answers on {environment.values['ADDRESS']}")
 
 
-def open_environment(env: str, rules: Deploy) -> Environment:
-    """The environment at its address."""
-    return Environment(env, rules.addresses.get(env, "127.0.0.1:8080"))
-
-
 def main(env: str) -> int:
     """Make ENV run what deploy/<ENV>.yaml says."""
     rules, wanted = load_params().deploy, registry.state(env)
     if not wanted["champion"]:
         raise UserError(f"deploy/{env}.yaml names no champion; `make promote ENV={env}` writes it there")
-    environment = open_environment(env, rules)
+    environment = Environment(env, rules)
     run(environment, wanted, rules)
     confirm(environment, wanted)
     return 0

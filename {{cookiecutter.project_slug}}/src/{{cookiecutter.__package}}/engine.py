@@ -6,13 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .config import UserError, sha256
+from .config import Deploy, UserError, sha256
 
 NAME = str(__package__).replace("_", "-")
 FRONT = Path("deploy/front")
 SLOTS = ("champion", "candidate")
-ASK = """import sys, urllib.request as r
-print(r.urlopen("http://127.0.0.1:8000" + sys.argv[1], timeout=5).read().decode())"""
 
 
 class EngineError(UserError):
@@ -33,19 +31,6 @@ def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None 
     return done.stdout.strip()
 
 
-def labels(image: str) -> dict[str, str]:
-    """An image's labels, after a pull where it is named by digest and not here yet."""
-    command = ("image", "inspect", "--format", "{{json .Config.Labels}}", image)
-    try:
-        found = docker(*command)
-    except EngineError:
-        if "@" not in image:
-            raise
-        docker("pull", "--quiet", image)
-        found = docker(*command)
-    return json.loads(found) or {}
-
-
 def identity(image: str) -> str:
     """The id of an image."""
     return docker("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")
@@ -54,8 +39,8 @@ def identity(image: str) -> str:
 class Environment:
     """The proxy and the two slots of one environment."""
 
-    def __init__(self, env: str, address: str) -> None:
-        self.env, self.project = env, f"{NAME}-{env}"
+    def __init__(self, env: str, rules: Deploy) -> None:
+        self.env, self.project, address = env, f"{NAME}-{env}", rules.addresses.get(env, "127.0.0.1:8080")
         made_of = sha256(FRONT / "Dockerfile")[:8] + sha256(FRONT / "start.sh")[:8]
         front = f"{NAME}-front:{made_of}"
         self.values = {"ADDRESS": address, "FRONT": front, "CHAMPION": "none", "CANDIDATE": "none"}
@@ -66,17 +51,17 @@ class Environment:
         """Docker Compose on this environment."""
         return docker("compose", "--project-name", self.project, *arguments, env=self.values)
 
-    def container(self, service: str) -> str:
-        """The name that Compose gives a service's container."""
-        return f"{self.project}-{service}-1"
+    def inspect(self, service: str, form: str) -> str:
+        """A fact of a service's container, by the engine's template; empty where there is none."""
+        try:
+            return docker("inspect", "--format", form, f"{self.project}-{service}-1")
+        except EngineError:
+            return ""
 
     def image(self, service: str) -> str | None:
         """The id of the image that runs as a service; None where it does not run."""
-        try:
-            state = docker("inspect", "--format", "{{.State.Running}} {{.Image}}", self.container(service)).split()
-        except EngineError:
-            return None
-        return state[1].removeprefix("sha256:") if state[0] == "true" else None
+        running, _, image = self.inspect(service, "{{.State.Running}} {{.Image}}").partition(" ")
+        return image.removeprefix("sha256:") if running == "true" else None
 
     def up(self, service: str, image: str) -> None:
         """Start a service, anew where its image is another."""
@@ -87,13 +72,17 @@ class Environment:
         """Stop and remove a service: what it is answering it still answers."""
         self.compose("rm", "--stop", "--force", service)
 
-    def inside(self, service: str, *command: str, text: str | None = None) -> str:
-        """What a command prints that runs in a service's container."""
-        return docker("exec", "-i", self.container(service), *command, text=text)
+    def inside(self, *command: str, text: str | None = None) -> str:
+        """What a command prints that runs in the proxy's container."""
+        return docker("exec", "-i", f"{self.project}-front-1", *command, text=text)
 
-    def ask(self, slot: str, path: str) -> str:
-        """What the service in a slot answers to a GET."""
-        return self.inside(slot, "python", "-S", "-c", ASK, path)
+    def ask(self, address: str, path: str) -> str:
+        """What is answered to a GET, asked from beside the services; an `EngineError` where it is not good."""
+        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        head, _, body = self.inside("socat", "-t30", "-", f"TCP:{address}", text=request).partition("\n\n")
+        if " 200 " not in head.partition("\n")[0]:
+            raise EngineError(f"{path} answers {head.partition(chr(10))[0] or 'nothing'}")
+        return body
 
     def start_front(self) -> None:
         """Start the proxy, or give it a changed configuration; no connection is lost by that."""
@@ -102,14 +91,14 @@ class Environment:
             self.up("front", front)
         if self.recall("haproxy.cfg") != config.strip():
             self.remember("draft.cfg", config)
-            self.inside("front", "haproxy", "-c", "-q", "-f", "/state/draft.cfg")
-            self.inside("front", "mv", "/state/draft.cfg", "/state/haproxy.cfg")
+            self.inside("haproxy", "-c", "-q", "-f", "/state/draft.cfg")
+            self.inside("mv", "/state/draft.cfg", "/state/haproxy.cfg")
             self.remember("servers", self.front("show servers state"))
-            docker("kill", "--signal=USR2", self.container("front"))
+            docker("kill", "--signal=USR2", f"{self.project}-front-1")
 
     def front(self, *commands: str) -> str:
         """What the proxy's admin socket answers to commands."""
-        return self.inside("front", "socat", "-t5", "-", "/tmp/admin.sock", text=";".join(commands) + "\n")
+        return self.inside("socat", "-t5", "-", "/tmp/admin.sock", text=";".join(commands) + "\n")
 
     def servers(self) -> dict[str, tuple[str, bool, int]]:
         """What the proxy knows of each slot: its address, whether it is up, and its weight."""
@@ -118,8 +107,8 @@ class Environment:
 
     def reached(self, slot: str) -> bool:
         """Whether the proxy sends requests to the very container that runs in a slot."""
-        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        return self.servers()[slot][:2] == (docker("inspect", "--format", form, self.container(slot)), True)
+        address = self.inspect(slot, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+        return self.servers()[slot][:2] == (address, True)
 
     def share(self, percent: int) -> None:
         """Give the candidate a percentage of the traffic, now and after a restart of the proxy."""
@@ -133,17 +122,12 @@ class Environment:
 
     def public(self, path: str) -> Any:
         """What users get for a GET, through the proxy."""
-        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
-        reply = self.inside("front", "socat", "-t30", "-", "TCP:127.0.0.1:8080", text=request)
-        head, _, body = reply.partition("\n\n")
-        if " 200 " not in head.partition("\n")[0]:
-            raise UserError(f"{path} answers {head.partition(chr(10))[0]}")
-        return json.loads(body)
+        return json.loads(self.ask("127.0.0.1:8080", path))
 
     def remember(self, name: str, text: str) -> None:
         """Write a file, whole or not at all, on the environment's own volume."""
-        self.inside("front", "sh", "-c", f"cat > /state/.new && mv /state/.new /state/{name}", text=text + "\n")
+        self.inside("sh", "-c", f"cat > /state/.new && mv /state/.new /state/{name}", text=text + "\n")
 
     def recall(self, name: str) -> str:
         """Read a file of the environment's own volume; empty where there is none."""
-        return self.inside("front", "sh", "-c", f"cat /state/{name} 2>/dev/null || true")
+        return self.inside("sh", "-c", f"cat /state/{name} 2>/dev/null || true")

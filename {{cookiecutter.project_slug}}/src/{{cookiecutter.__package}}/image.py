@@ -13,29 +13,27 @@ INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Docker
 REVISION = "org.opencontainers.image.revision"
 
 
-def about(passport: Passport) -> dict[str, str]:
-    """The labels: which commit, model, data and verdict; an uncommitted change shows in the revision."""
+def build(passport: Passport, tag: str) -> str:
+    """The id of an image built from this folder, labelled; an uncommitted change shows in its revision."""
     dirty = "-dirty" if git("status", "--porcelain", "--", *INPUTS) else ""
-    return {
+    epoch, created = git("show", "-s", "--format=%ct %cI", passport.commit).split()
+    labels = {
         "org.opencontainers.image.title": NAME,
         REVISION: passport.commit + dirty,
-        "org.opencontainers.image.created": git("show", "-s", "--format=%cI", passport.commit),
+        "org.opencontainers.image.created": created,
         "model": passport.model,
         "data": passport.data,
         "dvc-lock": passport.dvc_lock,
         "verdict": passport.verdict,
         "engine": passport.engine,
     }
-
-
-def build(passport: Passport, tag: str) -> str:
-    """The id of an image built from this folder."""
-    python = Path(".python-version").read_text(encoding="utf-8").strip()
-    libraries = "compiled" if passport.engine == "compiled" else "serve"
-    epoch = git("show", "-s", "--format=%ct", passport.commit)
-    values = {"PYTHON": python, "LIBRARIES": libraries, "SOURCE_DATE_EPOCH": epoch}
+    values = {
+        "PYTHON": Path(".python-version").read_text(encoding="utf-8").strip(),
+        "LIBRARIES": "compiled" if passport.engine == "compiled" else "serve",
+        "SOURCE_DATE_EPOCH": epoch,
+    }
     arguments = [f"--build-arg={name}={value}" for name, value in values.items()]
-    arguments += [f"--label={name}={value}" for name, value in about(passport).items()]
+    arguments += [f"--label={name}={value}" for name, value in labels.items()]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "id")
         docker("build", "--quiet", "--tag", tag, f"--iidfile={file}", *arguments, ".")
@@ -63,11 +61,10 @@ def main(repository: str = "") -> int:
             raise UserError("an image says from which commit it is; commit first (git init, git add, git commit)")
         name = passport.model[:12]
         tag = f"{NAME}:{name}"
-        identity = build(passport, tag)
-        docker("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL", identity, "serve", "--check")
-        image = push(tag, repository, name) if repository else identity
-        write_json(
-            IMAGE, {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine}
-        )
+        image = build(passport, tag)
+        docker("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL", image, "serve", "--check")
+        image = push(tag, repository, name) if repository else image
+        about = {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine}
+        write_json(IMAGE, about)
         notes["built"], notes["engine"] = image, passport.engine
     return 0

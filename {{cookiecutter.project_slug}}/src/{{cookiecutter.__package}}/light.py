@@ -4,14 +4,20 @@ features() runs on it only where `compile` saw that the holdout gets the same an
 an error, and then pandas itself is used.
 """
 
-import datetime
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 KINDS = {"number": ("int", "uint", "float", "Int", "UInt", "Float"), "datetime": ("datetime64[",), "bool": ("bool",)}
+PARTS: dict[str, Callable[[datetime], int]] = {
+    **{name: attrgetter(name) for name in ("year", "month", "day", "hour", "minute", "second", "microsecond")},
+    **dict.fromkeys(("day_of_week", "dayofweek", "weekday"), datetime.weekday),
+    **dict.fromkeys(("day_of_year", "dayofyear"), lambda time: time.timetuple().tm_yday),
+}
 
 
 def column(values: Any) -> "Column":
@@ -28,6 +34,8 @@ def missing(value: Any) -> bool:
 class Column(np.ndarray[Any, Any]):
     """A column: NumPy's arithmetic, comparisons and functions, and the commonest methods of a Series."""
 
+    abs = np.ndarray.__abs__
+
     @property
     def dt(self) -> "Moments":
         return Moments(self.tolist())
@@ -36,7 +44,7 @@ class Column(np.ndarray[Any, Any]):
         return column([missing(value) for value in self.tolist()])
 
     def notna(self) -> "Column":
-        return column([not missing(value) for value in self.tolist()])
+        return column(~self.isna())
 
     def fillna(self, value: Any) -> "Column":
         return column(np.where(self.isna(), value, self))
@@ -53,27 +61,17 @@ class Column(np.ndarray[Any, Any]):
             return column([rule.get(value, np.nan) for value in self.tolist()])
         return column([rule(value) for value in self.tolist()])
 
-    def abs(self) -> "Column":
-        return column(np.abs(self))
-
 
 class Moments:
     """`Series.dt` of times without a zone: their parts as numbers, a gap as NaN."""
 
-    def __init__(self, times: Sequence[datetime.datetime | None]) -> None:
+    def __init__(self, times: Sequence[datetime | None]) -> None:
         self.times = times
 
-    def part(self, get: Callable[[datetime.datetime], int]) -> Column:
-        return column([np.nan if time is None else get(time) for time in self.times])
-
     def __getattr__(self, name: str) -> Column:
-        if name in ("year", "month", "day", "hour", "minute", "second", "microsecond"):
-            return self.part(lambda time: int(getattr(time, name)))
-        if name in ("day_of_week", "dayofweek", "weekday"):
-            return self.part(datetime.datetime.weekday)
-        if name in ("day_of_year", "dayofyear"):
-            return self.part(lambda time: time.timetuple().tm_yday)
-        raise AttributeError(name)
+        if name not in PARTS:
+            raise AttributeError(name)
+        return column([np.nan if time is None else PARTS[name](time) for time in self.times])
 
 
 class Table(dict[str, Column]):
@@ -81,21 +79,16 @@ class Table(dict[str, Column]):
 
     def __init__(self, columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> None:
         super().__init__(columns)
-        self.dtypes = dtypes
+        self.dtypes, self.columns = dtypes, self.keys()
 
     def __setitem__(self, name: str, values: Any) -> None:
         super().__setitem__(name, values if isinstance(values, Column) else column(values))
-
-    @property
-    def columns(self) -> list[str]:
-        return list(self)
 
     def copy(self) -> "Table":
         return Table(self, self.dtypes)
 
     def select_dtypes(self, kind: str) -> "Table":
-        starts = KINDS[kind]
-        return Table({name: self[name] for name in self if self.dtypes[name].startswith(starts)}, self.dtypes)
+        return Table({name: self[name] for name in self if self.dtypes[name].startswith(KINDS[kind])}, self.dtypes)
 
     def assign(self, **new: Any) -> "Table":
         table = self.copy()

@@ -1,20 +1,73 @@
-"""The prediction log: a bounded queue and a writing thread, so that no prediction waits or fails for it."""
+"""What the service keeps of its answers: numbers for Prometheus, lines of JSON, and what a shadow said to the same.
 
+Nothing here makes a prediction wait or fail: queues are bounded, and what does not fit is counted.
+"""
+
+import http.client
 import os
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from .config import Log
 
-Line = tuple[dict[str, Any], Any, dict[str, float] | None]  # what we say, the row as it came, probabilities
+WORDS = ("id", "time", "model", "prediction", "flags", "truth")  # of the log's own
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+DISTANCES = (1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 1)
 SLICE = 50  # lines encoded before others get their turn
+MIRRORED = 1000  # requests that may wait for the shadow
+PATIENCE = 1.0  # seconds that the shadow may take
+
+
+class Reading(msgspec.Struct, omit_defaults=True):
+    """The answer to one row."""
+
+    id: str
+    prediction: Any
+    model: str
+    probabilities: dict[str, float] | None = None
+    flags: list[str] | None = None
+
+    @property
+    def score(self) -> float:
+        """The probability of the last class, or the number."""
+        return self.probabilities[next(reversed(self.probabilities))] if self.probabilities else self.prediction
+
+
+READINGS = msgspec.json.Decoder(Reading | list[Reading])
+
+
+def place(column: str) -> str:
+    """Where the log keeps a column of the data: behind a stroke where the log has such a word itself."""
+    return f"{column}_" if column.rstrip("_") in WORDS or column.startswith("p_") else column
+
+
+class Counters:
+    """Latency, rows, errors by kind, the distribution of the answers, and what a shadow said."""
+
+    def __init__(self, quantiles: Sequence[float]) -> None:
+        self.registry = one = CollectorRegistry()
+        ProcessCollector(registry=one)
+        self.requests = Counter("requests", "Requests by path and status", ["path", "status"], registry=one)
+        self.seconds = Histogram("request_seconds", "Time to answer", ["path"], buckets=SECONDS, registry=one)
+        self.errors = Counter("errors", "Requests refused or failed, by status", ["kind"], registry=one)
+        self.rows = Counter("rows", "Rows answered", registry=one)
+        self.flags = Counter("flagged_values", "Values outside schema.yaml", ["column"], registry=one)
+        self.lost = Counter("log_lines_lost", "Lines that a log could not take", registry=one)
+        self.shadow = Counter("shadow_rows", "Mirrored rows by outcome", ["outcome"], registry=one)
+        buckets = quantiles if len(quantiles) > 1 else (0.5,)
+        self.scores = Histogram("score", "Probability of the last class, or the number", buckets=buckets, registry=one)
+        self.distance = Histogram("shadow_distance", "Shadow's score from ours", buckets=DISTANCES, registry=one)
+        self.of = cache(lambda path, status: (self.requests.labels(path, status), self.seconds.labels(path)))
 
 
 class Writer:
@@ -22,16 +75,16 @@ class Writer:
 
     def __init__(self, folder: Path, kind: str, rules: Log, lost: Callable[[int], None]) -> None:
         self.folder, self.kind, self.rules, self.lost = folder, kind, rules, lost
-        self.waiting: deque[Line] = deque()
+        self.waiting: deque[tuple[Any, ...]] = deque()
         self.path: Path | None = None
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run, name=f"log {kind}", daemon=True)
         self.thread.start()
 
-    def append(self, about: dict[str, Any], row: Any = None, chances: dict[str, float] | None = None) -> None:
-        """Take a line; when the queue is full it is lost, and counted."""
+    def append(self, *parts: Any) -> None:
+        """Take a line, in parts whose fields become one object; when the queue is full it is lost, and counted."""
         if len(self.waiting) < self.rules.queue:
-            self.waiting.append((about, row, chances))
+            self.waiting.append(parts)
         else:
             self.lost(1)
 
@@ -45,8 +98,7 @@ class Writer:
         draft = b""
         while draft or self.waiting or not self.stop.is_set():
             self.stop.wait(self.rules.seconds)
-            if not draft:
-                draft = self.encoded()
+            draft = draft or self.encoded()
             try:
                 self.write(draft)
                 draft = b""
@@ -58,10 +110,10 @@ class Writer:
 
     def encoded(self) -> bytes:
         """What waits now, in slices, so that the thread that answers is never held up for long."""
-        slices, left = [], len(self.waiting)
-        while left > 0:
-            slices.append(b"".join(line(*self.waiting.popleft()) for _ in range(min(left, SLICE))))
-            left -= SLICE
+        slices = []
+        for left in range(len(self.waiting), 0, -SLICE):
+            lines = (map(msgspec.json.encode, self.waiting.popleft()) for _ in range(min(left, SLICE)))
+            slices.append(b"".join(b"{" + b",".join(part[1:-1] for part in line) + b"}\n" for line in lines))
             time.sleep(0)
         return b"".join(slices)
 
@@ -83,11 +135,45 @@ class Writer:
         old = sorted(self.folder.glob(f"{self.kind}-*.jsonl"))
         for path in old[: max(0, len(old) + 1 - self.rules.files)]:
             path.unlink(missing_ok=True)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        return self.folder / f"{self.kind}-{stamp}-{os.getpid()}.jsonl"
+        return self.folder / f"{self.kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}.jsonl"
 
 
-def line(about: dict[str, Any], row: Any, chances: dict[str, float] | None) -> bytes:
-    """One line of JSON: what is said of a row, then its columns beside it."""
-    head = msgspec.json.encode(about | {f"p_{name}": chance for name, chance in (chances or {}).items()})
-    return (head[:-1] + b"," + msgspec.json.encode(row)[1:] if row is not None else head) + b"\n"
+class Shadow:
+    """A bounded queue of copies of answered requests, and a thread that asks the shadow, compares and logs."""
+
+    def __init__(self, address: str, log: Writer, counters: Counters) -> None:
+        self.address, self.log, self.counters = address, log, counters
+        self.waiting: queue.Queue[tuple[bytes, list[Reading]]] = queue.Queue(MIRRORED)
+        if address:
+            threading.Thread(target=self.run, name="shadow", daemon=True).start()
+
+    def send(self, body: bytes, readings: list[Reading]) -> None:
+        """Queue a copy; where the queue is full, or there is no shadow, it is counted as lost."""
+        if self.address and not self.waiting.full():
+            self.waiting.put_nowait((body, readings))
+        else:
+            self.counters.shadow.labels("lost").inc(len(readings))
+
+    def run(self) -> None:
+        """Ask the shadow for each copy; its failures are counted."""
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
+        while True:
+            body, readings = self.waiting.get()
+            try:
+                connection.request("POST", "/predict", body, {"Content-Type": "application/json", "X-Shadow": "1"})
+                found = READINGS.decode(connection.getresponse().read())
+                self.compare(readings, found if isinstance(found, list) else [found])
+            except (OSError, http.client.HTTPException, msgspec.MsgspecError, ValueError, TypeError):
+                connection.close()
+                self.counters.shadow.labels("failed").inc(len(readings))
+
+    def compare(self, readings: list[Reading], found: list[Reading]) -> None:
+        """Count and log how far the shadow's answers are from ours."""
+        now = datetime.now(UTC)
+        for mine, theirs in zip(readings, found, strict=True):
+            self.counters.distance.observe(abs(mine.score - theirs.score))
+            changed = mine.probabilities and mine.prediction != theirs.prediction
+            self.counters.shadow.labels("changed" if changed else "answered").inc()
+            about = {"id": mine.id, "time": now, "model": mine.model, "shadow": theirs.model}
+            about |= {"prediction": mine.prediction, "shadow_prediction": theirs.prediction}
+            self.log.append(about | {"score": mine.score, "shadow_score": theirs.score})

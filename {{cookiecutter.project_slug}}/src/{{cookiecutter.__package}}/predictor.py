@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,29 +15,29 @@ from .config import UserError, sha256
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .light import Column, Table
+    from .light import Table
 
-SMALL = 256
 FOLDER = Path("models")
-COMPILED = "model.onnx"
-ORIGINAL = "model.skops"
-PASSPORT = "passport.json"
+PASSPORT = FOLDER / "passport.json"
+FILES = {"compiled": "model.onnx", "scikit-learn": "model.skops"}
 LIBRARIES = {
     "compiled": ("numpy", "pandas", "onnxruntime"),
     "scikit-learn": ("numpy", "pandas", "scikit-learn", "scipy", "skops"),
 }
 
-Answer = tuple[np.ndarray, np.ndarray | None]
-Predict = Callable[[Any], Answer]  # a DataFrame, or a light table
+Answer = tuple[np.ndarray, np.ndarray | None]  # predictions, probabilities
+Predict = Callable[[Any], Answer]  # of a DataFrame, or a light table
+Said = dict[str, Any]  # prediction and probabilities as the service says them
+Code = list[float | None]
 
 
 class Codes(msgspec.Struct):
     """What the fitted encoder makes of each category of a column, of an unknown one and of a gap."""
 
     name: str
-    known: list[tuple[Any, list[float | None]]]
-    unknown: list[float | None]
-    missing: list[float | None]
+    known: list[tuple[Any, Code]]
+    unknown: Code
+    missing: Code
 
 
 class Passport(msgspec.Struct):
@@ -48,59 +48,52 @@ class Passport(msgspec.Struct):
     dvc_lock: str
     data: str
     verdict: str
-    engine: str
-    light: bool
-    compiled: str | None
-    reason: str
-    difference: float
     versions: dict[str, str]
     dtypes: dict[str, str]
     classes: list[Any] | None
-    numbers: list[str]
-    codes: list[Codes]
     quantiles: list[float]
     rows: list[dict[str, Any]]
-    answers: list[dict[str, Any]]
-    sources: str = ""
+    answers: list[Said]
+    sources: str
+    engine: str = "scikit-learn"
+    file: str = ""
+    light: bool = False
+    reason: str = ""
+    difference: float = 0.0
+    numbers: list[str] = []
+    codes: list[Codes] = []
+
+    def said(self, answer: Answer) -> list[Said]:
+        """Answers as the service says them."""
+        predictions, chances = answer
+        if chances is None:
+            return [{"prediction": value} for value in predictions.tolist()]
+        names = [str(name) for name in self.classes or []]
+        pairs = zip(predictions.tolist(), chances.tolist(), strict=True)
+        return [{"prediction": value, "probabilities": dict(zip(names, row, strict=True))} for value, row in pairs]
 
 
-class Lookup(dict[Any, list[float | None]]):
+def distance(found: Sequence[Said], right: Sequence[Said]) -> float:
+    """The largest distance between answers: of probabilities, or of numbers by their size."""
+    worst = [0.0]
+    for mine, theirs in zip(found, right, strict=True):
+        numbers = theirs.get("probabilities") or {"": theirs["prediction"]}
+        ours = mine.get("probabilities") or {"": mine["prediction"]}
+        worst += [abs(ours[name] - number) / max(1.0, abs(number)) for name, number in numbers.items()]
+    return float(np.max(worst))  # which keeps a NaN
+
+
+class Lookup(dict[Any, Code]):
     """A column's codes; what is neither known nor missing gets the code of the unknown."""
 
     def __init__(self, codes: Codes) -> None:
-        super().__init__((value, code) for value, code in codes.known)
-        self.setdefault(None, codes.missing)
-        self.codes = codes
+        super().__init__([(None, codes.missing), *codes.known])
+        self.codes, self.width = codes, len(codes.missing)
 
-    def __missing__(self, value: Any) -> list[float | None]:
+    def __missing__(self, value: Any) -> Code:
         import pandas as pd
 
         return self.codes.missing if pd.isna(value) else self.codes.unknown
-
-    def rows(self, values: "pd.Series | Column") -> Any:
-        """The codes of each value; of many values each different one is looked up once."""
-        if len(values) <= SMALL:
-            return [self[value] for value in values.tolist()]
-        import pandas as pd
-
-        places, different = pd.factorize(values, use_na_sentinel=True)
-        return np.array([*(self[value] for value in different.tolist()), self.codes.missing], np.float32)[places]
-
-
-def versions(engine: str) -> dict[str, str]:
-    """The versions that decide how this engine computes."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": python} | {name: importlib.metadata.version(name) for name in LIBRARIES[engine]}
-
-
-def read_passport(folder: Path = FOLDER) -> Passport:
-    """The passport in a folder; none, or a broken one, is a `UserError`."""
-    try:
-        return msgspec.json.decode((folder / PASSPORT).read_bytes(), type=Passport)
-    except FileNotFoundError:
-        raise UserError(f"there is no {folder / PASSPORT}; `make compile` makes it") from None
-    except msgspec.MsgspecError as problem:
-        raise UserError(f"{folder / PASSPORT} does not hold ({problem}); `make compile` makes it anew") from None
 
 
 class Compiled:
@@ -116,19 +109,17 @@ class Compiled:
         self.output = [self.session.get_outputs()[-1].name]
         self.numbers, self.lookups = passport.numbers, {c.name: Lookup(c) for c in passport.codes}
         self.classes = None if passport.classes is None else np.array(passport.classes)
-        self.first = [*self.numbers, *self.lookups][0]
-        self.width = len(self.numbers) + sum(len(c.missing) for c in passport.codes)
+        self.width = len(self.numbers) + sum(lookup.width for lookup in self.lookups.values())
 
     def matrix(self, table: "pd.DataFrame | Table") -> np.ndarray:
         """The features as numbers: those that are, then the codes of the categories."""
-        filled = np.empty((len(table[self.first]), self.width), np.float32)
-        for place, name in enumerate(self.numbers):
-            filled[:, place] = table[name]
-        place = len(self.numbers)
+        rows = len(table[[*self.numbers, *self.lookups][0]])
+        filled, at = np.empty((rows, self.width), np.float32), len(self.numbers)
+        for number, name in enumerate(self.numbers):
+            filled[:, number] = table[name]
         for name, lookup in self.lookups.items():
-            end = place + len(lookup.codes.missing)
-            filled[:, place:end] = lookup.rows(table[name])
-            place = end
+            filled[:, at : at + lookup.width] = [lookup[value] for value in table[name].tolist()]
+            at += lookup.width
         return filled
 
     def __call__(self, raw: "pd.DataFrame | Table") -> Answer:
@@ -144,13 +135,13 @@ class Compiled:
 class Original:
     """The fitted pipeline itself."""
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, passport: Passport, path: Path) -> None:
         from threadpoolctl import threadpool_limits
 
         from .model import load, predict
 
         threadpool_limits(1)
-        self.pipeline, self.predict = load(path, digest), predict
+        self.pipeline, self.predict = load(path, passport.model), predict
 
     def __call__(self, raw: "pd.DataFrame") -> Answer:
         """The prediction of each row, and for classes their probabilities."""
@@ -159,21 +150,32 @@ class Original:
         return frame["prediction"].to_numpy(), chances
 
 
-def load_predictor(passport: Passport, folder: Path = FOLDER) -> Predict:
+def versions(engine: str) -> dict[str, str]:
+    """The versions that decide how this engine computes."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"python": python} | {name: importlib.metadata.version(name) for name in LIBRARIES[engine]}
+
+
+def read_passport() -> Passport:
+    """The passport of the model here; none, or a broken one, is a `UserError`."""
+    try:
+        return msgspec.json.decode(PASSPORT.read_bytes(), type=Passport)
+    except FileNotFoundError:
+        raise UserError(f"there is no {PASSPORT}; `make pipeline compile` makes it") from None
+    except msgspec.MsgspecError as problem:
+        raise UserError(f"{PASSPORT} does not hold ({problem}); `make compile` makes it anew") from None
+
+
+def load_predictor(passport: Passport) -> Predict:
     """What answers, after files and libraries proved to be those of the passport; else a `UserError`."""
     here = versions(passport.engine)
-    other = [
-        f"{name} {here[name]} (made with {version})"
-        for name, version in passport.versions.items()
-        if here.get(name) != version
-    ]
+    other = [f"{n} {here[n]} (made with {v})" for n, v in passport.versions.items() if here.get(n) != v]
     if other:
         raise UserError(
             f"refusing to start: {', '.join(other)}; install requirements/serve.txt or `make compile` again"
         )
-    name, digest = (COMPILED, passport.compiled) if passport.engine == "compiled" else (ORIGINAL, passport.model)
-    path = folder / name
-    if not path.exists() or sha256(path) != digest:
-        found = sha256(path)[:12] if path.exists() else "missing"
-        raise UserError(f"refusing to start: {path} is {found}, and the passport says {digest and digest[:12]}")
-    return Compiled(passport, path) if passport.engine == "compiled" else Original(path, passport.model)
+    path = FOLDER / FILES[passport.engine]
+    found = sha256(path) if path.exists() else "missing"
+    if found != passport.file:
+        raise UserError(f"refusing to start: {path} is {found[:12]}, and the passport says {passport.file[:12]}")
+    return Compiled(passport, path) if passport.engine == "compiled" else Original(passport, path)

@@ -7,66 +7,47 @@ import threading
 import time
 from typing import Any
 
-from .predictor import read_passport
+from .predictor import distance, read_passport
+
+FAILURES = (OSError, http.client.HTTPException)
 
 
-def post(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, Any]:
+def post(connection: http.client.HTTPConnection, value: Any) -> tuple[int, Any]:
     """Status and value of one POST /predict."""
-    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+    connection.request("POST", "/predict", json.dumps(value), {"Content-Type": "application/json"})
     reply = connection.getresponse()
     return reply.status, json.loads(reply.read())
 
 
-def difference(answers: list[dict[str, Any]], right: list[dict[str, Any]]) -> float:
-    """The largest distance between answers and what the pipeline said."""
-    worst = 0.0
-    for mine, theirs in zip(answers, right, strict=True):
-        pairs = [(mine["prediction"], theirs["prediction"])]
-        if "probabilities" in theirs:
-            pairs = [(mine["probabilities"][name], p) for name, p in theirs["probabilities"].items()]
-        worst = max([worst, *(abs(a - b) / max(1.0, abs(b)) for a, b in pairs)])
-    return worst
-
-
-def load(address: str, bodies: list[bytes], seconds: float, latencies: list[float], errors: list[str]) -> None:
-    """One connection's requests, one after the other, until the time is over."""
+def load(address: str, rows: list[Any], end: float, seen: list[tuple[float, str]]) -> None:
+    """One connection's requests, one after the other, until the time is over: seconds and status of each."""
     connection = http.client.HTTPConnection(address, timeout=10)
-    start, number = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        before = time.perf_counter()
+    while time.perf_counter() < end:
+        start = time.perf_counter()
         try:
-            status, _ = post(connection, bodies[number % len(bodies)])
-            if status != 200:
-                errors.append(str(status))
-        except (OSError, http.client.HTTPException) as problem:
-            errors.append(type(problem).__name__)
+            status = str(post(connection, rows[len(seen) % len(rows)])[0])
+        except FAILURES as problem:
+            status = type(problem).__name__
             connection.close()
-        latencies.append(time.perf_counter() - before)
-        number += 1
+        seen.append((time.perf_counter() - start, status))
 
 
 def probe(address: str, seconds: float, connections: int) -> dict[str, Any]:
     """The largest difference from the pipeline, and requests, errors and p99 (ms) of the load."""
-    passport = read_passport()
-    status, found = post(http.client.HTTPConnection(address, timeout=30), json.dumps(passport.rows).encode())
+    passport, seen = read_passport(), list[tuple[float, str]]()
+    status, found = post(http.client.HTTPConnection(address, timeout=30), passport.rows)
     if status != 200:
         return {"difference": None, "said": found}
-    bodies = [json.dumps(row).encode() for row in passport.rows]
-    latencies, errors = list[float](), list[str]()
-    arguments = (address, bodies, seconds, latencies, errors)
-    threads = [threading.Thread(target=load, args=arguments) for _ in range(connections if seconds else 0)]
+    arguments = (address, passport.rows, time.perf_counter() + seconds, seen)
+    threads = [threading.Thread(target=load, args=arguments) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    slowest = sorted(latencies)[int(len(latencies) * 0.99)] * 1000 if latencies else 0.0
-    return {
-        "difference": difference(found, passport.answers),
-        "requests": len(latencies),
-        "errors": len(errors),
-        "kinds": sorted(set(errors)),
-        "p99": slowest,
-    }
+    times, bad = sorted(time for time, _ in seen), [status for _, status in seen if status != "200"]
+    p99 = times[int(len(times) * 0.99)] * 1000 if times else 0.0
+    difference = distance(found, passport.answers)
+    return {"difference": difference, "requests": len(seen), "errors": len(bad), "kinds": sorted(set(bad)), "p99": p99}
 
 
 if __name__ == "__main__":

@@ -2,23 +2,23 @@
 
 from . import registry
 from .config import UserError, load_params
-from .deploy import State, confirm, open_environment, past, run
+from .deploy import State, confirm, past, run
+from .engine import Environment
 from .promote import move
 
 
 def earlier(history: list[State]) -> State:
     """The last state: the same champion alone where a candidate is tried, else the champion before it."""
-    alone = {"candidate": None, "weight": 0, "mirror": False}
     for state in reversed(history):
         if history[-1].get("candidate") or state["champion"] != history[-1]["champion"]:
-            return {"champion": state["champion"], **alone}
+            return {"champion": state["champion"], "candidate": None, "weight": 0, "mirror": False}
     raise UserError("nothing else ran here before; there is no state to go back to")
 
 
 def main(env: str) -> int:
     """Bring ENV back to what ran before, at once; deploy/<ENV>.yaml and its history then say so."""
     rules = load_params().deploy
-    environment = open_environment(env, rules)
+    environment = Environment(env, rules)
     environment.start_front()
     wanted = earlier(past(environment))
     run(environment, wanted, rules, fast=True)

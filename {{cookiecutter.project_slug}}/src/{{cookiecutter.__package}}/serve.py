@@ -12,36 +12,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import uvicorn
 from prometheus_client import generate_latest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from . import pages
 from .compile import current
 from .config import Params, UserError, load_params
-from .counters import Counters
-from .log import Writer
-from .predictor import SMALL, Answer, Passport, load_predictor
-from .rows import Refused, Row, Rows
-from .shadow import Shadow
+from .log import Counters, Reading, Shadow, Writer
+from .predictor import Passport, Said, distance, load_predictor
+from .rows import Refused, Row, Rows, decoded, struct
 
 Scope = dict[str, Any]
 Headers = dict[bytes, bytes]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Reply = tuple[int, bytes, bytes]  # status, content type, body
-Said = tuple[Any, dict[str, float] | None]  # prediction, probabilities
 
 JSON = b"application/json"
+FEW = 256  # rows that are answered together with others'; more in a thread of their own
 VERSION = ("model", "commit", "dvc_lock", "data", "verdict", "engine", "light", "reason", "difference", "versions")
-
-
-class Reading(msgspec.Struct, omit_defaults=True):
-    """The answer to one row."""
-
-    id: str
-    prediction: Any
-    model: str
-    probabilities: dict[str, float] | None = None
-    flags: list[str] | None = None
 
 
 class Truth(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,6 +39,9 @@ class Truth(msgspec.Struct, forbid_unknown_fields=True):
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     truth: str | int | float | bool
+
+
+TRUTHS = msgspec.json.Decoder(Truth | list[Truth])
 
 
 class Together:
@@ -63,9 +56,8 @@ class Together:
         loop = asyncio.get_running_loop()
         if not self.waiting:
             loop.call_soon(self.flush)
-        future: asyncio.Future[list[Said]] = loop.create_future()
-        self.waiting.append((rows, future))
-        return future
+        self.waiting.append((rows, loop.create_future()))
+        return self.waiting[-1][1]
 
     def flush(self) -> None:
         """Answer all that wait; where that fails, each by itself: nobody fails for another's row."""
@@ -73,12 +65,12 @@ class Together:
         try:
             found = iter(self.answer([row for rows, _ in waiting for row in rows]))
         except Exception as problem:
-            if len(waiting) == 1:
-                waiting[0][1].set_exception(problem)
-                return
             for one in waiting:
-                self.waiting = [one]
-                self.flush()
+                if len(waiting) == 1:
+                    one[1].set_exception(problem)
+                else:
+                    self.waiting = [one]
+                    self.flush()
             return
         for rows, future in waiting:
             part = list(itertools.islice(found, len(rows)))
@@ -93,90 +85,72 @@ class Service:
         self.rules, self.passport = params.serve, passport
         self.rows = Rows(params.data, passport.dtypes, params.serve.outside == "flag")
         self.predictor = load_predictor(passport)
-        self.names = None if passport.classes is None else [str(name) for name in passport.classes]
         self.counters, self.together = Counters(passport.quantiles), Together(self.answer)
         kinds = ("predictions", "feedback", "shadow")
         self.logs = {kind: Writer(logs, kind, params.serve.log, self.counters.lost.inc) for kind in kinds}
         self.shadow = Shadow(os.environ.get("SHADOW", ""), self.logs["shadow"], self.counters)
         self.boot, self.count, self.encode = os.urandom(6).hex(), itertools.count(), msgspec.json.Encoder().encode
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        self.version = self.encode({name: getattr(passport, name) for name in VERSION} | {"started": started})
-        spec = pages.openapi(self.rows.type, Reading, Truth, passport)
-        fixed = {"/version": (JSON, self.version), "/live": (JSON, b'{"live":true}')}
-        fixed |= {"/openapi.json": (JSON, self.encode(spec)), "/docs": (b"text/html; charset=utf-8", pages.page(spec))}
-        self.fixed = {path: (200, kind, body) for path, (kind, body) in fixed.items()}
+        about = {name: getattr(passport, name) for name in VERSION} | {"started": started}
+        spec = pages.openapi(struct(self.rows.columns, described=True), Reading, Truth, passport)
+        fixed = {"/version": about, "/live": {"live": True}, "/openapi.json": spec}
+        self.fixed: dict[str, Reply] = {path: (200, JSON, self.encode(value)) for path, value in fixed.items()}
+        self.fixed["/docs"] = 200, b"text/html; charset=utf-8", Path(__file__).with_name("docs.html").read_bytes()
         self.posts = {"/predict": self.predict, "/feedback": self.feedback}
         self.is_ready = False
 
     def answer(self, rows: list[Row]) -> list[Said]:
-        """Prediction and probabilities of each row."""
-        predictions, chances = self.light(rows) if self.passport.light else self.predictor(self.rows.frame(rows))
-        if chances is None or self.names is None:
-            return [(value, None) for value in predictions.tolist()]
-        said = zip(predictions.tolist(), chances.tolist(), strict=True)
-        return [(value, dict(zip(self.names, part, strict=True))) for value, part in said]
-
-    def light(self, rows: list[Row]) -> Answer:
-        """The answers by way of the light table; should features() fail on that, by way of pandas."""
-        try:
-            return self.predictor(self.rows.table(rows))
-        except Exception:
-            return self.predictor(self.rows.frame(rows))
+        """Prediction and probabilities of each row; should features() fail on a light table, by way of pandas."""
+        if self.passport.light:
+            try:
+                return self.passport.said(self.predictor(self.rows.table(rows)))
+            except Exception:
+                logging.debug("by way of pandas", exc_info=True)
+        return self.passport.said(self.predictor(self.rows.frame(rows)))
 
     def prove(self) -> None:
         """Answer the passport's rows; other answers than the pipeline's are a `UserError`."""
-        rows, _, _ = self.rows.decode(self.encode(self.passport.rows))
-        for (value, chances), right in zip(self.answer(rows), self.passport.answers, strict=True):
-            theirs = right.get("probabilities") or {"": right["prediction"]}
-            mine = chances or {"": value}
-            if any(abs(mine[name] - number) > 1e-5 * max(1, abs(number)) for name, number in theirs.items()):
-                raise UserError(
-                    "refusing to start: the model answers its own rows otherwise here than where it was made"
-                )
+        found = self.answer(self.rows.decode(self.encode(self.passport.rows)))
+        if not distance(found, self.passport.answers) <= 1e-5:
+            raise UserError("refusing to start: the model answers its own rows otherwise here than where it was made")
         self.is_ready = True
 
     async def predict(self, headers: Headers, body: bytes) -> Reply:
         """Answer one row, or a list of them."""
-        rows, many, flags = self.rows.decode(body)
+        rows = self.rows.decode(body)
         if len(rows) > self.rules.rows:
             raise Refused(f"{len(rows):,} rows; send at most {self.rules.rows:,}, or score them as a file", 413)
         if not rows:
             return 200, JSON, b"[]"
-        found = await (self.together.ask(rows) if len(rows) <= SMALL else asyncio.to_thread(self.answer, rows))
-        readings = self.note(rows, found, flags, b"x-shadow" in headers)
+        marks = self.rows.check(rows)
+        found = await (self.together.ask(rows) if len(rows) <= FEW else asyncio.to_thread(self.answer, rows))
+        readings = self.note(rows, found, marks, b"x-shadow" in headers)
         if b"x-mirror" in headers:
             self.shadow.send(body, readings)
-        return 200, JSON, self.encode(readings if many else readings[0])
+        return 200, JSON, self.encode(readings if body.lstrip()[:1] == b"[" else readings[0])
 
-    def note(self, rows: list[Row], found: list[Said], flags: list[list[str]] | None, shadow: bool) -> list[Reading]:
+    def note(self, rows: list[Row], found: list[Said], marks: list[list[str]], shadow: bool) -> list[Reading]:
         """The answers with their ids, logged and counted; what is answered as a shadow is logged by who asked."""
         model, now, readings = self.passport.model, datetime.now(UTC), []
-        for place, (row, (value, chances)) in enumerate(zip(rows, found, strict=True)):
-            marks = (flags[place] or None) if flags else None
-            reading = Reading(f"{self.boot}{next(self.count):x}", value, model, chances, marks)
+        for row, said, flags in zip(rows, found, marks, strict=True):
+            chances = said.get("probabilities")
+            reading = Reading(f"{self.boot}{next(self.count):x}", said["prediction"], model, chances, flags or None)
             readings.append(reading)
             if not shadow:
-                about = {"id": reading.id, "time": now, "model": model, "prediction": value, "flags": marks}
-                self.logs["predictions"].append(about, self.rows.logged(row), chances)
-        self.counters.answered(
-            [v if c is None else c[self.names[-1]] for v, c in found] if self.names else [v for v, _ in found]
-        )
-        for column in itertools.chain.from_iterable(flags or ()):
-            self.counters.flags.labels(column).inc()
+                about = {"id": reading.id, "time": now, "model": model, "prediction": reading.prediction}
+                about |= {f"p_{name}": chance for name, chance in (chances or {}).items()}
+                self.logs["predictions"].append(about | {"flags": reading.flags}, self.rows.logged(row))
+            self.counters.scores.observe(reading.score)
+            for column in flags:
+                self.counters.flags.labels(column).inc()
+        self.counters.rows.inc(len(rows))
         return readings
 
     async def feedback(self, _: Headers, body: bytes) -> Reply:
         """Take the truth of earlier answers; monitoring joins them by their ids."""
-        try:
-            found = msgspec.json.decode(body, type=Truth | list[Truth])
-        except msgspec.ValidationError as problem:
-            raise Refused(str(problem)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-            raise Refused(f"the body is not JSON: {problem}", 400) from None
-        truths = found if isinstance(found, list) else [found]
-        now = datetime.now(UTC)
+        truths, now = decoded(TRUTHS, body), datetime.now(UTC)
         for one in truths:
-            self.logs["feedback"].append({"id": one.id, "truth": one.truth, "time": now})
+            self.logs["feedback"].append(one, {"time": now})
         return 202, JSON, self.encode({"taken": len(truths)})
 
     async def read(self, headers: Headers, receive: Receive) -> bytes:
@@ -200,32 +174,35 @@ class Service:
             raise Refused(f"the body took longer than {self.rules.seconds:g} s", 408) from None
         raise Refused(f"a body may have {self.rules.megabytes:g} MB", 413)
 
+    async def handle(self, scope: Scope, receive: Receive) -> Reply:
+        """The reply to a good request; a bad one is refused."""
+        path, method = scope["path"], scope["method"]
+        if handle := self.posts.get(path):
+            if method != "POST":
+                raise Refused("use POST", 405)
+            headers = dict(scope["headers"])
+            return await handle(headers, await self.read(headers, receive))
+        if path not in self.fixed and path not in ("/ready", "/metrics"):
+            raise Refused("there is no such page; see /docs", 404)
+        if method not in ("GET", "HEAD"):
+            raise Refused("use GET", 405)
+        if path == "/metrics":
+            return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self.counters.registry)
+        if path == "/ready":
+            return (200 if self.is_ready else 503), JSON, self.encode({"ready": self.is_ready})
+        return self.fixed[path]
+
     async def reply(self, scope: Scope, receive: Receive) -> Reply:
         """The reply to any request, bad ones included."""
-        path, method = scope["path"], scope["method"]
         try:
-            if handle := self.posts.get(path):
-                if method != "POST":
-                    raise Refused("use POST", 405)
-                headers = dict(scope["headers"])
-                return await handle(headers, await self.read(headers, receive))
-            if path not in self.fixed and path not in ("/ready", "/metrics"):
-                raise Refused("there is no such page; see /docs", 404)
-            if method not in ("GET", "HEAD"):
-                raise Refused("use GET", 405)
-            if path == "/metrics":
-                return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self.counters.registry)
-            if path == "/ready":
-                return (200 if self.is_ready else 503), JSON, self.encode({"ready": self.is_ready})
-            return self.fixed[path]
+            return await self.handle(scope, receive)
         except Refused as problem:
-            self.counters.errors.labels(str(problem.status)).inc()
-            said = {"error": str(problem), "field": problem.field, "row": problem.row}
-            return problem.status, JSON, self.encode({key: value for key, value in said.items() if value is not None})
+            status, said = problem.status, {"error": str(problem), "field": problem.field, "row": problem.row}
         except Exception:
             logging.exception("a request failed")
-            self.counters.errors.labels("500").inc()
-            return 500, JSON, b'{"error":"the service failed; its log says why"}'
+            status, said = 500, {"error": "the service failed; its log says why"}
+        self.counters.errors.labels(str(status)).inc()
+        return status, JSON, self.encode({key: value for key, value in said.items() if value is not None})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -239,7 +216,9 @@ class Service:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         known = scope["path"] in self.posts or status == 200
-        self.counters.request(scope["path"] if known else "other", status, time.perf_counter() - start)
+        count, seconds = self.counters.of(scope["path"] if known else "other", status)
+        count.inc()
+        seconds.observe(time.perf_counter() - start)
 
     async def live_and_stop(self, receive: Receive, send: Send) -> None:
         """Start when the server does; when it stops, write what the logs still hold."""
@@ -252,35 +231,53 @@ class Service:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def load_service(logs: Path) -> Service:
-    """The service around the model in this folder, after it proved itself."""
-    params = load_params()
-    service = Service(params, current(params), logs)
-    service.prove()
-    gc.collect()
-    gc.freeze()  # what start-up made stays: the collector need not look at it again
-    return service
+class Joined:
+    """A transport that writes at the end of the event loop's round what was written in it: never half an answer."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport, self.parts = transport, list[bytes]()
+        self.later = asyncio.get_running_loop().call_soon
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Take a part; the first of a round has it written at the round's end."""
+        if not self.parts:
+            self.later(self.flush)
+        self.parts.append(data)
+
+    def flush(self) -> None:
+        """Write the parts as one."""
+        if self.parts:
+            self.transport.write(b"".join(self.parts))
+            self.parts.clear()
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self.flush()
+        self.transport.close()
+
+
+class Wire(HttpToolsProtocol):
+    """uvicorn's HTTP with head and body of an answer in one write: half the system calls."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(Joined(transport))  # type: ignore[arg-type]
 
 
 def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) -> int:
     """Answer on BIND (host:port), log to the folder LOGS; with --check only prove that it could."""
-    import uvicorn
-
-    from .wire import Wire
-
-    service = load_service(Path(logs))
+    params = load_params()
+    passport = current(params)
+    service = Service(params, passport, Path(logs))
+    service.prove()
     if check:
         return 0
+    gc.collect()
+    gc.freeze()  # what start-up made stays: the collector need not look at it again
     host, _, port = bind.rpartition(":")
-    passport = service.passport
     print(f"{'serve':<10}{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)", flush=True)
-    uvicorn.run(
-        service,
-        host=host,
-        port=int(port),
-        http=Wire,
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=20,
-    )
+    options: dict[str, Any] = {"http": Wire, "access_log": False, "log_level": "warning"}
+    uvicorn.run(service, host=host, port=int(port), timeout_graceful_shutdown=20, **options)
     return 0

@@ -13,7 +13,7 @@ import pandas as pd
 from . import champion, logs
 from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256, span
 from .features import features
-from .rows import WORDS
+from .log import place
 
 ROWS = 20_000  # drawn from the training rows
 LABELS = 100_000  # drawn from the feedback
@@ -92,11 +92,6 @@ def typed(logged: pd.Series, like: pd.Series) -> pd.Series:
     if pd.api.types.is_bool_dtype(like) or not pd.api.types.is_numeric_dtype(like):
         return logged.astype("str")
     return pd.to_numeric(logged, errors="coerce")
-
-
-def place(column: str) -> str:
-    """Where the log keeps a column of the data: behind a stroke where the log has such a word itself."""
-    return f"{column}_" if column in WORDS or column.startswith("p_") else column
 
 
 def conform(frame: pd.DataFrame, like: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
