@@ -68,6 +68,25 @@ def test_pipeline_does_nothing_when_nothing_changed(flown: BakedProject) -> None
     assert flown.run("git", "status", "--porcelain") == ""
 
 
+TRACKED = """
+import mlflow, pandas as pd
+mlflow.set_tracking_uri("sqlite:///.mlflow/mlflow.db")
+(run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+model = mlflow.pyfunc.load_model(run.data.tags["model_uri"])
+said = model.predict(pd.read_parquet("data/holdout.parquet"))
+kept = pd.read_parquet("reports/predictions.parquet").drop(columns="truth")
+pd.testing.assert_frame_equal(said, kept)
+print(run.data.tags["model"], model.metadata.metadata["sha256"], len(model.input_example))
+"""
+
+
+def test_the_tracked_model_is_the_pipelines_own(flown: BakedProject) -> None:
+    """Loaded by MLflow alone, without this checkout on the path, it answers as the pipeline did."""
+    digest = hashlib.sha256(flown.read_bytes("models/model.skops")).hexdigest()
+    said = flown.run(installed(flown) / "bin/python", "-c", TRACKED, PYTHONPATH="")
+    assert said.splitlines()[-1] == f"{digest} {digest} 5"
+
+
 def test_check_passes_and_changes_nothing(flown: BakedProject) -> None:
     assert "Failed" not in make(flown, "check")
     assert flown.run("git", "status", "--porcelain") == ""
