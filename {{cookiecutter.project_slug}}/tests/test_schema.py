@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from {{cookiecutter.__package}} import schema, validate
-from {{cookiecutter.__package}}.config import Params
+from {{cookiecutter.__package}}.config import Data, Params
 from {{cookiecutter.__package}}.facts import Facts
 
 pytestmark = pytest.mark.usefixtures("project")
 FILE = Path("schema.yaml")
+DATA = Data("", "y", "regression", ["x"], left_out={"gone": "identifier"})
 
 
 def facts(*values: object, kind: str = "float64", rows: int = 100) -> Facts:
@@ -48,11 +49,12 @@ def numbers(frame: pd.DataFrame, params: Params) -> str:
     ],
 )
 def test_rules_are_as_wide_as_the_values_and_half_of_it_more(found: Facts, rules: dict[str, object]) -> None:
-    assert schema.rules(found) == rules
+    assert schema.rules(found, DATA) == rules
 
 
 def test_classes_are_listed_however_many() -> None:
-    assert schema.rules(facts(*range(40), kind="int64"), classes=True)["isin"] == list(range(40))
+    data = Data("", "x", "classification", [])
+    assert schema.rules(facts(*range(40), kind="int64"), data)["isin"] == list(range(40))
 
 
 def test_a_schema_that_holds_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,17 +151,17 @@ def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None
         blocks, why, notes = infer(draft, facts, wish)
         key = key_of(draft, facts, blocks["data"]["left_out"])
         check_split(draft, blocks, key)
-        rows, classes = facts[wish.target].rows, blocks["data"]["task"] == "classification"
+        rows = facts[wish.target].rows
         about = f"{rows:,} rows and {len(facts)} columns, adopted from `{source.name}`; `{wish.target}` is the target"
         page = f"# {Path(wish.path).name}\n\n{about}.\n`schema.yaml` says what the columns hold.\n"
         texts = {
-            SCHEMA: inferred(facts, wish.target if classes else None, key),
+            SCHEMA: inferred(facts, Data(**blocks["data"]), key),
             PARAMS: new_params(blocks),
             RAW / "README.md": page,
         }
         put(draft, texts, Path(load_params().data.path), Path(wish.path))
     print(f"{'adopt':<10}{source.name}: {rows:,} rows, {len(facts)} columns → {wish.path}")
-    show(told(blocks, why, key) + [("read as", name, kind) for name, kind in table.notes.items()])
+    show(told(blocks, why, key) + [("read as", name, what) for name, what in table.notes.items()])
     for note in filter(None, [lacking, *notes]):
         print(f"  note       {note}")
     print("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")

@@ -14,7 +14,7 @@ FEW_ROWS = 30
 FEW_VALUES = 20
 LINEAR_BELOW = 2000  # rows; a linear model learns more from so few
 GIVES_AWAY, SUSPECT = 0.995, 0.9  # the share of the target that one column tells
-IDS = frozenset(("id", "ids", "uuid", "guid", "number", "nr", "no", "index", "key", "row", "unnamed"))
+IDS = frozenset(("id", "ids", "uuid", "guid", "number", "nr", "no", "key"))
 Recipe = tuple[dict[str, Any], dict[str, Any]]  # arguments and their search space
 BOOSTING: Recipe = (
     {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 15, "l2_regularization": 1.0},
@@ -63,15 +63,13 @@ def identifier(facts: Facts, values: pd.Series) -> str | None:
     count = full.nunique()
     unique = len(full) >= FEW_ROWS and count > 0.9 * len(full)
     if facts.type == "str":
-        return "identifier or free text" if unique else None
+        prose = unique and full.str.count(r"\s").mean() > 3
+        return ("free text" if prose else "identifier") if unique else None
     if facts.type != "int64" or count <= FEW_VALUES:
         return None
-    if unique and facts.high - facts.low + 1 == facts.rows:
-        return "row number"
-    last = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", facts.name).lower())[-1:]
-    if not IDS & set(last):
-        return None
-    return "identifier" if unique else f"identifier that repeats: GROUP={facts.name} keeps its rows together"
+    if IDS & set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", facts.name).lower())[-1:]):
+        return "identifier" if unique else f"identifier that repeats: GROUP={facts.name} keeps its rows together"
+    return "row number" if unique and facts.high - facts.low + 1 == facts.rows else None
 
 
 def told_by(column: pd.Series, target: np.ndarray, classes: bool) -> float:
@@ -151,11 +149,15 @@ def infer(path: Path, facts: dict[str, Facts], wish: Data) -> tuple[Blocks, dict
         "gate": {"margin": None, "slices": slices[:2], "floors": {metric: float(f"{floor:.3g}")}, "ceiling": None},
         "sweep": {"space": RECIPES[estimator][1]},
     }
-    why = {"task": why_task, "metric": why_metric, "estimator": f"{target.rows:,} rows"}
+    why = {
+        "task": why_task,
+        "metric": why_metric,
+        "estimator": f"{target.rows:,} rows" + ": linear" * (target.rows < LINEAR_BELOW),
+    }
     return blocks, why, notes
 
 
 def key_of(path: Path, facts: dict[str, Facts], gone: dict[str, str]) -> list[str]:
     """A single column that tells rows apart, if there is an identifier that every row has but once."""
-    names = (name for name, why in gone.items() if why.startswith("identifier") and not facts[name].gaps)
+    names = (name for name, why in gone.items() if why == "identifier" and not facts[name].gaps)
     return next(([name] for name in names if not repeated(path, [name])), [])

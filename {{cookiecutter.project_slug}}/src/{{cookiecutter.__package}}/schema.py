@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .config import SCHEMA, UserError, atomic, load_params
+from .config import SCHEMA, Data, UserError, atomic, load_params
 from .facts import Facts, facts_of
 from .validate import failures, load_schema, read_table
 
@@ -63,12 +63,13 @@ def widened(low: float, high: float) -> tuple[float, float]:
     return (max(0, least) if low >= 0 else least), (min(0, most) if high <= 0 else most)
 
 
-def rules(facts: Facts, classes: bool = False) -> dict[str, Any]:
+def rules(facts: Facts, data: Data) -> dict[str, Any]:
     """What holds for a column's values and for values like them: type, gaps, categories or range."""
     found: dict[str, Any] = {"dtype": facts.type} | ({"nullable": True} if facts.gaps else {})
     few = facts.count <= min(CATEGORIES, facts.rows / 10) and (facts.type == "str" or facts.count == 2)
-    if facts.low is None or facts.type.startswith("datetime"):
+    if facts.low is None or facts.type.startswith("datetime") or facts.name in data.left_out:
         return found
+    classes = facts.name == data.target and data.task == "classification"
     if classes or (few and facts.type != "float64"):
         return found | {"isin": inline(sorted(facts.values or ()))}
     if facts.type == "str":
@@ -78,7 +79,7 @@ def rules(facts: Facts, classes: bool = False) -> dict[str, Any]:
     return found | {"in_range": inline({"min_value": kind(low), "max_value": kind(high)})}
 
 
-def amended(old: str, facts: dict[str, Facts], wrong: set[str], classes: str | None) -> str:
+def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str]) -> str:
     """The schema with new rules for columns that are new or break theirs; comments and further keys stay."""
     editor = Editor(old)
     columns = editor.document["columns"]
@@ -88,7 +89,7 @@ def amended(old: str, facts: dict[str, Facts], wrong: set[str], classes: str | N
     for name, column in facts.items():
         entry = columns.setdefault(name, {})
         if not entry or name in wrong:
-            fresh = rules(column, name == classes)
+            fresh = rules(column, data)
             for rule in [rule for rule in INFERRED if rule in entry and rule not in fresh]:
                 del entry[rule]
             entry.update(fresh)
@@ -97,9 +98,9 @@ def amended(old: str, facts: dict[str, Facts], wrong: set[str], classes: str | N
     return editor.text()
 
 
-def inferred(facts: dict[str, Facts], classes: str | None, key: list[str]) -> str:
-    """A new schema for a table; `classes` names the target of a classification."""
-    editor = Editor(amended(HEAD, facts, set(), classes))
+def inferred(facts: dict[str, Facts], data: Data, key: list[str]) -> str:
+    """A new schema for a table."""
+    editor = Editor(amended(HEAD, facts, data, set()))
     editor.document.update({"unique": inline(key)} if key else {})
     return editor.text()
 
@@ -108,15 +109,14 @@ def proposal() -> tuple[str, str]:
     """The schema as it stands and as the data wants it; one that cannot be read is inferred as a whole."""
     data = load_params().data
     table, facts = read_table(Path(data.path)), facts_of(Path(data.path))
-    classes = data.target if data.task == "classification" else None
     old = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
     try:
         found = failures(table, load_schema())
     except UserError as problem:
         print(f"{'schema':<10}{problem}")
-        return old, inferred(facts, classes, [])
+        return old, inferred(facts, data, [])
     wrong = found["column"].where(found["check"] != "multiple_fields_uniqueness", "unique")
-    return old, amended(old, facts, set(wrong), classes)
+    return old, amended(old, facts, data, set(wrong))
 
 
 def main(write: bool = False) -> int:

@@ -262,7 +262,8 @@ def settled(kinds: dict[str, list[str]]) -> dict[str, str]:
 def convert(table: Table, to: Path, required: list[str], drop: bool) -> str:
     """Write a table as Parquet of plain types; the sentence on rows that were left out, or nothing."""
     kinds, holes, lacking = scan(table, required, drop)
-    table.notes |= {name: kind for name, kind in kinds.items() if kind not in (TEXT, WHOLE, NUMBER, ISO)}
+    told = {name: kind for name, kind in kinds.items() if kind not in (TEXT, WHOLE, NUMBER, ISO)}
+    table.notes |= {name: f"times such as {kind}" if kind in TIMES else kind for name, kind in told.items()}
     writer = None
     for batch in table.read():
         batch = complete(batch, required) if drop else batch
