@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -9,8 +10,19 @@ from pathlib import Path
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 QUESTIONS = json.loads(r"""{{ cookiecutter.keys() | list | jsonify }}""")  # in their own order
 
+PACKAGE = "src/" + ANSWERS["project_slug"].replace("-", "_")
+SHIPS = (
+    *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/front", "docs/serving.md"),
+    *("requirements/compiled.txt", f"{PACKAGE}/docs.html"),
+    *(f".github/workflows/{name}.yml" for name in ("deploy", "reusable-deploy", "reusable-image")),
+    *(f"{PACKAGE}/{name}.py" for name in ("access", "deploy", "engine", "image", "log", "pages")),
+    *(f"{PACKAGE}/{name}.py" for name in ("probe", "rollback", "sbom", "serve")),
+    *(f"tests/test_{name}.py" for name in ("access", "deploy", "image", "log", "rollback")),
+    *(f"tests/test_{name}.py" for name in ("sbom", "serve")),
+)
 KEEP = {
     "LICENSE": ANSWERS["license"] != "Proprietary",
+    **dict.fromkeys(SHIPS, ANSWERS["deploy"] != "none"),
 }
 MESSAGE = "Start from the template"
 COMMIT = f'git add --all && git commit -m "{MESSAGE}"'
@@ -34,8 +46,10 @@ def git(*args: str, cwd: Path | None = None) -> str | None:
 
 def prune() -> None:
     """Remove the files of the options that were not chosen."""
-    for name, kept in KEEP.items():
-        if not kept:
+    for name in (name for name, kept in KEEP.items() if not kept):
+        if Path(name).is_dir():
+            shutil.rmtree(name)
+        else:
             Path(name).unlink(missing_ok=True)
 
 

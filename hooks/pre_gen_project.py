@@ -12,6 +12,7 @@ FREE_TEXT = ("project_name", "description", "author")
 LONGEST = {"project_name": 100, "description": 300, "author": 100}
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
 PYTHONS = ("3.11", "3.12", "3.13")
+DEPLOYS = ("compose", "none")
 SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 SLUG_LENGTH = 63  # of a DNS label: the slug becomes the name of images, containers and hosts
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control, lone surrogate, line and paragraph separator
@@ -96,6 +97,7 @@ def refusals(answers: dict[str, str]) -> dict[str, Refusal | None]:
         "project_slug": slug(answers["project_slug"]) or package(answers["project_slug"]),
         "license": choice(answers["license"], LICENSES),
         "python_version": choice(answers["python_version"], PYTHONS),
+        "deploy": choice(answers["deploy"], DEPLOYS),
     }
 
 

@@ -21,9 +21,21 @@ TAG = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
 NOT_TAGS = (".github", ".cruft.json", "src")  # copied as they are; Python has braces of its own
 
 
+# What a project has only to ship its model, with `deploy: compose`.
+SHIPS = re.compile(
+    r"Dockerfile|\.dockerignore|compose\.yaml|deploy/front/.*|docs/serving\.md"
+    r"|requirements/compiled\.txt|\.github/workflows/(reusable-)?(deploy|image)\.yml"
+    r"|src/flight_delays/(docs\.html|(access|deploy|engine|image|log|pages|probe|rollback|sbom|serve)\.py)"
+    r"|tests/test_(access|deploy|image|log|rollback|sbom|serve)\.py"
+)
+
+
 def expected(answers: Answers) -> set[str]:
     """The files of a project with these answers."""
-    return FILES - ({"LICENSE"} if answers.get("license") == "Proprietary" else set())
+    none = {"LICENSE"} if answers.get("license") == "Proprietary" else set()
+    if answers.get("deploy") == "none":
+        none |= {name for name in FILES if SHIPS.fullmatch(name)}
+    return FILES - none
 
 
 def text_files(project: BakedProject) -> list[str]:

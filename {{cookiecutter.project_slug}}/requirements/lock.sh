@@ -1,11 +1,15 @@
 #!/bin/sh
-# Pins every dependency with hashes and names no registry: serve.txt is the service's part of dev.txt, compiled.txt
-# what is left of that where the model is compiled.
+# Pins every dependency with hashes and names no registry: serve.txt is what the model needs of dev.txt.
+{% if cookiecutter.deploy == "compose" %}
+# compiled.txt is what is left of that where the model is compiled: the image's libraries.
+{% endif %}
 set -eu
 uv=$1
 cd "$(dirname "$0")/.."
 compile() { "$uv" pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-build-options "$@"; }
 compile pyproject.toml --group dev --upgrade --output-file requirements/dev.txt
 compile pyproject.toml --group model --constraints requirements/dev.txt --output-file requirements/serve.txt
+{% if cookiecutter.deploy == "compose" %}
 compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/compiled.txt
+{% endif %}
 echo uv | compile - --upgrade --output-file requirements/uv.txt

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.__package}}.config import Log
-from {{cookiecutter.__package}}.log import Counters, Reading, Shadow, Writer, place
+from {{cookiecutter.__package}}.log import Counters, Reading, Shadow, Writer
 from {{cookiecutter.__package}}.probe import probe
 
 MINE = Reading("1", 0, "mine", {"0": 0.9, "1": 0.1})
@@ -143,11 +143,6 @@ def test_a_shadow_that_fails_is_counted(other: dict[str, Any], tmp_path: Path, s
 def test_a_shadow_that_is_not_there_is_counted(other: dict[str, Any], tmp_path: Path) -> None:
     assert outcome(other, tmp_path, "127.0.0.1:9")[0] == {"failed": 1.0}
     assert outcome(other, tmp_path, "")[0] == {"lost": 1.0}
-
-
-def test_each_column_has_a_place_of_its_own_in_the_log() -> None:
-    columns = ["x", "id", "id_", "truth", "p_1"]
-    assert [place(name) for name in columns] == ["x", "id_", "id__", "truth_", "p_1_"]
 
 
 @pytest.mark.usefixtures("project")

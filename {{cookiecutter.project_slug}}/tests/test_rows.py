@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from {{cookiecutter.__package}}.config import Data, UserError
-from {{cookiecutter.__package}}.rows import Refused, Rows
+from {{cookiecutter.__package}}.rows import Refused, Rows, place
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "at": {"dtype": "datetime64[us]"},
@@ -162,3 +162,8 @@ def test_a_column_that_the_log_has_a_word_for_is_logged_apart(make: Any) -> None
     found = decode(rows, {"miles": 5, "model": "A4"})[0][0]
     assert rows.logged(found) == {"miles": 5, "model_": "A4"}
     assert rows.logged(decode(rows, {"miles": 5})[0][0]) == {"miles": 5}
+
+
+def test_each_column_has_a_place_of_its_own_in_the_log() -> None:
+    columns = ["x", "id", "id_", "truth", "p_1"]
+    assert [place(name) for name in columns] == ["x", "id_", "id__", "truth_", "p_1_"]

@@ -20,7 +20,6 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 
 from .config import Log
 
-WORDS = ("id", "time", "model", "prediction", "flags", "truth")  # of the log's own
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 DISTANCES = (1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 1)
 SLICE = 50  # lines encoded before others get their turn
@@ -44,11 +43,6 @@ class Reading(msgspec.Struct, omit_defaults=True):
 
 
 READINGS = msgspec.json.Decoder(Reading | list[Reading])
-
-
-def place(column: str) -> str:
-    """Where the log keeps a column of the data: behind a stroke where the log has such a word itself."""
-    return f"{column}_" if column.rstrip("_") in WORDS or column.startswith("p_") else column
 
 
 class Counters:

@@ -147,5 +147,5 @@ def main(env: str = "production") -> int:
         moved = " → ".join((entry[key] or "none")[:12] for key in ("from", "to"))
         print(f"{entry['when']}  {entry['action']:<9} {moved}  {entry['who']}")
     if truth != mirrored:
-        print(f"git is the truth: `make promote` and `make rollback` move both; model file {MODEL}")
+        print(f"git is the truth: `make promote` moves both; model file {MODEL}")
     return int(truth != mirrored)

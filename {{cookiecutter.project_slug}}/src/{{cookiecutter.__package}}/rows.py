@@ -14,7 +14,6 @@ import yaml
 
 from .config import SCHEMA, Data, UserError
 from .light import Column, Table
-from .log import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +33,7 @@ KINDS: dict[str, Any] = {
     r"datetime64\[[a-z]+, *\S+\]": Annotated[datetime, Meta(tz=True)],
     r"str|string(\[\w+\])?|object|category": str,
 }
+WORDS = ("id", "time", "model", "prediction", "flags", "truth")  # that the prediction log has itself
 PROPERTIES = {
     *("checks", "coerce", "default", "description", "drop_invalid_rows", "dtype", "name", "nullable", "regex"),
     *("report_duplicates", "required", "title", "unique"),
@@ -63,6 +63,11 @@ class Refused(Exception):
     def __init__(self, sentence: str, status: int = 422, field: str | None = None, row: int | None = None) -> None:
         super().__init__(sentence)
         self.status, self.field, self.row = status, field, row
+
+
+def place(column: str) -> str:
+    """Where the log keeps a column of the data: behind a stroke where the log has such a word itself."""
+    return f"{column}_" if column.rstrip("_") in WORDS or column.startswith("p_") else column
 
 
 def decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> list[Any]:

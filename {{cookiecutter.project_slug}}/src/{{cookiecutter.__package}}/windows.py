@@ -13,7 +13,7 @@ import pandas as pd
 from . import champion, logs
 from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256, span
 from .features import features
-from .log import place
+from .rows import place
 
 ROWS = 20_000  # drawn from the training rows
 LABELS = 100_000  # drawn from the feedback
