@@ -242,8 +242,13 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
 ) -> None:
     code, reason = FAULTS[fault]
     shipped.wish(shipped.models[0], shipped.spoiled(fault, code), weight=50)
+    params = shipped.project.path / "params.yaml"
+    patient = params.read_text()
+    if fault == "never-ready":  # nobody has to wait for what never comes
+        params.write_text(patient.replace("patience: 90", "patience: 8"))
     with load(row) as seen:
         said = shipped.make("deploy", check=False, ENV="staging")
+    params.write_text(patient)
     assert "went back" in said and reason in said, said
     assert set(seen) <= {model["model"] for model in shipped.models}, (seen, said)
     assert served() == shipped.models[0]["model"]
