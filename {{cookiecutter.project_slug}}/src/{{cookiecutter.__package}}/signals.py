@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from . import drift
-from .compare import Interval, count, interval, margin_of
+from .compare import Interval, count, margin_of, spread
 from .config import SCHEMA, Monitor, Params, UserError, span
 from .drift import Array
 from .evaluate import encode
@@ -152,13 +152,15 @@ def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
 
 def measured(params: Params, ref: Reference, frame: pd.DataFrame) -> Interval | None:
     """The primary metric on rows with truth, or None where they are too few."""
-    metric, least = params.evaluate.metric, params.monitor.minimum
+    metric, least = find(params.evaluate.metric), params.monitor.minimum
     if len(frame) < least:
         return None
     truth, scores = codes(ref, frame)
-    if len(truth) < least or not count(metric, truth, scores).enough:
+    if len(truth) < least or not count(metric.name, truth, scores).enough:
         return None
-    return interval(metric, truth, scores, cost=params.evaluate.cost)
+    one = metric.influence(truth, scores, params.evaluate.cost)
+    error = spread(metric, truth, one)[0]  # Student's quantile would cost the import of SciPy
+    return Interval(metric.name, one.value, one.value - 1.96 * error, one.value + 1.96 * error, error, "normal")
 
 
 def estimate(params: Params, ref: Reference, window: Window) -> Interval | None:

@@ -78,7 +78,7 @@ def signals(found: Found, kind: str) -> Section:
         rows.append([signal["name"], signal["state"], *last, *(signal["sizes"].get(size) for size in sizes)])
         if len(values) > 1 and any(value for _, value in values):
             series = {"value": values, "limit": limits}
-            charts.append(svg.chart(signal["name"], "windows back", kind, series))
+            charts.append(svg.chart(signal["name"], "windows back", "value", series))
     return Section(title, text, ["what", "state", "value", "limit", *sizes], rows, charts=charts)
 
 

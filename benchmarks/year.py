@@ -1,0 +1,259 @@
+"""A year of flights in time order: one model that is never retrained, one each week, one by policy.
+
+`python -m benchmarks.year never weekly policy` replays them, each week once: what was interrupted goes on.
+Without arguments it prints the tables of docs/monitoring.md. Everything that decides is the template's own: split,
+training, evaluation, prediction logs, labels, monitoring, the retrain's switches and the gate's comparison.
+"""
+
+import contextlib
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.monitoring import table
+from benchmarks.sample import KEYS, LATE_MINUTES, WEATHER, scheduled, tables
+from benchmarks.template import TEMPLATE, load
+
+ROOT = Path(__file__).parents[1] / "build" / "year"
+START = pd.Timestamp("2013-04-01", tz="UTC")  # a Monday; the first model knows January to March
+WEEK = timedelta(days=7)
+WEEKS = 40
+DELAY = WEEK  # a week's truth comes a week later
+ARMS = ("never", "weekly", "policy")
+
+config, model, labels = load("config"), load("model"), load("labels")
+compare, evaluate, monitor = load("compare"), load("evaluate"), load("monitor")
+retrain, split, train = load("retrain"), load("split"), load("train")
+
+
+def flights() -> pd.DataFrame:
+    """Every flight with its weather, in time order; `late` is missing where it never arrived."""
+    table, weather = tables()
+    table = table.sort_values(KEYS, kind="stable")
+    hours = weather.drop_duplicates(["origin", "time_hour"])[["origin", "time_hour", *WEATHER]]
+    table = table.merge(hours, on=["origin", "time_hour"], how="left", validate="many_to_one")
+    late = (table["arr_delay"] >= LATE_MINUTES).astype(float).where(table["arr_delay"].notna())
+    table = table.assign(scheduled=scheduled(table), late=late)
+    columns = load("config").load_params(TEMPLATE / "params.yaml").data.features
+    table = table[[*columns, "flight", "late"]].sort_values("scheduled", kind="stable")
+    return table.reset_index(drop=True).assign(id=lambda t: [f"f{i}" for i in range(len(t))])
+
+
+@dataclass
+class State:
+    """How far a replay is: the next week, what its trainings and weeks were like."""
+
+    week: int = 0
+    trained: str = ""  # when the live model was
+    retrains: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    weeks: list[dict[str, Any]] = field(default_factory=list)
+    live: str = ""
+
+
+class Replay:
+    """One way to keep a model up to date, over the year."""
+
+    def __init__(self, arm: str, rows: pd.DataFrame) -> None:
+        self.arm, self.rows, self.folder = arm, rows, ROOT / arm
+        self.moments = rows["scheduled"].dt.tz_localize("UTC")
+        path = self.folder / "state.json"
+        self.state = State(**json.loads(path.read_text())) if path.exists() else State()
+        for name in ("params.yaml", "schema.yaml"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(TEMPLATE / name, self.folder / name)
+        self.params = config.load_params(self.folder / "params.yaml")
+        self.data = self.params.data
+
+    def known(self, now: pd.Timestamp) -> pd.DataFrame:
+        """The rows whose truth has come."""
+        there = (self.moments < (now if now == START else now - DELAY)) & self.rows["late"].notna()
+        return self.rows[there].astype({"late": "int64"}).drop(columns="id")
+
+    def learn(self, now: pd.Timestamp) -> Path:
+        """Train on what is known, as the pipeline does, in a folder of its own."""
+        place = self.folder / "candidate"
+        shutil.rmtree(place, ignore_errors=True)
+        (place / self.data.path).parent.mkdir(parents=True)
+        for name in ("params.yaml", "schema.yaml"):
+            shutil.copyfile(self.folder / name, place / name)
+        self.known(now).to_parquet(place / self.data.path, index=False)
+        with contextlib.chdir(place):
+            split.main()
+            start = time.process_time()
+            train.main()
+            self.state.seconds += time.process_time() - start
+            evaluate.main()
+        return place
+
+    def better(self, place: Path) -> str:
+        """The gate's word on a candidate, on today's holdout."""
+        rows = pd.read_parquet(place / config.HOLDOUT)
+        frames = [
+            model.predict(model.load(at / config.MODEL), model.inputs(self.params, rows))
+            for at in (self.folder, place)
+        ]
+        (truth, old), (_, new) = (evaluate.encode(rows[self.data.target], f) for f in frames)
+        metric = self.params.evaluate.metric
+        found = compare.difference(metric, truth, old, new)
+        margin = compare.margin_of(metric, found.champion, self.params.gate.margin)
+        return str(compare.decide(found, margin, int(np.bincount(truth).min())))
+
+    def take(self, place: Path, now: pd.Timestamp) -> None:
+        """Make a candidate the live model."""
+        for name in ("models", "data", "reports"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            shutil.move(place / name, self.folder / name)
+        self.state.trained = now.isoformat()
+        self.state.live = config.sha256(self.folder / config.MODEL)
+
+    def serve(self, now: pd.Timestamp) -> int:
+        """Answer and log a week of flights; the labels of the week before come in."""
+        here = ((self.moments >= now) & (self.moments < now + WEEK)).to_numpy()
+        rows = self.rows[here].reset_index(drop=True)
+        pipeline = model.load(self.folder / config.MODEL)
+        said = model.predict(pipeline, model.inputs(self.params, rows))
+        about = pd.DataFrame({"id": rows["id"], "time": self.moments[here].array})
+        about["model"] = self.state.live
+        logged = pd.concat([about, rows[self.data.features], said], axis=1)
+        folder = self.folder / "logs"
+        folder.mkdir(exist_ok=True)
+        logged.to_parquet(folder / f"predictions-{self.state.week:02}.parquet", index=False)
+        said.assign(truth=rows["late"], scheduled=rows["scheduled"]).to_parquet(
+            self.folder / f"week-{self.state.week:02}.parquet"
+        )
+        return int(here.sum())
+
+    def hear(self, now: pd.Timestamp) -> None:
+        """Join the truth of the week that is one delay ago."""
+        here = (self.moments >= now - DELAY - WEEK) & (self.moments < now - DELAY)
+        rows = self.rows[here & self.rows["late"].notna()]
+        told = pd.DataFrame({"id": rows["id"], "truth": rows["late"].astype(int), "time": now})
+        path = self.folder / "labels.parquet"
+        told.to_parquet(path, index=False)
+        labels.join(path, self.folder / "logs")
+
+    def watch(self, now: pd.Timestamp) -> dict[str, Any]:
+        """Monitor, decide, and where there is a reason train and judge."""
+        with contextlib.chdir(self.folder):
+            start = time.process_time()
+            found = monitor.watch(self.params, now)
+            spent = time.process_time() - start
+        known = self.known(now)
+        before = len(pd.read_parquet(self.folder / self.data.path, columns=["flight"]))
+        past = [pd.Timestamp(moment) for moment in self.state.retrains]
+        trained = pd.Timestamp(self.state.trained)
+        facts = retrain.Facts(now, trained, past, len(known) - before, found["triggers"])
+        decision = retrain.decide(self.params.retrain, facts)
+        about = {"state": found["state"], "monitor": spent, "trigger": decision.trigger}
+        about |= {"reason": decision.reason, "verdict": ""}
+        if decision.go:
+            place = self.learn(now)
+            self.state.retrains.append(now.isoformat())
+            about["verdict"] = self.better(place)
+            if about["verdict"] == "better":
+                self.take(place, now)
+        return about
+
+    def step(self) -> None:
+        """One week: on Monday maybe a new model, then a week of flights."""
+        now = START + self.state.week * WEEK
+        about: dict[str, Any] = {"monday": str(now.date())}
+        if self.state.week == 0:
+            self.take(self.learn(now), now)
+            self.state.seconds = 0.0
+        elif self.arm == "weekly":
+            self.take(self.learn(now), now)
+            self.state.retrains.append(now.isoformat())
+        elif self.arm == "policy":
+            self.hear(now)
+            about |= self.watch(now)
+        about["rows"] = self.serve(now)
+        self.state.weeks.append(about)
+        self.state.week += 1
+        path = self.folder / "state.json"
+        path.write_text(json.dumps(asdict(self.state), indent=1))
+        print(self.arm, json.dumps(about), flush=True)
+
+    def run(self, seconds: float) -> None:
+        """As many weeks as fit."""
+        start = time.monotonic()
+        while self.state.week < WEEKS and time.monotonic() - start < seconds:
+            self.step()
+
+
+def answers(arm: str) -> pd.DataFrame:
+    """What an arm said of every flight whose truth is known."""
+    paths = sorted((ROOT / arm).glob("week-*.parquet"))
+    found = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    return found[found["truth"].notna()].astype({"truth": "int64"}).reset_index(drop=True)
+
+
+def months(said: dict[str, pd.DataFrame]) -> str:
+    """AUC and log loss of each arm in each month, and in all."""
+    rows, every = [], next(iter(said.values()))["scheduled"].dt.strftime("%B")
+    for month in [*dict.fromkeys(every), "April to December"]:
+        here = (every == month).to_numpy() | (month == "April to December")
+        line: list[Any] = [month, f"{here.sum():,}"]
+        for metric in ("roc_auc", "log_loss"):
+            for frame in said.values():
+                truth, scores = evaluate.encode(frame["truth"][here], frame[here])
+                line.append(f"{compare.interval(metric, truth, scores).value:.4f}")
+        rows.append(line)
+    return table(
+        ["month", "rows", *(f"{m}, {arm}" for m in ("AUC", "log loss") for arm in said)], rows
+    )
+
+
+def costs() -> str:
+    """What each arm did and what it cost."""
+    rows = []
+    for arm in ARMS:
+        state = State(**json.loads((ROOT / arm / "state.json").read_text()))
+        alerts = sum(week.get("state") in ("warning", "critical") for week in state.weeks)
+        taken = sum(week.get("verdict") == "better" for week in state.weeks)
+        done, watched = len(state.retrains), sum(week.get("monitor", 0.0) for week in state.weeks)
+        alerts, watching = (f"{alerts}", f"{watched:.0f}") if arm == "policy" else ("", "")
+        promoted = taken if arm == "policy" else done
+        rows.append([arm, done, promoted, alerts, f"{state.seconds:.0f}", watching])
+    head = ["model", "retrains", "promoted", "weeks with an alert", "CPU s training"]
+    return table([*head, "CPU s monitoring"], rows)
+
+
+def verdicts(said: dict[str, pd.DataFrame]) -> str:
+    """The gate on policy against weekly, and on weekly against never."""
+    rows = []
+    for champion, candidate in (("weekly", "policy"), ("never", "weekly"), ("never", "policy")):
+        for metric in ("roc_auc", "log_loss"):
+            truth, old = evaluate.encode(said[champion]["truth"], said[champion])
+            _, new = evaluate.encode(said[candidate]["truth"], said[candidate])
+            found = compare.difference(metric, truth, old, new)
+            margin = compare.margin_of(metric, found.champion, None)
+            word = compare.decide(found, margin, int(np.bincount(truth).min()))
+            span = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+            rows.append([f"{candidate} against {champion}", metric, span, f"{margin:.4f}", word])
+    return table(["candidate", "metric", "difference, 95 %", "margin", "verdict"], rows)
+
+
+def main() -> None:
+    """Replay the arms that are named; without any, print the tables."""
+    arms = [name for name in sys.argv[1:] if name in ARMS]
+    if arms:
+        rows = flights()
+        for arm in arms:
+            Replay(arm, rows).run(420)
+        return
+    said = {arm: answers(arm) for arm in ARMS}
+    print(months(said), costs(), verdicts(said), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

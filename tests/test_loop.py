@@ -1,0 +1,104 @@
+"""The loop on plain GitHub: a service's log, monitoring, its alert, and the retrain that it starts."""
+
+import json
+import os
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_workflows
+from test_containers import docker, free_address
+from test_workflows import Work, failures, outputs
+
+pytestmark = pytest.mark.slow
+pushed, work, api = test_workflows.pushed, test_workflows.work, test_workflows.api
+
+WATCH, TELL = "Watch and decide", "Alert, and start the retrain"
+RETRAIN = "/actions/workflows/retrain.yml/dispatches"
+ROWS = 400
+LATE = (
+    "import pandas as pd; from flight_delays.config import load_params;"
+    "params = load_params(); rows = pd.read_parquet(params.data.path)[params.data.features];"
+    "rows = rows[rows.scheduled.dt.hour >= 20].head(400);"
+    "print(rows.to_json(orient='records', date_format='iso', date_unit='s'))"
+)
+
+
+def test_monitor_by_the_clock_starts_a_retrain_when_params_give_a_reason(work: Work) -> None:
+    done = work.github.schedule("monitor.yml")
+    assert done.ok and "no trigger fired" in done.job(WATCH).log, failures(done)
+    assert not work.api.posted(RETRAIN) and not work.issues()
+    work.edit("params.yaml", ("schedule: null", "schedule: 0h"), ("minimum: 500", "minimum: 0"))
+    work.push("main")
+    done = work.github.schedule("monitor.yml")
+    (started,) = work.api.posted(RETRAIN)
+    assert started["ref"] == "main" and "is the schedule" in started["inputs"]["reason"]
+    assert set(work.api.writers()) == {"token:monitor/tell"}, failures(done)
+
+
+def asked(image: str, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Have a container of the service answer for the rows, and take its logs."""
+    address = free_address()
+    name = docker("run", "--detach", "--publish", f"{address}:8000", image)
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"http://{address}/ready", timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        head = {"Content-Type": "application/json"}
+        body = urllib.request.Request(f"http://{address}/predict", json.dumps(rows).encode(), head)
+        urllib.request.urlopen(body, timeout=30).close()
+        docker("stop", "--time", "20", name)  # it writes what its log still holds
+        docker("cp", f"{name}:/logs", str(folder))
+    finally:
+        docker("rm", "--force", name)
+
+
+@pytest.fixture
+def served(work: Work, tmp_path: Path) -> Iterator[Path]:
+    """The logs of a weak model's service on main, which was asked for late flights alone."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        stop = pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
+        stop("no container engine answers `docker info`")
+    work.edit(
+        "params.yaml",
+        ("window: all", 'window: "60"'),
+        ("window: null", "window: all"),
+        ("persist: [2, 3]", "persist: [1, 1]"),
+        ("minimum: 500", "minimum: 0"),
+        ("window: 7d", "window: 1h"),
+    )
+    work.make("pipeline")
+    work.push("main")
+    python = Path(work.github.env["VENV"], "bin/python")
+    rows = work.clone.run(python, "-c", LATE, PYTHONPATH="src")
+    work.make("image")
+    image = json.loads(work.clone.read("reports/image.json"))["image"]
+    asked(image, json.loads(rows), tmp_path / "logs")
+    yield tmp_path / "logs"
+    docker("image", "rm", "--force", image)
+
+
+@pytest.mark.containers
+def test_what_a_service_saw_comes_back_as_a_pull_request(work: Work, served: Path) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    work.github.variables["LOGS"] = str(served)
+    done = work.github.schedule("monitor.yml", env={"UNTIL": hour.isoformat()})
+    (issue,) = work.issues()
+    assert "moved" in str(issue["title"]), failures(done)
+    assert f"{ROWS} predictions" in done.job(WATCH).log
+    assert set(work.api.writers()) == {"token:monitor/tell"}
+
+    (started,) = work.api.posted(RETRAIN)
+    done = work.github.dispatch("retrain.yml", inputs=started["inputs"])
+    assert outputs(done)["unattended"] == "open", failures(done)
+    (pull,) = work.pulls()
+    assert pull["head"] == "retrain" and started["inputs"]["reason"][:40] in str(pull["title"])
+    assert {"dvc.lock", "params.yaml"} <= set(work.github.changed("main", "retrain"))
