@@ -29,7 +29,7 @@ def without_uv() -> str:
 
 def commit(project: BakedProject) -> None:
     project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", "Run the pipeline")
+    project.run("git", "commit", "--quiet", "--allow-empty", "--message", "A step")
 
 
 @pytest.fixture(scope="module")
