@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from {{cookiecutter.__package}} import adopt, evaluate, split, train, validate
+from {{cookiecutter.__package}} import adopt, evaluate, facts, split, tables, train, validate
 from {{cookiecutter.__package}}.config import UserError, load_params
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -355,6 +355,22 @@ def test_any_column_name_is_written_so_that_it_is_read_again(name: str) -> None:
     adopted(text(table().rename(columns={"size": name})))
     assert name in load_params().data.features
     assert name in validate.load_schema().columns
+
+
+def test_memory_does_not_grow_with_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BLOCK", 1 << 16)
+    monkeypatch.setattr(facts, "BLOCK", 1 << 10)
+    usual, peaks = pa.default_memory_pool(), []
+    for rows in (5_000, 50_000):
+        path, pool = given(text(table(rows))), pa.proxy_memory_pool(usual)
+        pa.set_memory_pool(pool)
+        try:
+            tables.convert(tables.open_text(path, None, "", "", ""), Path("out.parquet"), ["y"], drop=False)
+            assert facts.facts_of(Path("out.parquet"))["y"].rows == rows
+        finally:
+            pa.set_memory_pool(usual)
+        peaks.append(pool.max_memory())
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_a_large_file_goes_under_dvc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from {{cookiecutter.__package}} import sweep
 from {{cookiecutter.__package}}.config import (
     Data,
+    Evaluate,
     Params,
     Range,
     Sweep,
@@ -53,8 +54,7 @@ def small(trials: int = 3) -> Params:
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        ({}, "an argument in sweep.space"),
-        ({"alpah": [1]}, "does not have"),
+        ({}, "sweep.space is empty"),
         ({"alpha": []}, "cannot be searched"),
         ({"alpha": Range(2, 1)}, "cannot be searched: .*low <= high"),
         ({"alpha": Range(0, 1, log=True)}, "cannot be searched: .*low >= 1"),
@@ -74,36 +74,58 @@ def test_a_rule_that_is_neither_list_nor_range_is_one_sentence(rule: object) -> 
         sweep.main()
 
 
-@pytest.mark.parametrize("options", [{"trials": 0}, {"folds": 1}])
-def test_too_few_trials_or_folds_are_refused(params: Params, options: dict[str, int]) -> None:
-    with pytest.raises(UserError, match="a trial, 2 folds"):
-        sweep.ranges(ours(params, {"alpha": [1, 2]}, **options))
+@pytest.mark.parametrize("options", [{"trials": 0}, {"folds": 0}])
+def test_no_trials_or_folds_are_refused(options: dict[str, int]) -> None:
+    document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    document["sweep"] |= options
+    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(UserError, match=r"sweep\."):
+        sweep.main()
+
+
+def test_an_argument_that_the_estimator_does_not_have_is_one_sentence(params: Params) -> None:
+    wrong = replace(params, data=data(), train=replace(RIDGE, arguments={"alpah": 1}))
+    with pytest.raises(UserError, match="alpah"):
+        sweep.score(wrong, [(TABLE, TABLE)])
 
 
 def test_the_projects_own_space_is_good(params: Params) -> None:
     assert list(sweep.ranges(params)) == list(params.sweep.space)
 
 
-def test_folds_by_time_learn_from_the_past() -> None:
-    parts = sweep.folds(TABLE, data(time="when"), 3, 0)
-    assert len(parts) == 3
-    assert all(TABLE["when"].iloc[a].max() < TABLE["when"].iloc[b].min() for a, b in parts)
+def parts(params: Params, table: pd.DataFrame = TABLE, **options: Any) -> list[sweep.Part]:
+    Path("schema.yaml").write_text("columns: {}\n", encoding="utf-8")
+    return sweep.folds(replace(params, data=data(**options), sweep=Sweep(folds=3)), table)
+
+
+def test_folds_by_time_learn_from_the_past(params: Params) -> None:
+    found = parts(params, time="when")
+    assert len(found) == 3
+    assert all(learned["when"].max() < held["when"].min() for learned, held in found)
 
 
 @pytest.mark.parametrize("time", [None, "when"])
-def test_folds_by_group_part_no_group(time: str | None) -> None:
-    for learn, held in sweep.folds(TABLE, data(group="who", time=time), 3, 0):
-        assert not set(TABLE["who"].iloc[learn]) & set(TABLE["who"].iloc[held])
+def test_folds_by_group_part_no_group(params: Params, time: str | None) -> None:
+    for learned, held in parts(params, group="who", time=time):
+        assert not set(learned["who"]) & set(held["who"])
 
 
-def test_folds_keep_the_classes_shares() -> None:
-    for _, held in sweep.folds(TABLE, data(), 4, 0):
-        assert TABLE["y"].iloc[held].mean() == 0.5
+def test_folds_differ_and_keep_the_classes_shares(params: Params) -> None:
+    found = [held for _, held in parts(params)]
+    assert [held["y"].mean() for held in found] == [0.5, 0.5, 0.5]
+    assert not found[0].index.equals(found[1].index)
 
 
-def test_folds_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UserError, match="folds"):
-        sweep.folds(TABLE.assign(who=1), data(group="who"), 3, 0)
+def test_a_metric_that_no_fold_defines_is_one_sentence(params: Params) -> None:
+    logistic = Train("sklearn.linear_model.LogisticRegression")
+    ours = replace(params, data=data(), train=logistic, evaluate=Evaluate("roc_auc"))
+    with pytest.raises(UserError, match="not defined on any fold"):
+        sweep.score(ours, [(TABLE, TABLE[TABLE["y"] == 0])])
+
+
+def test_folds_that_cannot_be_are_refused(params: Params) -> None:
+    with pytest.raises(UserError, match="without rows"):
+        parts(params, TABLE.assign(who=1), group="who")
 
 
 def test_better_arguments_are_written_and_a_second_call_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

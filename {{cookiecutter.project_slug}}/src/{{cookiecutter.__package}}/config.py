@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -27,6 +27,9 @@ PLOTS = Path("reports/plots")
 VERDICT = Path("reports/verdict.json")
 REPORT = Path("reports/report.md")
 JUDGED_BY = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
+
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class UserError(Exception):
@@ -104,8 +107,8 @@ class Range(Block, frozen=True):
 class Sweep(Block, frozen=True):
     """The search space: for each argument of the estimator a list of choices or a range."""
 
-    trials: int = 20
-    folds: int = 3
+    trials: Positive = 20
+    folds: Positive = 3
     space: dict[str, list[str | int | float | bool | None] | Range] = {}
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import asdict, replace
 
-from .config import PARAMS, TRAIN, Data, Params, UserError, atomic, load_params, sha256
+from .config import PARAMS, TRAIN, Params, UserError, atomic, load_params, sha256
 from .evaluate import encode
 from .metrics import find
-from .model import build, estimator, inputs, predict
+from .model import build, inputs, predict
 from .schema import Editor
+from .split import split
 from .track import STORE, client
 from .train import learnable
+from .validate import key
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -22,18 +24,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDIES = STORE / "sweep.log"
-Part = tuple[np.ndarray, np.ndarray]
+Part = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def ranges(params: Params) -> "dict[str, BaseDistribution]":
     """The search space as Optuna has it; nonsense in it is a `UserError`."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    known, found = estimator(params.train, params.seed).get_params(), {}
+    found = {}
     for name, rule in params.sweep.space.items():
-        if name not in known:
-            some = ", ".join(sorted(known))
-            raise UserError(f"sweep.space names {name}, which {params.train.estimator} does not have: {some}")
         try:
             if isinstance(rule, list):
                 found[name] = CategoricalDistribution(rule)
@@ -42,45 +41,29 @@ def ranges(params: Params) -> "dict[str, BaseDistribution]":
                 found[name] = (IntDistribution if whole else FloatDistribution)(**asdict(rule))
         except ValueError as problem:
             raise UserError(f"sweep.space.{name} cannot be searched: {problem}") from None
-    if not found or params.sweep.trials < 1 or params.sweep.folds < 2:
-        raise UserError("a sweep needs a trial, 2 folds, and an argument in sweep.space: alpha: {low: 0.1, high: 10.0}")
+    if not found:
+        raise UserError("sweep.space is empty; name an argument and its range, such as alpha: {low: 0.1, high: 10.0}")
     return found
 
 
-def folds(table: pd.DataFrame, data: Data, count: int, seed: int) -> list[Part]:
-    """Rows to learn from and rows to score on: later ones if rows have a time, other groups if they have one."""
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
-
-    target, groups = table[data.target], table[data.group].astype(str).to_numpy() if data.group else None
-    even = data.task == "classification" and target.value_counts().min() >= count
-    try:
-        if data.time:  # rows of one moment stay together
-            moments, moment = np.unique(table[data.time].to_numpy(), return_inverse=True)
-            ends = [(a[-1], b[-1]) for a, b in TimeSeriesSplit(count).split(moments)]
-            parts = [(np.flatnonzero(moment <= a), np.flatnonzero((moment > a) & (moment <= b))) for a, b in ends]
-            if groups is not None:
-                parts = [(a, b[~np.isin(groups[b], groups[a])]) for a, b in parts]
-        elif groups is not None:
-            parts = list(GroupKFold(count).split(table, groups=groups))
-        else:
-            drawn = (StratifiedKFold if even else KFold)(count, shuffle=True, random_state=seed)
-            parts = list(drawn.split(table, target))
-    except ValueError as problem:
-        raise UserError(f"the training rows cannot be parted into {count} folds: {problem}") from None
-    least = 2 if data.task == "classification" else 1
-    parts = [(a, b) for a, b in parts if target.iloc[a].nunique() >= least and len(b)]
-    if not parts:
-        raise UserError(f"no fold of {count} has rows to learn from and rows to score on; bring more rows")
-    return parts
+def folds(params: Params, table: pd.DataFrame) -> list[Part]:
+    """Rows to learn from and rows to score on, parted as the holdout is: in time each before the one before it."""
+    found = []
+    for i in range(params.sweep.folds):
+        found.append(split(table, params.data, key(), params.split.holdout, params.split.seed + 1 + i))
+        table = found[-1][0] if params.data.time else table
+    return found
 
 
-def score(params: Params, table: pd.DataFrame, parts: list[Part]) -> float:
+def score(params: Params, parts: list[Part]) -> float:
     """The mean of the primary metric over folds, where a model answers for rows that it did not learn from."""
     found = []
-    for learned, held in ((table.iloc[a], table.iloc[b]) for a, b in parts):
+    for learned, held in parts:
         pipeline = build(params, inputs(params, learned), learned[params.data.target])
         truth, scores = encode(held[params.data.target], predict(pipeline, inputs(params, held)))
         found.append(find(params.evaluate.metric).function(truth, scores, params.evaluate.cost))
+    if np.isnan(found).all():
+        raise UserError(f"{params.evaluate.metric} is not defined on any fold; bring more rows, or name another metric")
     return float(np.nanmean(found))
 
 
@@ -129,7 +112,7 @@ def record(params: Params, sweep: str, number: int, arguments: dict[str, Any], v
         mlflow.log_metric(params.evaluate.metric, value)
 
 
-def search(params: Params, study: "Study", table: pd.DataFrame, parts: list[Part], track: bool) -> None:
+def search(params: Params, study: "Study", parts: list[Part], track: bool) -> None:
     """Run the trials that are missing."""
     from tqdm import tqdm
 
@@ -141,7 +124,7 @@ def search(params: Params, study: "Study", table: pd.DataFrame, parts: list[Part
             trial = study.ask(space)
             arguments = rounded(trial.params)
             recipe = replace(params.train, arguments=params.train.arguments | arguments)
-            value = score(replace(params, train=recipe), table, parts)
+            value = score(replace(params, train=recipe), parts)
             study.tell(trial, value)
             if track:
                 record(params, study.study_name, trial.number, arguments, value)
@@ -169,17 +152,15 @@ def main(track: bool = True) -> int:
     Ctrl-C stops it, the next call goes on; TRACK=0 leaves MLflow out.
     """
     params = load_params()
-    find(params.evaluate.metric)
     ranges(params)
     if not TRAIN.exists():
         raise UserError(f"{TRAIN} is missing; `make pipeline` makes it")
-    table = learnable(params, pd.read_parquet(TRAIN)).reset_index(drop=True)
-    parts = folds(table, params.data, params.sweep.folds, params.seed)
-    how = "each later than what it learns from" if params.data.time else f"by {params.data.group or 'chance'}"
-    print(f"{'sweep':<10}{len(table):,} training rows, {len(parts)} folds, {how}; {params.sweep.trials} trials")
+    table = learnable(params, pd.read_parquet(TRAIN))
+    parts = folds(params, table)
+    print(f"{'sweep':<10}{len(table):,} training rows in {len(parts)} folds, {params.sweep.trials} trials")
     study = study_of(params)
     try:
-        search(params, study, table, parts, track)
+        search(params, study, parts, track)
     except KeyboardInterrupt:
         done = f"{len(finished(study))} of {params.sweep.trials} trials"
         print(f"\n{'sweep':<10}stopped after {done}; run it again to go on")
