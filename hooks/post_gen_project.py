@@ -15,10 +15,9 @@ SHIPS = (
     *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/front", "docs/serving.md"),
     *("requirements/compiled.txt", f"{PACKAGE}/docs.html"),
     *(f".github/workflows/{name}.yml" for name in ("deploy", "reusable-deploy", "reusable-image")),
-    *(f"{PACKAGE}/{name}.py" for name in ("access", "deploy", "engine", "image", "log", "pages")),
-    *(f"{PACKAGE}/{name}.py" for name in ("probe", "rollback", "sbom", "serve")),
-    *(f"tests/test_{name}.py" for name in ("access", "deploy", "image", "log", "rollback")),
-    *(f"tests/test_{name}.py" for name in ("sbom", "serve")),
+    *(f"{PACKAGE}/{name}.py" for name in ("deploy", "engine", "image", "log", "pages")),
+    *(f"{PACKAGE}/{name}.py" for name in ("probe", "rollback", "serve")),
+    *(f"tests/test_{name}.py" for name in ("deploy", "engine", "image", "log", "rollback", "serve")),
 )
 KEEP = {
     "LICENSE": ANSWERS["license"] != "Proprietary",

@@ -25,8 +25,8 @@ NOT_TAGS = (".github", ".cruft.json", "src")  # copied as they are; Python has b
 SHIPS = re.compile(
     r"Dockerfile|\.dockerignore|compose\.yaml|deploy/front/.*|docs/serving\.md"
     r"|requirements/compiled\.txt|\.github/workflows/(reusable-)?(deploy|image)\.yml"
-    r"|src/flight_delays/(docs\.html|(access|deploy|engine|image|log|pages|probe|rollback|sbom|serve)\.py)"
-    r"|tests/test_(access|deploy|image|log|rollback|sbom|serve)\.py"
+    r"|src/flight_delays/(docs\.html|(deploy|engine|image|log|pages|probe|rollback|serve)\.py)"
+    r"|tests/test_(deploy|engine|image|log|rollback|serve)\.py"
 )
 
 

@@ -219,7 +219,8 @@ def test_conflict_over_the_lock_starts_nothing_until_it_is_resolved(work: Work) 
     work.clone.run("git", "switch", "--quiet", "one")
     work.clone.run("git", "merge", "--quiet", "main", check=False)
     work.make("resolve")
-    work.push("one", "resolve dvc.lock")
+    work.clone.run("git", "commit", "--quiet", "--no-edit")
+    work.clone.run("git", "push", "--quiet", "origin", "one")
     done = work.github.pull_request("one", action="synchronize")
     assert done.job(REQUIRED).conclusion == "success", failures(done)
     assert not any("stale" in row["message"] for row in done.job(TRAIN).annotations)
@@ -230,9 +231,9 @@ def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None
     work.make("pipeline")
     work.push("parameter")
     work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
-    fewer = 'chosen = chosen.head(len(chosen) - 99 * len(params.data.left_out["flight"]))'
-    before = "        pipeline = build("
-    work.edit("src/flight_delays/train.py", (before, f"        {fewer}\n{before}"))
+    learnable = "        chosen = learnable(params, table)\n"
+    fewer = "        chosen = chosen.head(-99 * len(params.data.left_out['flight']))\n"
+    work.edit("src/flight_delays/train.py", (learnable, learnable + fewer))
     work.make("pipeline")
     work.push("main")
     work.clone.run("git", "merge", "--quiet", "--no-edit", "parameter")

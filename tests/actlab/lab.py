@@ -54,9 +54,13 @@ class Run:
         str, Job
     ]  # 'Workflow/job', 'Workflow/job (matrix values)', 'caller/Called workflow/job'
     artifacts: Path
+    number: int = 0
+    event: str = ""
+    sha: str = ""
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
     ok: bool = True
     stderr: str = ""
+    name: str = ""  # of the last workflow that was started
 
     def job(self, name: str) -> Job:
         """The job of that name, in full or without its workflow; skipped when it never began."""
@@ -170,6 +174,18 @@ class GitHub:
             "merge_group", {"action": "checks_requested", "merge_group": group}, branch, **options
         )
 
+    def workflow_run(self, workflow: str, after: Run, **options: Any) -> Run:
+        """What the end of a run on main starts: the named workflow, told which run and commit it was."""
+        ended = {
+            "id": after.number,
+            "name": after.name,
+            "head_sha": after.sha,
+            "head_branch": "main",
+        }
+        ended |= {"event": after.event, "conclusion": "success" if after.ok else "failure"}
+        event = {"action": "completed", "workflow_run": ended}
+        return self.on_branch("workflow_run", event, only=workflow, **options)
+
     def on_branch(
         self, event: str, payload: dict[str, Any], branch: str = "main", **options: Any
     ) -> Run:
@@ -196,7 +212,8 @@ class GitHub:
         """Run every workflow that this event starts (`only`: that file alone) as in a commit."""
         self.runs += 1
         folder = self.tmp / f"run-{self.runs}"
-        tree, result = self.lay(folder / "tree", sha), Run({}, folder / "artifacts")
+        tree, result = self.lay(folder / "tree", sha), Run({}, folder / "artifacts", self.runs)
+        result.event, result.sha = event, sha
         result.artifacts.mkdir()
         (folder / "event.json").write_text(json.dumps({**self.repository(), **payload}))
         files = {path: workflows.load(path) for path in sorted((tree / ".github").rglob("*.y*ml"))}
@@ -214,6 +231,7 @@ class GitHub:
         flags = [*self.flags(folder, {} if fork else self.secrets), *self.mapped(files.values())]
         variables = self.environment(folder, ref, sha) | (env or {})
         for path in started:
+            result.name = files[path]["name"]
             self.act(result, [event, "-W", str(path), *flags, *pairs("--env", variables)])
         for name, job in result.jobs.items():
             (folder / f"{name.replace('/', '·')}.log").write_text(job.log)
@@ -264,6 +282,7 @@ class GitHub:
             "GITHUB_REF": ref,
             "SHA_REF": sha,
             "ACTLAB_ORIGIN": str(self.origin),
+            "GITHUB_RUN_ID": str(self.runs),
             "ACTLAB_ARTIFACTS": str(folder / "artifacts"),
             "ACTLAB_CACHE": str(self.tmp / "caches"),
             "TERM": "dumb",

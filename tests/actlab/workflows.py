@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-RIGHTS = ("actions", "contents", "id-token", "issues", "pull-requests", "statuses")
+RIGHTS = ("actions", "contents", "id-token", "issues", "packages", "pull-requests", "statuses")
 TOKEN = re.compile(r"\b(github\.token|secrets\.GITHUB_TOKEN)\b")
 
 
@@ -91,6 +91,7 @@ def replace(node: Any, token: str) -> Any:
 def plant(path: Path, fork: bool = False) -> dict[str, dict[str, str]]:
     """Give every job of a file a token of its own, as GitHub does; say what each may do."""
     workflow, tokens = load(path), {}
+    workflow.pop("cache-mode", None)  # act does not know it yet
     for name, job in workflow.get("jobs", {}).items():
         token = f"token:{path.stem}/{name}"
         tokens[token] = rights(workflow, job, fork)

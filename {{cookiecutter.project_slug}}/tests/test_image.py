@@ -25,6 +25,10 @@ def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...
         for argument in arguments:
             if argument.startswith("--iidfile="):
                 Path(argument.removeprefix("--iidfile=")).write_text("sha256:abc")
+        if "--entrypoint=python" in arguments:
+            return '[["NumPy", "2.0"]]'
+        if "--entrypoint=dpkg-query" in arguments:
+            return "libc6\t2.36\nbash\t5.2"
         return "registry.example.com/team/x@sha256:def other/x@sha256:123" if "inspect" in arguments else ""
 
     monkeypatch.setattr(image, "docker", docker)
@@ -33,7 +37,7 @@ def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...
 
 def test_the_image_is_labelled_and_proves_itself(calls: list[tuple[str, ...]]) -> None:
     image.main()
-    built, proof = calls
+    built, proof = calls[:2]
     assert f"--label=model={sha256(Path('models/model.skops'))}" in built
     assert any(argument.startswith(f"--label={image.REVISION}={git('rev-parse', 'HEAD')}") for argument in built)
     assert "--build-arg=PYTHON=3.11" in built
@@ -45,6 +49,39 @@ def test_a_registry_gives_the_reference_by_digest(calls: list[tuple[str, ...]]) 
     image.main("registry.example.com/team/x")
     assert json.loads(image.IMAGE.read_text())["image"] == "registry.example.com/team/x@sha256:def"
     assert any(call[0] == "push" for call in calls)
+
+
+def test_what_is_in_it_is_listed(calls: list[tuple[str, ...]]) -> None:
+    image.main("registry.example.com/team/x")
+    found = json.loads(image.SBOM.read_text())
+    assert found["metadata"]["component"]["version"] == "registry.example.com/team/x@sha256:def"
+    purls = ["pkg:pypi/numpy@2.0", "pkg:deb/debian/libc6@2.36", "pkg:deb/debian/bash@5.2"]
+    assert [part["purl"] for part in found["components"]] == purls
+    assert all("--network=none" in call for call in calls if call[0] == "run")
+
+
+def test_a_workflow_gets_reference_and_digest(
+    calls: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    image.main("registry.example.com/team/x")
+    said = (tmp_path / "output").read_text()
+    assert calls and said == "image=registry.example.com/team/x@sha256:def\ndigest=sha256:def\n"
+
+
+@pytest.mark.parametrize(("file", "again"), [("notes.md", False), ("params.yaml", True)])
+def test_only_new_builds_nothing_that_production_runs(
+    calls: list[tuple[str, ...]], project: Path, file: str, again: bool
+) -> None:
+    Path("deploy").mkdir(exist_ok=True)
+    champion = {"model": sha256(Path("models/model.skops")), "commit": git("rev-parse", "HEAD"), "image": "x@sha256:1"}
+    Path("deploy/production.yaml").write_text(json.dumps({"champion": champion}))
+    with (project / file).open("a") as text:
+        text.write("\n")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "y")
+    image.main(only_new=True)
+    assert bool(calls) is again
 
 
 def test_a_change_that_is_not_committed_shows(calls: list[tuple[str, ...]], project: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from {{cookiecutter.__package}} import promote
+from {{cookiecutter.__package}} import promote, registry
 from {{cookiecutter.__package}}.config import MODEL, VERDICT, UserError, sha256
 
 
@@ -44,3 +44,18 @@ def test_promote_refuses_a_model_that_is_not_committed() -> None:
     Path("dvc.lock").write_text("stages: {}\n")
     with pytest.raises(UserError, match="not committed"):
         promote.promotable()
+
+
+def test_promote_names_the_image_and_lets_mlflow_be_where_nothing_is_tracked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("deploy").mkdir()
+    Path("deploy/staging.yaml").write_text("champion: null\n")
+    monkeypatch.setattr(promote, "promotable", lambda: {"verdict": "better"})
+    monkeypatch.setattr(promote, "git", lambda *_: "c" * 40)
+    judged("pass")
+    for image in ("", "x@sha256:1", "x@sha256:1"):
+        promote.main("staging", image)
+    assert registry.state("staging")["champion"]["image"] == "x@sha256:1"
+    said = capsys.readouterr().out
+    assert said.count("nothing is tracked here") == 2 and said.count("is the champion already") == 1

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from . import registry
 from .config import Deploy, UserError, git, load_params
-from .engine import NAME, SLOTS, EngineError, Environment, docker, identity
+from .engine import NAME, SLOTS, EngineError, Environment, docker, hold_key, identity, log_in
 from .image import REVISION
 
 State = dict[str, Any]
@@ -228,11 +229,14 @@ def confirm(environment: Environment, wanted: State) -> None:
     print(f"{environment.env:<10}{told[:12]} answers on {environment.values['ADDRESS']}")
 
 
-def main(env: str) -> int:
-    """Make ENV run what deploy/<ENV>.yaml says."""
+def main(env: str, repository: str = "") -> int:
+    """Make ENV run what deploy/<ENV>.yaml says; only images of REPOSITORY, where one is named or in params.yaml."""
     rules, wanted = load_params().deploy, registry.state(env)
+    rules = msgspec.structs.replace(rules, repository=repository or rules.repository)
     if not wanted["champion"]:
         raise UserError(f"deploy/{env}.yaml names no champion; `make promote ENV={env}` writes it there")
+    log_in(rules.repository or "")
+    hold_key()
     environment = Environment(env, rules)
     run(environment, wanted, rules)
     confirm(environment, wanted)

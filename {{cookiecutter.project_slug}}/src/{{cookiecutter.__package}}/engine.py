@@ -1,7 +1,9 @@
 """The container engine through its `docker` command, wherever DOCKER_HOST points: one environment's containers."""
 
+import atexit
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None 
     """What the engine answers, stripped; its refusal is an `EngineError`."""
     command, around = ["docker", *arguments], {**os.environ, **(env or {})}
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, input=text, env=around)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, input=text or "", env=around)
     except FileNotFoundError:
         raise UserError("there is no `docker` command; install Docker, or deploy from a machine that has it") from None
     except subprocess.CalledProcessError as problem:
@@ -29,6 +31,29 @@ def docker(*arguments: str, text: str | None = None, env: dict[str, str] | None 
         said = lines[-1].strip() if lines else f"it ended with {problem.returncode}"
         raise EngineError(f"docker {' '.join(arguments[:2])}: {said}") from None
     return done.stdout.strip()
+
+
+def log_in(repository: str) -> None:
+    """Log in to a repository's registry, where REGISTRY_PASSWORD is given."""
+    if repository and (password := os.environ.get("REGISTRY_PASSWORD")):
+        user, host = os.environ.get("REGISTRY_USER", ""), repository.partition("/")[0]
+        docker("login", "--username", user, "--password-stdin", host, text=password)
+
+
+def hold_key() -> None:
+    """Hold SSH_KEY in an agent, in no file, for as long as this process lives; and know KNOWN_HOSTS."""
+    if known := os.environ.get("KNOWN_HOSTS"):
+        file = Path.home() / ".ssh/known_hosts"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(known.rstrip("\n") + "\n")
+    if key := os.environ.pop("SSH_KEY", "").strip():
+        said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+        os.environ.update(re.findall(r"(SSH_\w+)=([^;]+);", said))
+        atexit.register(subprocess.run, ["ssh-agent", "-k"], stdout=subprocess.DEVNULL, env={**os.environ}, check=False)
+        taken = subprocess.run(["ssh-add", "-q", "-"], input=f"{key}\n", text=True, capture_output=True, check=False)
+        if taken.returncode:
+            raise UserError("SSH_KEY is no private key without a passphrase; put the whole file into the secret")
 
 
 def identity(image: str) -> str:

@@ -37,12 +37,6 @@ class Unavailable(Exception):
         self.after = after
 
 
-def later(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an error passes by waiting: GitHub's own faults and its rate limits."""
-    limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
-    return status >= 500 or status == 429 or (status == 403 and limited)
-
-
 def wait(headers: Mapping[str, str]) -> float | None:
     """The seconds that GitHub asks to wait."""
     if (after := headers.get("retry-after", "")).isdigit():
@@ -109,14 +103,15 @@ class Api:
 
     @staticmethod
     def problem(error: urllib.error.HTTPError, call: str) -> ApiError | Unavailable:
-        """What an HTTP error means."""
+        """What an HTTP error means: GitHub's own faults and its rate limits pass by waiting, nothing else does."""
         headers = {key.lower(): value for key, value in error.headers.items()}
         try:
             answer = json.loads(error.read())
             words = " · ".join([answer["message"], *(e["message"] for e in answer.get("errors", []))])
         except (ValueError, KeyError, TypeError):
             words = str(error.reason)
-        if later(error.code, headers):
+        limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
+        if error.code >= 500 or error.code == 429 or (error.code == 403 and limited):
             return Unavailable(f"GitHub answers {call} with {error.code} ({words})", wait(headers))
         return ApiError(error.code, call, words)
 

@@ -1,15 +1,23 @@
 """Verb: the current model becomes an image: the lock's libraries, our code, one model, labels that say which."""
 
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from . import registry
 from .compile import current
-from .config import UserError, git, load_params, stage, write_json
-from .engine import NAME, docker
+from .config import LOCK, UserError, git, load_params, stage, write_json
+from .engine import NAME, docker, log_in
+from .post import append
 from .predictor import Passport
 
 IMAGE = Path("reports/image.json")
+SBOM = Path("reports/sbom.json")
 INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Dockerfile")
+SEALED = ("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL")
+PACKAGES = """import importlib.metadata as m, json
+print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""
 REVISION = "org.opencontainers.image.revision"
 
 
@@ -51,20 +59,51 @@ def push(tag: str, repository: str, name: str) -> str:
     return mine[-1]
 
 
-def main(repository: str = "") -> int:
-    """Build the image of the current model, let it prove itself, and push it to REPOSITORY where one is named."""
+def bill(image: str) -> dict[str, Any]:
+    """What an image is made of, as a CycloneDX list: its Python and its Debian packages, asked of the image."""
+    python = json.loads(docker(*SEALED, "--entrypoint=python", image, "-c", PACKAGES))
+    debian = docker(*SEALED, "--entrypoint=dpkg-query", image, "-W").splitlines()
+    parts = [("pypi", *row) for row in python] + [("deb/debian", *row.split("\t")) for row in debian]
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": {"type": "container", "name": NAME, "version": image}},
+        "components": [
+            {"type": "library", "name": name, "version": version, "purl": f"pkg:{kind}/{name.lower()}@{version}"}
+            for kind, name, version in parts
+        ],
+    }
+
+
+def runs(passport: Passport) -> bool:
+    """Whether production is meant to run this model with this code already."""
+    champion = registry.state("production")["champion"]
+    if not champion or not champion["image"] or champion["model"] != passport.model:
+        return False
+    return not git("diff", "--name-only", champion["commit"], passport.commit, "--", *INPUTS, str(LOCK))
+
+
+def main(repository: str = "", only_new: bool = False) -> int:
+    """Build the image of the current model, let it prove itself, push it to REPOSITORY where one is named."""
     params = load_params()
     repository = repository or params.deploy.repository or ""
     with stage("image", 1) as notes:
         passport = current(params)
         if not passport.commit:
             raise UserError("an image says from which commit it is; commit first (git init, git add, git commit)")
+        if only_new and runs(passport):
+            notes["built"] = "nothing: production runs this model with this code"
+            return 0
+        log_in(repository)
         name = passport.model[:12]
         tag = f"{NAME}:{name}"
         image = build(passport, tag)
-        docker("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL", image, "serve", "--check")
+        docker(*SEALED, image, "serve", "--check")
         image = push(tag, repository, name) if repository else image
         about = {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine}
         write_json(IMAGE, about)
+        write_json(SBOM, bill(image))
+        append("GITHUB_OUTPUT", f"image={image}\ndigest={image.partition('@')[2]}\n")
         notes["built"], notes["engine"] = image, passport.engine
     return 0

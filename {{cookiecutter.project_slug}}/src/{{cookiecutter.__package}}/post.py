@@ -11,8 +11,12 @@ from typing import Any
 from .github import Api, ApiError, Unavailable, patiently
 from .untrusted import LIMIT, Unfit, cut, line, neutral, read, read_verdict
 
-# What a retrain may change; a file that it does not bring stays as it is.
-PROPOSED = ("dvc.lock", "params.yaml", "reports/data.json", "reports/metrics.json")
+# What a branch of ours may change; a file that a run does not bring stays as it is.
+PROPOSED = {
+    "retrain": ("dvc.lock", "params.yaml", "reports/data.json", "reports/metrics.json"),
+    "promote": ("deploy/staging.yaml", "deploy/production.yaml", "deploy/history.jsonl"),
+}
+WORDS = ("comment", "status", "issue", "close", "pull", "dispatch", "summary")
 STATES = {"pass": "success", "warn": "success", "block": "failure"}
 UNJUDGED = "The model could not be judged; the run's log says why."
 UNTIL_ALLOWED = (
@@ -165,7 +169,7 @@ class Post:
 
     def files(self) -> list[dict[str, str]]:
         """The proposed files that the run brought, as git's API takes them."""
-        brought = [name for name in PROPOSED if (self.folder / name).exists()]
+        brought = [name for name in PROPOSED[self.branch] if (self.folder / name).exists()]
         return [
             {"path": name, "mode": "100644", "type": "blob", "content": read(self.folder / name)} for name in brought
         ]
@@ -212,11 +216,10 @@ def main(
     reason: str = "",
     bot: str = "github-actions[bot]",
 ) -> int:
-    """Say on GitHub what the run found: any of comment, status, issue, close, pull, dispatch, summary."""
+    """Say on GitHub what the run found, in the ways that WHAT names."""
     words = what.split()
-    known = {"comment", "status", "issue", "close", "pull", "dispatch", "summary"}
-    if not words or set(words) - known:
-        print(f"error: WHAT must be some of {', '.join(sorted(known))}; it is {what!r}", file=sys.stderr)
+    if not words or set(words) - set(WORDS):
+        print(f"error: WHAT must be some of {', '.join(WORDS)}; it is {what!r}", file=sys.stderr)
         return 1
     api = Api.of_environment()
     if set(words) != {"summary"} and not (api.token and api.repository):

@@ -1,11 +1,13 @@
 """Verb: the judged model becomes an environment's champion: its deploy file, history and aliases say so."""
 
 import hashlib
+import os
 from typing import Any
 
 from . import champion, registry
 from .config import LOCK, MODEL, VERDICT, UserError, git, sha256
 from .gate import load_verdict
+from .track import STORE
 
 
 def promotable() -> dict[str, Any]:
@@ -29,7 +31,8 @@ def move(env: str, model: str | None, entry: dict[str, Any], new: dict[str, Any]
     registry.write_state(env, new)
     line = registry.append({"environment": env, "from": before, "to": model, **entry})
     try:
-        said = registry.mirror(env, registry.digests(env), line)
+        tracked = os.environ.get("MLFLOW_TRACKING_URI") or STORE.exists()
+        said = registry.mirror(env, registry.digests(env), line) if tracked else ["nothing is tracked here by MLflow"]
     except UserError as problem:
         said = [f"MLflow's aliases were not moved: {problem}"]
     print(f"{entry['action']:<10}{env}: {(before or 'none')[:12]} → {(model or 'none')[:12]}")
@@ -37,14 +40,15 @@ def move(env: str, model: str | None, entry: dict[str, Any], new: dict[str, Any]
         print(f"{'':<10}{sentence}")
 
 
-def main(env: str = "production") -> int:
-    """Make the judged model the champion of ENV; committing deploy/<env>.yaml makes it so for everyone."""
+def main(env: str = "production", image: str = "") -> int:
+    """Make the judged model the champion of ENV, as IMAGE; committing deploy/<env>.yaml makes it so for everyone."""
     verdict, digest = promotable(), sha256(MODEL)
     now = registry.state(env)
-    if (now["champion"] or {}).get("model") == digest:
+    champion = now["champion"] or {}
+    if champion.get("model") == digest and image in ("", champion.get("image")):
         print(f"{'promote':<10}{env}: {digest[:12]} is the champion already")
         return 0
-    chosen = {"model": digest, "commit": git("rev-parse", "HEAD"), "image": None}
+    chosen = {"model": digest, "commit": git("rev-parse", "HEAD"), "image": image or None}
     new = {**now, "champion": chosen, "candidate": None, "weight": 0, "mirror": False}
     move(env, digest, {"action": "promote", "verdict": verdict["verdict"], "verdict_sha256": sha256(VERDICT)}, new)
     print(f"{'':<10}commit deploy/ to make it so: git add deploy && git commit -m 'Promote {digest[:12]} to {env}'")

@@ -125,7 +125,7 @@ def main(base: str = "", rerun_all: bool = True, tolerance: float = 1e-6) -> int
     found = differences(said, made)
     gaps = metric_gaps(metrics, now, tolerance)
     if wrong := [*map(str, filter(lambda d: d.weighs, found)), *gaps]:
-        warn("error", f"it is false: {', '.join(wrong)}; run `make resolve` and commit what it makes")
+        warn("error", f"it is false: {', '.join(wrong)}; run `dvc repro --force` and commit what it makes")
         return 1
     if found:
         warn("notice", f"this machine makes another model with the same metrics ({', '.join(map(str, found))})")
