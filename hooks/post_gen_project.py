@@ -17,7 +17,10 @@ SHIPS = (
     *(f".github/workflows/{name}.yml" for name in ("deploy", "reusable-deploy", "reusable-image")),
     *(f"{PACKAGE}/{name}.py" for name in ("deploy", "engine", "image", "log", "pages")),
     *(f"{PACKAGE}/{name}.py" for name in ("probe", "rollback", "serve")),
-    *(f"tests/test_{name}.py" for name in ("deploy", "engine", "image", "log", "rollback", "serve")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("deploy", "engine", "image", "log", "rollback", "serve")
+    ),
 )
 KEEP = {
     "LICENSE": ANSWERS["license"] != "Proprietary",
