@@ -32,6 +32,7 @@ class Fake(Environment):
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
         self.env, self.project, self.values = "staging", "x-staging", {"ADDRESS": "here", "FRONT": "front"}
         self.slots, self.percent, self.files, self.steps = dict[str, str](), 0, dict[str, str](), list[Any]()
+        self.restarts = 0
         self.metrics = ["process_start_time_seconds 1.0\n"]
 
     def image(self, service: str) -> str | None:
@@ -60,12 +61,13 @@ class Fake(Environment):
     def ask(self, address: str, path: str) -> str:
         if address.partition(":")[0] not in self.slots:
             raise EngineError("no such container")
-        if path == "/ready":
-            return "{}"
         return self.metrics[0] if len(self.metrics) == 1 else self.metrics.pop(0)
 
     def inspect(self, service: str, form: str) -> str:
-        return "restarting"
+        return str(self.restarts) if "RestartCount" in form else "restarting"
+
+    def answers(self, slot: str) -> bool:
+        return slot in self.slots
 
     def start_front(self) -> None:
         pass
@@ -204,8 +206,11 @@ def test_once_it_took_over_an_interrupt_keeps_what_answers(environment: Fake, mo
     assert environment.percent == 100 and environment.slots["candidate"] == image(B)
 
 
-def test_what_is_never_ready_is_told_with_its_last_words(environment: Fake) -> None:
-    with pytest.raises(UserError, match=r"restarting.* does not answer; the proxy reaches it; its last words"):
+@pytest.mark.parametrize(("restarts", "said"), [(0, "was not ready within 0.5 s"), (3, "ends again and again")])
+def test_what_is_never_ready_is_told_with_its_last_words(environment: Fake, restarts: int, said: str) -> None:
+    environment.restarts = restarts
+    facts = f"{said}.* after {restarts} restarts; /ready does not answer; the proxy reaches it; its last words"
+    with pytest.raises(UserError, match=facts):
         deploy.wait(environment, "candidate", RULES)
 
 

@@ -16,6 +16,8 @@ from .config import Deploy, UserError, git, load_params
 from .engine import NAME, SLOTS, EngineError, Environment, docker, hold_key, identity, log_in
 from .image import REVISION
 
+RESTARTS = 3  # by which a service proved that it will not come up
+
 State = dict[str, Any]
 Numbers = dict[tuple[str, str, str], float]  # by name, status and bucket: of /predict and of the process
 
@@ -71,25 +73,24 @@ def lock(environment: Environment, seconds: float) -> Iterator[None]:
 
 def wait(environment: Environment, slot: str, rules: Deploy) -> None:
     """Return when a slot is ready and the proxy reaches it; a `UserError` that says what is not so, in time."""
-    end, ready, reached = time.monotonic() + rules.patience, "", False
-    while time.monotonic() < end:
+    end, restarts, ready, reached = time.monotonic() + rules.patience, 0, False, False
+    while time.monotonic() < end and restarts < RESTARTS:
+        restarts = int(environment.inspect(slot, "{{.RestartCount}}") or 0)
         reached = environment.reached(slot)
-        try:
-            ready = environment.ask(f"{slot}:8000", "/ready")
-        except EngineError:
-            ready = ""
+        ready = environment.answers(slot)
         if reached and ready:
             return
         time.sleep(0.2)
-    state = environment.inspect(slot, "{{.State.Status}} since {{.State.StartedAt}}, restarts: {{.RestartCount}}")
+    state = environment.inspect(slot, "{{.State.Status}}")
     said = environment.compose("logs", "--no-color", "--no-log-prefix", "--tail=2", slot).replace("\n", " ").strip()
     facts = [
-        f"its container is {state or 'gone'}",
+        f"its container is {state or 'gone'} after {restarts} restarts",
         f"/ready {'answers' if ready else 'does not answer'}",
         f"the proxy {'reaches' if reached else 'does not reach'} it",
         f"its last words: {said}" if said else "it said nothing",
     ]
-    raise UserError(f"the {slot} was not ready within {rules.patience:g} s: {'; '.join(facts)}")
+    why = "ends again and again" if restarts >= RESTARTS else f"was not ready within {rules.patience:g} s"
+    raise UserError(f"the {slot} {why}: {'; '.join(facts)}")
 
 
 def smoke(environment: Environment, slot: str, rules: Deploy, seconds: float) -> None:

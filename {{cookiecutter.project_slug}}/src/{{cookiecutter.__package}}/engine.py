@@ -109,6 +109,13 @@ class Environment:
             raise EngineError(f"{path} answers {head.partition(chr(10))[0] or 'nothing'}")
         return body
 
+    def answers(self, slot: str) -> bool:
+        """Whether the service in a slot says that it is ready."""
+        try:
+            return bool(self.ask(f"{slot}:8000", "/ready"))
+        except EngineError:
+            return False
+
     def start_front(self) -> None:
         """Start the proxy, or give it a changed configuration; no connection is lost by that."""
         front, config = self.values["FRONT"], (FRONT / "haproxy.cfg").read_text(encoding="utf-8")

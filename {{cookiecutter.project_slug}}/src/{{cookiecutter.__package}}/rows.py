@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Row = msgspec.Struct
 Meta = msgspec.Meta
 
-TIME = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
+DAY = r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+TIME = rf"^[12][0-9]{{3}}-{DAY}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?$"  # for OpenAPI
 LOCAL = Meta(tz=False, extra_json_schema={"pattern": TIME, "description": "local time, ISO 8601"})
 # A whole number may come as 3 or as 3.0, as long as it fits.
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-(2**53), le=2**53, multiple_of=1)]

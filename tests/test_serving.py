@@ -1,0 +1,159 @@
+"""The service on a real socket: fuzzed by its own description, stopped, starved, and given a false model."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import BakedProject, run
+
+pytestmark = pytest.mark.slow
+# Later versions of hypothesis lack what this one's extension for JSON Schema asks for.
+FUZZER = ("--from", "schemathesis==4.24.2", "--with", "hypothesis==6.148.*")
+
+
+class Service:
+    """A service of a project, on a port of its own."""
+
+    def __init__(self, project: BakedProject, venv: Path, **env: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.logs = project.path / f"logs-{self.port}"
+        self.rows = json.loads(project.read("models/passport.json"))["rows"]
+        places = {"BIND": f"127.0.0.1:{self.port}", "LOGS": str(self.logs), "PYTHONPATH": "src"}
+        self.process = subprocess.Popen(
+            [venv / "bin/python", "-m", "flight_delays", "serve"],
+            cwd=project.path,
+            env=os.environ | places | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+
+    def ask(self, path: str, value: Any = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        body = None if value is None else json.dumps(value)
+        headers = {"Content-Type": "application/json"}
+        connection.request("GET" if body is None else "POST", path, body, headers)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read())
+
+    def head(self, length: int) -> socket.socket:
+        """A connection that promised a body of so many bytes."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        lines = ("POST /predict HTTP/1.1", "Host: x", "Content-Type: application/json")
+        client.sendall("\r\n".join((*lines, f"Content-Length: {length}", "", "")).encode())
+        return client
+
+
+@pytest.fixture(scope="module")
+def project(
+    render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> BakedProject:
+    project = BakedProject(render(tmp_path_factory.mktemp("serving")))
+    project.make("pipeline", "compile", f"VENV={environment}", TRACK="0")
+    return project
+
+
+@pytest.fixture
+def serve(project: BakedProject, environment: Path) -> Iterator[Callable[..., Service]]:
+    started: list[Service] = []
+
+    def inner(**env: str) -> Service:
+        started.append(Service(project, environment, **env))
+        return started[-1]
+
+    yield inner
+    for service in started:
+        service.process.terminate()
+        service.process.communicate(timeout=30)
+
+
+def test_fuzzed_by_its_own_description_it_never_fails(serve: Callable[..., Service]) -> None:
+    service = serve()
+    address = f"http://127.0.0.1:{service.port}/openapi.json"
+    fuzz = ("st", "run", address, "--seed", "1", "-n", "100", "--no-color")
+    phases = ("--phases", "examples,coverage,fuzzing")
+    said = run("uv", "tool", "run", *FUZZER, *fuzz, *phases, cwd=service.logs.parent)
+    assert "No issues found" in said
+    assert service.ask("/predict", service.rows[0])[0] == 200
+
+
+def test_what_is_in_flight_is_answered_before_it_stops(serve: Callable[..., Service]) -> None:
+    service = serve()
+    body = json.dumps(service.rows[0]).encode()
+    client = service.head(len(body))
+    client.sendall(body[:10])
+    time.sleep(0.3)
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    client.sendall(body[10:])
+    assert client.recv(65536).startswith(b"HTTP/1.1 200")
+    assert service.process.wait(30) in (0, -signal.SIGTERM)
+    logged = "".join(path.read_text() for path in service.logs.glob("predictions-*"))
+    assert len(logged.splitlines()) == 1
+
+
+def test_a_slow_client_is_sent_away(serve: Callable[..., Service], project: BakedProject) -> None:
+    params = project.path / "params.yaml"
+    plain = params.read_text()
+    params.write_text(plain.replace("  seconds: 10 ", "  seconds: 1 "))
+    try:
+        service = serve()
+        client = service.head(100)
+        client.sendall(b"{")
+        assert client.recv(65536).startswith(b"HTTP/1.1 408")
+        assert service.ask("/ready") == (200, {"ready": True})
+    finally:
+        params.write_text(plain)
+
+
+def test_a_body_of_ten_megabytes_is_refused(serve: Callable[..., Service]) -> None:
+    client = serve().head(10 * 2**20 + 1)
+    assert client.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_a_hundred_thousand_rows_are_refused(serve: Callable[..., Service]) -> None:
+    service = serve()
+    status, said = service.ask("/predict", [{"scheduled": "2013-01-01T00:00:00"}] * 100_000)
+    assert (status, said["row"]) == (422, 0)
+    rows = [{"scheduled": service.rows[0]["scheduled"]} | service.rows[0]] * 12_000
+    status, said = service.ask("/predict", rows)
+    assert status == 413 and "12,000 rows" in said["error"]
+
+
+def test_a_log_folder_that_goes_away_costs_nothing(serve: Callable[..., Service]) -> None:
+    service = serve()
+    assert service.ask("/predict", service.rows)[0] == 200
+    time.sleep(2)
+    shutil.rmtree(service.logs)
+    assert service.ask("/predict", service.rows)[0] == 200
+    time.sleep(2.5)
+    logged = "".join(path.read_text() for path in service.logs.glob("predictions-*"))
+    assert len(logged.splitlines()) == len(service.rows)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda old: old[:-1] + b"x", lambda _: b""], ids=["bit", "empty"]
+)
+def test_a_false_model_is_refused(
+    serve: Callable[..., Service], project: BakedProject, spoil: Callable[[bytes], bytes]
+) -> None:
+    path = project.path / "models/model.onnx"
+    whole = path.read_bytes()
+    path.write_bytes(spoil(whole))
+    try:
+        assert "refusing to start: models/model.onnx is" in serve().said
+    finally:
+        path.write_bytes(whole)
