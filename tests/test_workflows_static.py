@@ -170,7 +170,7 @@ def test_the_required_check_has_no_paths_and_the_name_that_protect_requires(bake
     required = jobs(path)["required"]["name"]
     assert required == "Required checks pass"
     assert not any(events(load(path)).values())  # no paths, no branches, no types
-    assert f'"{required}"' in bake().read("src/flight_delays/protect.py")
+    assert f'"{required}"' in bake().read(".github/ruleset.json")
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)

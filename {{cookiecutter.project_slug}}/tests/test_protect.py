@@ -1,4 +1,5 @@
 import copy
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from {{cookiecutter.__package}}.config import UserError
 from {{cookiecutter.__package}}.github import Api, ApiError
 from {{cookiecutter.__package}}.protect import (
     OWNERS,
-    WANTED,
+    RULESET,
     WORKFLOW,
     covers,
     main,
     owners,
     repository,
 )
+
+TEXT = (Path(__file__).parents[1] / RULESET).read_text(encoding="utf-8")
+WANTED = json.loads(TEXT)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Settings(Api):
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A repository without any protection, and a folder with CODEOWNERS."""
     (tmp_path / OWNERS).parent.mkdir()
+    (tmp_path / RULESET).write_text(TEXT)
     (tmp_path / OWNERS).write_text("# Who must agree.\n#\n# /deploy/\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITHUB_REPOSITORY", "acme/flights")

