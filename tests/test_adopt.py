@@ -181,7 +181,7 @@ def test_a_merge_conflict_ends_with_resolve(fresh: Bake, environment: Path, shel
         project.run("git", "add", "--all")
         project.run("git", "commit", "--quiet", "--message", alpha)
     project.run("git", "merge", "theirs", check=False)
-    assert "params.yaml is in conflict too" in project.make(
+    assert "params.yaml: in conflict too" in project.make(
         "resolve", VENV=str(environment), check=False
     )
     project.run("git", "checkout", "--theirs", "params.yaml")

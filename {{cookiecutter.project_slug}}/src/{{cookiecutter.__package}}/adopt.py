@@ -14,7 +14,7 @@ from .facts import Facts, facts_of, sample
 from .infer import Blocks, infer, key_of
 from .schema import Editor, inferred, inline
 from .split import split
-from .tables import convert, existing, known, open_parquet, open_text
+from .tables import convert, existing, is_parquet, known, open_parquet, open_text
 
 RAW = Path("data/raw")
 IGNORE = RAW / ".gitignore"
@@ -109,8 +109,8 @@ def show(rows: list[tuple[str, str, str]], limit: int = 30) -> None:
         print(f"  {'':<11}… and {len(rows) - limit} more, in {PARAMS}")
 
 
-def put(draft: Path, texts: dict[Path, str], old: Path, path: Path) -> None:
-    """Put the table and the texts in place of the former data and all that was made from it, or change nothing."""
+def put(draft: Path, texts: dict[Path, str], old: Path, path: Path) -> str:
+    """Put the table and the texts in place of the former data and all that was made from it; a sentence on DVC."""
     lines = IGNORE.read_text(encoding="utf-8").splitlines() if IGNORE.exists() else []
     kept = "".join(f"{line}\n" for line in lines if line != f"/{old.name}")
     large = draft.stat().st_size > UNDER_DVC
@@ -123,9 +123,7 @@ def put(draft: Path, texts: dict[Path, str], old: Path, path: Path) -> None:
         draft.replace(path)
         if large:
             dvc_add(path)
-            print(
-                f"  note       {path} is large and went under DVC: `make remote` gives it a home before the first push"
-            )
+    return large * f"{path} is large and went under DVC: `make remote` gives it a home before the first push"
 
 
 def new_params(blocks: Blocks) -> str:
@@ -133,7 +131,7 @@ def new_params(blocks: Blocks) -> str:
     editor = Editor(PARAMS.read_text(encoding="utf-8"))
     for name, values in blocks.items():
         short = {key: inline(value) for key, value in values.items() if key in ("slices", "floors", "sensitive")}
-        editor.document[name].update(values | short)
+        editor.document.setdefault(name, {}).update(values | short)
     space = blocks["sweep"]["space"]
     editor.document["sweep"]["space"] = {name: inline(rule) for name, rule in space.items()}
     return re.sub(r"(?m)^( .*\n)(?=\w)", r"\1\n", editor.text())
@@ -141,8 +139,7 @@ def new_params(blocks: Blocks) -> str:
 
 def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None:
     """Make a table the project's data and say what was inferred."""
-    text = source.open("rb").read(4) != b"PAR1"
-    table = open_text(source, wish.time, **options) if text else open_parquet(source, wish.time)
+    table = open_parquet(source, wish.time) if is_parquet(source) else open_text(source, wish.time, **options)
     known(source, list(table.kinds), wish.target, wish.time, wish.group, *wish.sensitive)
     with tempfile.TemporaryDirectory(prefix=".adopt-", dir=".") as folder:
         draft = Path(folder, "table")
@@ -159,10 +156,10 @@ def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None
             PARAMS: new_params(blocks),
             RAW / "README.md": page,
         }
-        put(draft, texts, Path(load_params().data.path), Path(wish.path))
+        moved = put(draft, texts, Path(load_params().data.path), Path(wish.path))
     print(f"{'adopt':<10}{source.name}: {rows:,} rows, {len(facts)} columns → {wish.path}")
     show(told(blocks, why, key) + [("read as", name, what) for name, what in table.notes.items()])
-    for note in filter(None, [lacking, *notes]):
+    for note in filter(None, [lacking, *notes, moved]):
         print(f"  note       {note}")
     print("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")
 

@@ -89,6 +89,12 @@ def existing(path: Path) -> Path:
     return path
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether the file says that it is Parquet."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
 def distinct(path: Path, names: list[str]) -> None:
     """Refuse two columns of one name, and a single column."""
     if len(names) < 2:
