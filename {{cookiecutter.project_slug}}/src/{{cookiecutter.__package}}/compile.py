@@ -10,37 +10,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from .config import (
-    DATA,
-    HOLDOUT,
-    LOCK,
-    MODEL,
-    PARAMS,
-    SCHEMA,
-    VERDICT,
-    Params,
-    UserError,
-    atomic,
-    git,
-    load_params,
-    read_json,
-    sha256,
-)
+from .config import HOLDOUT, MODEL, PARAMS, SCHEMA, Params, UserError, atomic, load_params, sha256
 from .light import missing
-from .predictor import (
-    FILES,
-    FOLDER,
-    PASSPORT,
-    Answer,
-    Codes,
-    Compiled,
-    Original,
-    Passport,
-    distance,
-    load_predictor,
-    read_passport,
-    versions,
-)
+from .predictor import FILES, PASSPORT, Codes, Compiled, Passport, distance, identity, load_predictor, versions
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -49,7 +21,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 EXAMPLES = 20
 MOST = 50_000  # rows of the holdout that the comparison takes
-GRAPH = FOLDER / FILES["compiled"]
+GRAPH = FILES["compiled"]
 
 
 def codes(encoder: Any, names: list[str]) -> list[Codes]:
@@ -108,23 +80,6 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=lambda value: value.isoformat()))
 
 
-def identity() -> dict[str, Any]:
-    """What ties the model to the repository: commit, lock, data, and the verdict if there is one on it."""
-    verdict = read_json(VERDICT) if VERDICT.exists() else {}
-    judged = (verdict.get("candidate") or {}).get("model") == sha256(MODEL)
-    try:
-        commit = git("rev-parse", "HEAD")
-    except UserError:
-        commit = ""
-    return {
-        "model": sha256(MODEL),
-        "commit": commit,
-        "dvc_lock": sha256(LOCK) if LOCK.exists() else "",
-        "data": read_json(DATA)["sha256"],
-        "verdict": verdict["decision"] if judged else "none",
-    }
-
-
 def sources() -> str:
     """One digest of everything that the compiled model and the rows in its passport come from."""
     names = ("compile", "features", "light", "model", "predictor", "rows")
@@ -135,10 +90,10 @@ def sources() -> str:
 def current(params: Params) -> Passport:
     """The passport of the model here: in a working copy it follows the model, in an image it stands."""
     if not HOLDOUT.exists() or not MODEL.exists():
-        return read_passport()
+        return Passport.read()
     try:
-        old = read_passport()
-        fresh = old.sources == sources() and (FOLDER / FILES[old.engine]).exists()
+        old = Passport.read()
+        fresh = old.sources == sources() and FILES[old.engine].exists()
     except UserError:
         fresh = False
     passport = msgspec.structs.replace(old, **identity()) if fresh else anew(params)
@@ -167,8 +122,7 @@ def anew(params: Params) -> Passport:
         answers=[],
         sources=sources(),
     )
-    right: Answer = truth["prediction"].to_numpy(), truth.iloc[:, 1:].to_numpy() if truth.shape[1] > 1 else None
-    said = passport.said(right)
+    said = passport.said((truth["prediction"].to_numpy(), truth.iloc[:, 1:].to_numpy() if truth.shape[1] > 1 else None))
     passport.answers = [said[place] for place in chosen]
     rows = Rows(params.data, passport.dtypes)
     sent = rows.decode(msgspec.json.encode(records(holdout)))
@@ -202,7 +156,7 @@ def choose(passport: Passport, pipeline: "Pipeline", raw: pd.DataFrame, said: li
         passport.engine, passport.file, passport.versions = "compiled", sha256(GRAPH), versions("compiled")
     except Exception as problem:  # converters raise of every kind, and each means: use the pipeline
         passport.reason = f"{type(pipeline[-1]).__name__}: " + " ".join(str(problem).split())[:200]
-        passport.difference = distance(passport.said(Original(passport, MODEL)(raw)), said)
+        passport.difference = distance(passport.said(load_predictor(passport)(raw)), said)
         if not passport.difference <= TOLERANCE:
             raise UserError(
                 f"rows sent as JSON get other answers than rows of the table (by {passport.difference:.1e}); "

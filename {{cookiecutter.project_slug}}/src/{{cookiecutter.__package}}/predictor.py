@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .config import UserError, sha256
+from .config import DATA, LOCK, MODEL, VERDICT, UserError, git, read_json, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .light import Table
 
-FOLDER = Path("models")
-PASSPORT = FOLDER / "passport.json"
-FILES = {"compiled": "model.onnx", "scikit-learn": "model.skops"}
+PASSPORT = Path("models/passport.json")
+FILES = {"compiled": Path("models/model.onnx"), "scikit-learn": MODEL}
 LIBRARIES = {
     "compiled": ("numpy", "pandas", "onnxruntime"),
     "scikit-learn": ("numpy", "pandas", "scikit-learn", "scipy", "skops"),
@@ -62,6 +61,16 @@ class Passport(msgspec.Struct):
     difference: float = 0.0
     numbers: list[str] = []
     codes: list[Codes] = []
+
+    @staticmethod
+    def read() -> "Passport":
+        """The passport of the model here; none, or a broken one, is a `UserError`."""
+        try:
+            return msgspec.json.decode(PASSPORT.read_bytes(), type=Passport)
+        except FileNotFoundError:
+            raise UserError(f"there is no {PASSPORT}; `make pipeline compile` makes it") from None
+        except msgspec.MsgspecError as problem:
+            raise UserError(f"{PASSPORT} does not hold ({problem}); `make compile` makes it anew") from None
 
     def said(self, answer: Answer) -> list[Said]:
         """Answers as the service says them."""
@@ -156,14 +165,21 @@ def versions(engine: str) -> dict[str, str]:
     return {"python": python} | {name: importlib.metadata.version(name) for name in LIBRARIES[engine]}
 
 
-def read_passport() -> Passport:
-    """The passport of the model here; none, or a broken one, is a `UserError`."""
+def identity() -> dict[str, Any]:
+    """What ties the model to the repository: commit, lock, data, and the verdict if there is one on it."""
+    verdict = read_json(VERDICT) if VERDICT.exists() else {}
+    judged = (verdict.get("candidate") or {}).get("model") == sha256(MODEL)
     try:
-        return msgspec.json.decode(PASSPORT.read_bytes(), type=Passport)
-    except FileNotFoundError:
-        raise UserError(f"there is no {PASSPORT}; `make pipeline compile` makes it") from None
-    except msgspec.MsgspecError as problem:
-        raise UserError(f"{PASSPORT} does not hold ({problem}); `make compile` makes it anew") from None
+        commit = git("rev-parse", "HEAD")
+    except UserError:
+        commit = ""
+    return {
+        "model": sha256(MODEL),
+        "commit": commit,
+        "dvc_lock": sha256(LOCK) if LOCK.exists() else "",
+        "data": read_json(DATA)["sha256"],
+        "verdict": verdict["decision"] if judged else "none",
+    }
 
 
 def load_predictor(passport: Passport) -> Predict:
@@ -174,7 +190,7 @@ def load_predictor(passport: Passport) -> Predict:
         raise UserError(
             f"refusing to start: {', '.join(other)}; install requirements/serve.txt or `make compile` again"
         )
-    path = FOLDER / FILES[passport.engine]
+    path = FILES[passport.engine]
     found = sha256(path) if path.exists() else "missing"
     if found != passport.file:
         raise UserError(f"refusing to start: {path} is {found[:12]}, and the passport says {passport.file[:12]}")

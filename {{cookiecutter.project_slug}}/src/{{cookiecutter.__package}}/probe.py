@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from .predictor import distance, read_passport
+from .predictor import Passport, distance
 
 FAILURES = (OSError, http.client.HTTPException)
 
@@ -34,7 +34,7 @@ def load(address: str, rows: list[Any], end: float, seen: list[tuple[float, str]
 
 def probe(address: str, seconds: float, connections: int) -> dict[str, Any]:
     """The largest difference from the pipeline, and requests, errors and p99 (ms) of the load."""
-    passport, seen = read_passport(), list[tuple[float, str]]()
+    passport, seen = Passport.read(), list[tuple[float, str]]()
     status, found = post(http.client.HTTPConnection(address, timeout=30), passport.rows)
     if status != 200:
         return {"difference": None, "said": found}

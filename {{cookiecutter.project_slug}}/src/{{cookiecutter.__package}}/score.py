@@ -11,7 +11,7 @@ import yaml
 
 from .compile import current
 from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
-from .predictor import Answer, load_predictor, read_passport
+from .predictor import Answer, Passport, load_predictor
 
 SUFFIXES = (".parquet", ".csv")
 BYTES = 100  # of a row of CSV, about
@@ -63,7 +63,7 @@ def answered(rows: pd.DataFrame, keys: Types, answer: Answer, classes: list[obje
 
 def score(source: Path, target: Path, size: int) -> int:
     """Score one file into another, whole or not at all; the number of its rows, or a `UserError`."""
-    passport, keys, rows = read_passport(), key_types(), 0
+    passport, keys, rows = Passport.read(), key_types(), 0
     predict, needed = load_predictor(passport), passport.dtypes
     parts = (part for part in batches(source, needed, keys, size) if len(part))
     tables = (answered(p, keys, predict(p[list(needed)].astype(needed)), passport.classes) for p in parts)

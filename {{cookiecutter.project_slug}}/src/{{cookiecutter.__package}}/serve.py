@@ -64,16 +64,15 @@ class Together:
         waiting, self.waiting = self.waiting, []
         try:
             found = iter(self.answer([row for rows, _ in waiting for row in rows]))
-        except Exception as problem:
-            for one in waiting:
-                if len(waiting) == 1:
-                    one[1].set_exception(problem)
-                else:
-                    self.waiting = [one]
-                    self.flush()
-            return
+        except Exception:
+            found = None
         for rows, future in waiting:
-            part = list(itertools.islice(found, len(rows)))
+            try:
+                part = list(itertools.islice(found, len(rows))) if found else self.answer(rows)
+            except Exception as problem:
+                if not future.done():
+                    future.set_exception(problem)
+                continue
             if not future.done():
                 future.set_result(part)
 
