@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.sample import landed, tables
-from benchmarks.template import PACKAGE, TEMPLATE, load
+from benchmarks.template import PACKAGE, load, settle
 
 drift, config, metrics = load("drift"), load("config"), load("metrics")
 Array = npt.NDArray[Any]
@@ -257,12 +257,10 @@ def laid(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("data", "models", "reports", "logs"):
         (folder / name).mkdir(parents=True)
-    for name in ("params.yaml", "schema.yaml"):
-        shutil.copyfile(TEMPLATE / name, folder / name)
     rows = flights().dropna(subset="late").sample(350_000, replace=True, random_state=0)
     score = np.random.default_rng(0).beta(2, 8, len(rows))
     said = pd.DataFrame({"prediction": 0, "p_0": 1 - score, "p_1": score})
-    features = config.load_params(TEMPLATE / "params.yaml").data.features
+    features = config.load_params(settle(folder) / "params.yaml").data.features
     past, current = rows.iloc[:300_000], rows[features].iloc[300_000:].reset_index(drop=True)
     (folder / "models/model.skops").write_bytes(b"a model")
     past.to_parquet(folder / config.TRAIN)

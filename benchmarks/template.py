@@ -1,6 +1,7 @@
 """The template's own modules, imported from where they stand: nothing is rendered or installed."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,3 +18,12 @@ def load(module: str) -> ModuleType:
         package.__path__ = [str(PACKAGE)]
         sys.modules[NAME] = package
     return importlib.import_module(f"{NAME}.{module}")
+
+
+def settle(folder: Path) -> Path:
+    """A folder with the template's parameters and schema, without tags."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("params.yaml", "schema.yaml"):
+        text = (TEMPLATE / name).read_text(encoding="utf-8")
+        (folder / name).write_text(re.sub(r"(?m)^{%.*%}\n", "", text), encoding="utf-8")
+    return folder

@@ -20,7 +20,7 @@ import pandas as pd
 
 from benchmarks.monitoring import table
 from benchmarks.sample import KEYS, LATE_MINUTES, WEATHER, scheduled, tables
-from benchmarks.template import TEMPLATE, load
+from benchmarks.template import load, settle
 
 ROOT = Path(__file__).parents[1] / "build" / "year"
 START = pd.Timestamp("2013-04-01", tz="UTC")  # a Monday; the first model knows January to March
@@ -42,7 +42,7 @@ def flights() -> pd.DataFrame:
     table = table.merge(hours, on=["origin", "time_hour"], how="left", validate="many_to_one")
     late = (table["arr_delay"] >= LATE_MINUTES).astype(float).where(table["arr_delay"].notna())
     table = table.assign(scheduled=scheduled(table), late=late)
-    columns = load("config").load_params(TEMPLATE / "params.yaml").data.features
+    columns = config.load_params(settle(ROOT) / "params.yaml").data.features
     table = table[[*columns, "flight", "late"]].sort_values("scheduled", kind="stable")
     return table.reset_index(drop=True).assign(id=lambda t: [f"f{i}" for i in range(len(t))])
 
@@ -67,10 +67,7 @@ class Replay:
         self.moments = rows["scheduled"].dt.tz_localize("UTC")
         path = self.folder / "state.json"
         self.state = State(**json.loads(path.read_text())) if path.exists() else State()
-        for name in ("params.yaml", "schema.yaml"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(TEMPLATE / name, self.folder / name)
-        self.params = config.load_params(self.folder / "params.yaml")
+        self.params = config.load_params(settle(self.folder) / "params.yaml")
         self.data = self.params.data
 
     def known(self, now: pd.Timestamp) -> pd.DataFrame:
@@ -83,10 +80,8 @@ class Replay:
         place = self.folder / "candidate"
         shutil.rmtree(place, ignore_errors=True)
         (place / self.data.path).parent.mkdir(parents=True)
-        for name in ("params.yaml", "schema.yaml"):
-            shutil.copyfile(self.folder / name, place / name)
         self.known(now).to_parquet(place / self.data.path, index=False)
-        with contextlib.chdir(place):
+        with contextlib.chdir(settle(place)):
             split.main()
             start = time.process_time()
             train.main()
@@ -174,7 +169,8 @@ class Replay:
             self.take(self.learn(now), now)
             self.state.retrains.append(now.isoformat())
         elif self.arm == "policy":
-            self.hear(now)
+            if now - DELAY > START:
+                self.hear(now)
             about |= self.watch(now)
         about["rows"] = self.serve(now)
         self.state.weeks.append(about)

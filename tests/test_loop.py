@@ -21,6 +21,11 @@ pushed, work, api = test_workflows.pushed, test_workflows.work, test_workflows.a
 WATCH, TELL = "Watch and decide", "Alert, and start the retrain"
 RETRAIN = "/actions/workflows/retrain.yml/dispatches"
 ROWS = 400
+DATA = "data/raw/flights.parquet"
+OTHERS = (
+    f"import pandas as pd; rows = pd.read_parquet('{DATA}').iloc[{{}}];"
+    f"rows.assign(late={{}}).to_parquet('{DATA}', index=False)"
+)
 LATE = (
     "import pandas as pd; from flight_delays.config import load_params;"
     "params = load_params(); rows = pd.read_parquet(params.data.path)[params.data.features];"
@@ -39,6 +44,26 @@ def test_monitor_by_the_clock_starts_a_retrain_when_params_give_a_reason(work: W
     (started,) = work.api.posted(RETRAIN)
     assert started["ref"] == "main" and "is the schedule" in started["inputs"]["reason"]
     assert set(work.api.writers()) == {"token:monitor/tell"}, failures(done)
+
+
+def test_a_champion_learns_on_and_is_held_to_what_it_knew(work: Work) -> None:
+    python = Path(work.github.env["VENV"], "bin/python")
+    work.make("retrain", ESTIMATOR="sklearn.ensemble.RandomForestClassifier")
+    work.push("main")
+    first = work.clone.run("git", "rev-list", "--max-parents=0", "HEAD").strip()
+    work.clone.run("git", "checkout", "--quiet", first, "--", DATA)
+    work.clone.run(python, "-c", OTHERS.format("::2", "rows.late"))
+    said = work.make("retrain", STATEFUL="1")
+    assert "roc_auc on the earlier holdout" in said and "outcome:" in said
+    assert "start: null" not in work.clone.read("params.yaml")
+
+    before = work.clone.read("params.yaml")
+    work.clone.run("git", "checkout", "--quiet", first, "--", DATA)
+    work.clone.run(python, "-c", OTHERS.format("1::2", "1 - rows.late"))
+    said = work.clone.run(
+        "make", "retrain", f"VENV={work.github.env['VENV']}", check=False, STATEFUL="1"
+    )
+    assert "the model forgets what it knew" in said and work.clone.read("params.yaml") == before
 
 
 def asked(image: str, rows: list[dict[str, Any]], folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from {{cookiecutter.__package}} import github
 from {{cookiecutter.__package}}.alert import (
     Alert,
-    findings,
+    load,
     loud,
     main,
     marker,
@@ -190,7 +190,7 @@ def test_load_refuses_what_monitor_did_not_write(tmp_path: Path, change: dict[st
     path = tmp_path / "reports/monitor.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(Unfit):
-        findings(tmp_path)
+        load(path, model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
 
 
 def test_main_without_a_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def ours(params: Params) -> Params:
 
 
 def features_of(windows: list[Window], ours: Params) -> dict[str, Signal]:
-    return {s.name: s for s in signals.feature_signals(ours, REF, windows, 0.001)}
+    return {s.name: s for s in signals.of_features(ours, REF, windows, 0.001)}
 
 
 def test_calm_rows_are_in_order(ours: Params) -> None:
@@ -95,7 +95,7 @@ def test_drift_weighs_what_the_column_carries(weights: dict[str, float], state: 
 
 def test_moved_scores_are_a_warning(ours: Params) -> None:
     windows = [make(table(1000, s), said(1000, s, lift=0.3)) for s in (1, 2)]
-    assert [s.state for s in signals.prediction_signals(ours, REF, windows, 0.001)] == ["warning", "warning"]
+    assert [s.state for s in signals.of_predictions(ours, REF, windows, 0.001)] == ["warning", "warning"]
 
 
 def test_score_is_one_number_a_row() -> None:
@@ -105,7 +105,7 @@ def test_score_is_one_number_a_row() -> None:
 
 
 def performance(windows: list[Window], ours: Params) -> list[Signal]:
-    return signals.performance_signals(ours, REF, windows)
+    return signals.of_performance(ours, REF, windows)
 
 
 def test_measured_performance_in_order(ours: Params) -> None:
@@ -154,7 +154,7 @@ def test_truth_that_is_no_class_is_left_out() -> None:
 def test_losses_of_errors_count_upwards(ours: Params) -> None:
     base, worse = (Interval("log_loss", v, v - 0.02, v + 0.02, 0.01, "paired mean") for v in (1.0, 1.5))
     lower = with_(ours, evaluate=with_(ours.evaluate, metric="log_loss"))
-    assert signals.loss_signal(lower, "performance", base, [worse, None]).values == [0.5, None]
+    assert signals.of_loss(lower, "performance", base, [worse, None]).values == [0.5, None]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_one_broken_window_is_enough(
     monkeypatch.chdir(tmp_path)
     rows = table(1000, 1)
     rows.loc[: int(1000 * share) - 1, "y"] = "z"
-    found = {s.name: s.state for s in signals.quality_signals(ours, REF, [make(rows)])}
+    found = {s.name: s.state for s in signals.of_quality(ours, REF, [make(rows)])}
     assert found == {"x": "ok", "y": state}
 
 
@@ -195,7 +195,7 @@ def test_one_broken_window_is_enough(
 )
 def test_traffic_that_stays_away_is_said(rows: tuple[int, ...], state: str) -> None:
     windows = [replace(make(table(10)), rows=count) for count in rows]
-    assert signals.traffic_signal(RULES, windows).state == state
+    assert signals.of_traffic(RULES, windows).state == state
 
 
 METRICS = """# HELP requests_total Requests
@@ -211,7 +211,7 @@ log_lines_lost_total 3.0
 
 def test_service_metrics(tmp_path: Path) -> None:
     (tmp_path / "metrics").write_text(METRICS)
-    found = signals.service_signals(Monitor(milliseconds=100), monitor.scrape(str(tmp_path / "metrics")))
+    found = signals.of_service(Monitor(milliseconds=100), monitor.scrape(str(tmp_path / "metrics")))
     assert [s.last[0] for s in found] == [0.02, 500, 3]
     assert [s.state for s in found] == ["critical", "warning", "notice"]
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from {{cookiecutter.__package}} import champion, retrain
+from {{cookiecutter.__package}} import champion, config, retrain
 from {{cookiecutter.__package}}.config import (
     Params,
     Retrain,
@@ -100,7 +100,7 @@ def test_recipe_names_only_what_changes(params: Params) -> None:
 
 
 def test_recipe_that_goes_on_starts_at_the_champion(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrain, "git", lambda *_: "head")
+    monkeypatch.setattr(config, "git", lambda *_: "head")
     monkeypatch.setattr(champion, "find", lambda base, _: champion.Champion("base", None, base))
     assert retrain.recipe(params, None, None, True) == {"start": "head"}
     monkeypatch.setattr(champion, "find", lambda *_: champion.Champion("dummy"))
@@ -120,7 +120,7 @@ def done(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     monkeypatch.setattr(retrain, "pipeline", lambda: called.append("pipeline"))
     monkeypatch.setattr("{{cookiecutter.__package}}.gate.main", gate)
-    monkeypatch.setattr(retrain, "last_change", lambda _: NOW)
+    monkeypatch.setattr(config, "git", lambda *_: NOW.isoformat())
     monkeypatch.setattr(retrain, "new_rows", lambda _: 10_000)
     monkeypatch.setattr(retrain, "load_params", lambda *_: replace(params, retrain=Retrain()))
     yield called

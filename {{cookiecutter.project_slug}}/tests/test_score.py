@@ -6,8 +6,10 @@ from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import score
 from {{cookiecutter.__package}}.compile import current
-from {{cookiecutter.__package}}.config import Params, UserError
+from {{cookiecutter.__package}}.config import Params, UserError, sha256
+from {{cookiecutter.__package}}.logs import Tally, read
 from {{cookiecutter.__package}}.model import inputs, load, predict
+from {{cookiecutter.__package}}.rows import place
 
 pytestmark = pytest.mark.usefixtures("project")
 HOLDOUT, OUT = Path("data/holdout.parquet"), Path("out.parquet")
@@ -47,6 +49,17 @@ def test_a_folder_is_scored_file_by_file_and_goes_on_where_it_ended(capsys: pyte
     score.main("in", "out")
     assert Path("out/a.parquet").stat().st_mtime_ns == first and Path("out/b.parquet").exists()
     assert "done before 1" in capsys.readouterr().out
+
+
+def test_what_is_logged_is_what_monitoring_reads(params: Params) -> None:
+    score.main(str(HOLDOUT), str(OUT), logs="logs")
+    parts = list(read(Path("logs"), "predictions", tally := Tally()))
+    found, held = pd.concat(parts), pd.read_parquet(HOLDOUT)
+    assert len(found) == found["id"].nunique() == len(held) and not tally.broken
+    assert set(found["model"]) == {sha256(Path("models/model.skops"))}
+    same = found[list(map(place, params.data.features))].set_axis(params.data.features, axis=1)
+    pd.testing.assert_frame_equal(same.reset_index(drop=True), held[params.data.features], check_dtype=False)
+    assert found["prediction"].tolist() == pd.read_parquet(OUT)["prediction"].tolist()
 
 
 def test_a_newer_model_or_table_is_scored_again(params: Params) -> None:

@@ -20,13 +20,14 @@ from .untrusted import LIMIT, Unfit, cut, line, neutral, read
 
 LEVELS = ("critical", "warning")  # a notice wakes nobody
 LABEL = "monitor"
+START = f"<!-- {__package__}: monitor "
 SAID = re.compile(r"<!-- said (\{.*?\}) -->")
 SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 HOURS = {"d": 24, "h": 1}
 Found = dict[str, Any]
 
 
-def load(path: Path) -> Found:
+def load(path: Path, **patterns: str) -> Found:
     """The findings of a file that `monitor` or `retrain` wrote, checked: they hold what people sent to the service."""
     try:
         found = json.loads(read(path))
@@ -34,24 +35,17 @@ def load(path: Path) -> Found:
         raise Unfit(f"{path.name} is not JSON") from None
     if not isinstance(found, dict) or found.get("version") != 1:
         raise Unfit(f"{path.name} is not of version 1")
-    return found
-
-
-def findings(folder: Path) -> Found:
-    """What reports/monitor.json says; anything else than monitoring writes is `Unfit`."""
-    found = load(folder / "reports/monitor.json")
-    if not re.fullmatch("[0-9a-f]{64}", str(found.get("model"))):
-        raise Unfit("monitor.json: model must be a SHA-256")
-    if not re.fullmatch(r"\d+[dh]", str(found.get("cooldown"))):
-        raise Unfit("monitor.json: cooldown must be a duration such as 7d")
-    if not all(isinstance(signal, dict) for signal in found.get("signals", [None])):
-        raise Unfit("monitor.json: signals must be objects")
+    for key, pattern in patterns.items():
+        if not re.fullmatch(pattern, str(found.get(key))):
+            raise Unfit(f"{path.name}: {key} must look like {pattern}")
+    if not all(isinstance(signal, dict) for signal in found.get("signals", [])):
+        raise Unfit(f"{path.name}: signals must be objects")
     return found
 
 
 def grave(found: Found) -> list[dict[str, str]]:
     """The signals that a person must know of, the gravest first."""
-    ordered = [s for level in LEVELS for s in found["signals"] if s.get("state") == level]
+    ordered = [s for level in LEVELS for s in found.get("signals", []) if s.get("state") == level]
     return [{key: line(s.get(key, "")) for key in ("kind", "name", "state", "sentence")} for s in ordered]
 
 
@@ -88,7 +82,12 @@ def call(address: str, content: Found) -> str:
 
 def marker(model: str) -> str:
     """The first line of the issue about a model."""
-    return f"<!-- {__package__}: monitor {model[:12]} -->"
+    return f"{START}{model[:12]} -->"
+
+
+def about(rows: list[Found], model: str) -> Found:
+    """The one issue about a model, or nothing."""
+    return next((row for row in rows if row["body"].startswith(marker(model))), {})
 
 
 def remembered(body: str) -> Found:
@@ -113,18 +112,13 @@ class Alert:
     def issues(self) -> list[Found]:
         """Our issues about any model, open and closed."""
         rows = self.api.pages(f"/issues?state=all&labels={LABEL}") if self.api else ()
-        start = marker("").rpartition(" -->")[0]
         mine = [row for row in rows if row["user"]["login"] == self.bot and "pull_request" not in row]
-        return [row for row in mine if (row.get("body") or "").startswith(start)]
-
-    def issue(self, model: str) -> Found:
-        """The one issue about a model, or nothing."""
-        return next((row for row in self.issues() if row["body"].startswith(marker(model))), {})
+        return [row for row in mine if (row.get("body") or "").startswith(START)]
 
     def recall(self, model: str) -> tuple[Found, str]:
         """What was said last, and the address of the issue that says it."""
         if self.api:
-            row = self.issue(model)
+            row = about(self.issues(), model)
             return remembered(row.get("body") or ""), row.get("html_url", "")
         memory = self.folder / "reports/alert.json"
         return (json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}), ""
@@ -134,21 +128,25 @@ class Alert:
         if not self.api:
             (self.folder / "reports/alert.json").write_text(json.dumps(said) + "\n", encoding="utf-8")
             return f"{len(signals)} findings; there is no GITHUB_TOKEN, so no issue says them"
-        row, done = self.issue(model), "no issue is open, none is needed"
+        rows, done = self.issues(), []
+        row = about(rows, model)
         title = line(f"{__package__}: {signals[0]['sentence'] if signals else 'in order again'}", 240)
         content = {"title": title, "body": self.page(model, said)}
         if signals and not row:
-            done = f"opened issue #{self.api.call('POST', '/issues', {**content, 'labels': [LABEL]})['number']}"
-        elif signals or row.get("state") == "open":
-            change = {"state": "open"} if signals else {"state": "closed", "state_reason": "completed"}
-            self.api.call("PATCH", f"/issues/{row['number']}", content | change)
-            done = f"{'updated' if signals else 'closed'} issue #{row['number']}"
-        for old in self.issues():
-            if old["state"] == "open" and not old["body"].startswith(marker(model)):
-                over = {"state": "closed", "state_reason": "not_planned"}
-                self.api.call("PATCH", f"/issues/{old['number']}", over)
-                done += f"; closed #{old['number']} of an earlier model"
-        return done
+            done = [f"opened #{self.api.call('POST', '/issues', content | {'labels': [LABEL]})['number']}"]
+        elif signals:
+            done = [self.change(row, content | {"state": "open"})]
+        elif row.get("state") == "open":
+            done = [self.change(row, content | {"state": "closed", "state_reason": "completed"})]
+        over = [old for old in rows if old["state"] == "open" and old is not row]
+        done += [self.change(old, {"state": "closed", "state_reason": "not_planned"}) for old in over]
+        return "; ".join(done) or "no issue is open, none is needed"
+
+    def change(self, row: Found, content: Found) -> str:
+        """Change one of our issues."""
+        if self.api:
+            self.api.call("PATCH", f"/issues/{row['number']}", content)
+        return f"#{row['number']} is {content['state']}"
 
     def page(self, model: str, said: Found) -> str:
         """The issue's body: our marks, and the report made harmless."""
@@ -159,7 +157,7 @@ class Alert:
 
     def speak(self) -> bool:
         """Say what is to be said; False where a part of it could not be said, which is tried again next time."""
-        found = findings(self.folder)
+        found = load(self.folder / "reports/monitor.json", model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
         signals, model = grave(found), found["model"]
         said, link = patiently(lambda: self.recall(model))
         calls, heard = loud(signals, said, found["cooldown"], self.now), True
@@ -172,10 +170,9 @@ class Alert:
     def start(self, base: str) -> bool:
         """Start the retrain that was decided, if one was, with its reason."""
         path = self.folder / "reports/retrain.json"
-        if not path.exists() or (found := load(path)).get("outcome") != "train" or not self.api:
+        if not (api := self.api) or not path.exists() or (found := load(path)).get("outcome") != "train":
             return True
-        inputs, api = {"reason": line(found.get("reason"), 200)}, self.api
-        where = "/actions/workflows/retrain.yml/dispatches"
+        where, inputs = "/actions/workflows/retrain.yml/dispatches", {"reason": line(found.get("reason"), 200)}
         return attempt("retrain", lambda: api.call("POST", where, {"ref": base, "inputs": inputs}) or "started")
 
 

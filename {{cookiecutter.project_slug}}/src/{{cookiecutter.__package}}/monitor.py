@@ -8,22 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from . import drift, logs, trends
+from . import drift, logs, signals, trends
 from .config import MODEL, Params, UserError, load_params, read_json, sha256, span, write_json
 from .gate import finite
-from .signals import (
-    LEVELS,
-    YEAR,
-    Signal,
-    feature_signals,
-    performance_signals,
-    prediction_signals,
-    quality_signals,
-    say,
-    service_signals,
-    traffic_signal,
-    weigh,
-)
 from .windows import Reference, Window, collect, reference
 
 MONITOR = Path("reports/monitor.json")
@@ -50,24 +37,25 @@ def importances(params: Params, model: str) -> dict[str, float]:
     return shares
 
 
-def judge(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+def judge(params: Params, ref: Reference, windows: Sequence[Window]) -> list[signals.Signal]:
     """Every signal, weighed and put into words."""
     rules = params.monitor
-    columns, year = len(ref.table.columns) + 2, YEAR / span(rules.window)
+    columns, year = len(ref.table.columns) + 2, signals.YEAR / span(rules.window)
     chance = drift.chance(rules.false_alarms / 2, columns, year, *rules.persist)
-    moved = feature_signals(params, ref, windows, chance)
+    moved = signals.of_features(params, ref, windows, chance)
     if drifted := [signal for signal in moved if signal.state == "notice"]:
-        weigh(drifted, importances(params, ref.model), rules.importance)
-    found = [*performance_signals(params, ref, windows), *prediction_signals(params, ref, windows, chance), *moved]
+        signals.weigh(drifted, importances(params, ref.model), rules.importance)
+    said = signals.of_predictions(params, ref, windows, chance)
+    found = [*signals.of_performance(params, ref, windows), *said, *moved]
     for signal in found:
-        if LEVELS.index(signal.state) > 1:
-            signal.sentence = say(signal, rules)
-    return [*found, *quality_signals(params, ref, windows), traffic_signal(rules, windows)]
+        if signals.LEVELS.index(signal.state) > 1:
+            signal.sentence = signals.say(signal, rules)
+    return [*found, *signals.of_quality(params, ref, windows), signals.of_traffic(rules, windows)]
 
 
-def triggers(signals: Sequence[Signal]) -> dict[str, str]:
+def triggers(found: Sequence[signals.Signal]) -> dict[str, str]:
     """What speaks for training again, with the first reason of each kind."""
-    fired = [(TRIGGERS.get((signal.kind, signal.state)), signal.sentence) for signal in signals[::-1]]
+    fired = [(TRIGGERS.get((signal.kind, signal.state)), signal.sentence) for signal in found[::-1]]
     return {name: sentence for name, sentence in fired if name}
 
 
@@ -98,15 +86,15 @@ def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any
     windows, tally = collect(params, ref, now)
     if not any(w.rows for w in windows):
         raise UserError(nothing(params, ref.model, tally))
-    signals = judge(params, ref, windows) + (service_signals(rules, scrape(metrics)) if metrics else [])
+    found = judge(params, ref, windows) + (signals.of_service(rules, scrape(metrics)) if metrics else [])
     return {
         "version": 1,
         "model": ref.model,
         "until": (windows[-1].start + span(rules.window)).isoformat(),
         "windows": [{"start": w.start.isoformat(), "rows": w.rows, "labelled": len(w.labelled)} for w in windows],
-        "signals": [asdict(signal) for signal in signals],
-        "state": max((signal.state for signal in signals), key=LEVELS.index),
-        "triggers": triggers(signals),
+        "signals": [asdict(signal) for signal in found],
+        "state": max((signal.state for signal in found), key=signals.LEVELS.index),
+        "triggers": triggers(found),
         "cooldown": rules.cooldown,
         "logs": {"counts": {key: n for key, n in tally.counts.items() if n}, "broken": tally.broken},
     }

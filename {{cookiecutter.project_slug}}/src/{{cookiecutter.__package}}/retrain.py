@@ -8,20 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from .config import (
-    DATA,
-    LOCK,
-    PARAMS,
-    VERDICT,
-    Params,
-    Retrain,
-    UserError,
-    git,
-    load_params,
-    read_json,
-    span,
-    write_json,
-)
+from . import champion, config
+from .config import Params, Retrain, UserError, load_params, read_json, span
 from .github import Api, ApiError, Unavailable
 
 RESULT = Path("reports/retrain.json")
@@ -90,22 +78,11 @@ def new_rows(params: Params) -> int:
     """How many rows the data has gained since the pipeline last ran on this commit."""
     import pyarrow.parquet as pq
 
-    from .champion import at
-
     path = Path(params.data.path)
     if not path.exists():
         raise UserError(f"the data {path} is missing; `make pull` fetches it")
-    before = (at("HEAD", DATA) or {"rows": 0})["rows"]
+    before = (champion.at("HEAD", config.DATA) or {"rows": 0})["rows"]
     return max(int(pq.read_metadata(path).num_rows) - int(before), 0)
-
-
-def last_change(path: Path) -> datetime | None:
-    """When a committed file last changed."""
-    try:
-        moment = git("log", "-1", "--format=%cI", "--", str(path))
-    except UserError:
-        return None
-    return datetime.fromisoformat(moment) if moment else None
 
 
 def runs() -> list[datetime]:
@@ -126,35 +103,31 @@ def gather(params: Params, now: datetime) -> Facts:
     alarms, retrains = read_json(MONITOR)["triggers"] if MONITOR.exists() else {}, runs()
     if RESULT.exists() and (last := read_json(RESULT))["outcome"] not in ("nothing", "train"):
         retrains.append(datetime.fromisoformat(last["time"]))
-    return Facts(now, last_change(LOCK), retrains, new_rows(params), alarms)
+    changed = config.git("log", "-1", "--format=%cI", "--", str(config.LOCK))
+    trained = datetime.fromisoformat(changed) if changed else None
+    return Facts(now, trained, retrains, new_rows(params), alarms)
 
 
-def set_params(changes: dict[str, Any], path: Path = PARAMS) -> None:
+def set_params(changes: dict[str, Any]) -> None:
     """Write values of the block `train` into params.yaml; comments and order stay."""
-    from ruamel.yaml import YAML
+    from .schema import Editor
 
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 200, True
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    tree = yaml.load(path.read_text(encoding="utf-8"))
-    tree["train"].update(changes)
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(tree, file)
-    load_params(path)
+    editor = Editor(config.PARAMS.read_text(encoding="utf-8"))
+    editor.document["train"].update(changes)
+    with config.atomic(config.PARAMS) as draft:
+        draft.write_text(editor.text(), encoding="utf-8")
+    load_params()
 
 
 def recipe(params: Params, window: str | None, estimator: str | None, stateful: bool) -> dict[str, Any]:
     """What changes in the block `train`: only what was asked for and differs."""
-    from . import champion
-
     changes: dict[str, Any] = {}
     if window and window != params.train.window:
         changes["window"] = window
     if estimator and estimator != params.train.estimator:
         changes |= {"estimator": estimator, "arguments": {}}
     if stateful:
-        found = champion.find(git("rev-parse", "HEAD"), params.data.target)
+        found = champion.find(config.git("rev-parse", "HEAD"), params.data.target)
         if not found.commit:
             raise UserError("there is no model to go on from; train once with retrain.stateful: false")
         changes["start"] = found.commit
@@ -173,7 +146,7 @@ def train(changes: dict[str, Any]) -> str:
     """Run pipeline and gate with these changes, and return the verdict's unattended column."""
     from . import gate
 
-    before = PARAMS.read_bytes()
+    before = config.PARAMS.read_bytes()
     try:
         if changes:
             set_params(changes)
@@ -181,9 +154,9 @@ def train(changes: dict[str, Any]) -> str:
         gate.main()
         remembers(load_params())
     except UserError:
-        PARAMS.write_bytes(before)
+        config.PARAMS.write_bytes(before)
         raise
-    return str(read_json(VERDICT)["unattended"])
+    return str(read_json(config.VERDICT)["unattended"])
 
 
 def remembers(params: Params) -> None:
@@ -220,5 +193,5 @@ def main(
         outcome = train(recipe(params, rows, estimator, stateful or params.retrain.stateful))
         print(f"{'retrain':<10}outcome: {outcome}")
     result = {"version": 1, "time": now.isoformat(), "outcome": outcome}
-    write_json(RESULT, result | {"trigger": decision.trigger, "reason": decision.reason})
+    config.write_json(RESULT, result | {"trigger": decision.trigger, "reason": decision.reason})
     return 0

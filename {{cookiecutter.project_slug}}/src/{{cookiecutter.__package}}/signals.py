@@ -75,7 +75,7 @@ def at_once(kind: str, name: str, values: Values, limit: float | None, state: st
     return signal
 
 
-def column_signal(
+def of_column(
     rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, calm: Sequence[Array]
 ) -> Signal:
     """One column in every window, against the reference and its calm stretches of time."""
@@ -97,13 +97,13 @@ def stretches(rules: Monitor, times: Array | None) -> list[Array]:
     return [] if times is None else drift.stretch(times, width, rules.minimum)
 
 
-def feature_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+def of_features(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """Every feature of the model in every window; drift is a notice until it is weighed."""
     whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
     ends = np.cumsum([0, *(len(w.raw) for w in windows)])
     calm = stretches(params.monitor, ref.times)
     parts = {name: [whole[name].iloc[a:b] for a, b in pairwise(ends)] for name in ref.table}
-    return [column_signal(params.monitor, "feature", ref.table[n], parts[n], chance, calm) for n in ref.table]
+    return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, calm) for n in ref.table]
 
 
 def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
@@ -115,13 +115,13 @@ def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
     return values[:, -1] if len(chances) == 2 else np.asarray(values.argmax(axis=1) + values.max(axis=1))
 
 
-def prediction_signals(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+def of_predictions(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
     frames, calm = [ref.predictions, *(w.sample for w in windows)], stretches(params.monitor, ref.held)
     columns = [[pd.Series(score(frame, ref.predictions), name="score") for frame in frames]]
     if params.data.task == "classification":
         columns.append([names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in frames])
-    return [column_signal(params.monitor, "prediction", first, rest, chance, calm) for first, *rest in columns]
+    return [of_column(params.monitor, "prediction", first, rest, chance, calm) for first, *rest in columns]
 
 
 def class_name(value: Any) -> str:
@@ -171,7 +171,7 @@ def estimate(params: Params, ref: Reference, window: Window) -> Interval | None:
     return measured(params, ref, ref.predictions.iloc[rows])
 
 
-def loss_signal(params: Params, kind: str, base: Interval, found: Sequence[Interval | None]) -> Signal:
+def of_loss(params: Params, kind: str, base: Interval, found: Sequence[Interval | None]) -> Signal:
     """How much worse than on the holdout the metric is, in each window that has it."""
     rules, metric = params.monitor, find(params.evaluate.metric)
     margin, sign = margin_of(metric.name, base.value, rules.margin), 1 if metric.higher_is_better else -1
@@ -186,16 +186,16 @@ def loss_signal(params: Params, kind: str, base: Interval, found: Sequence[Inter
     return signal.settle(rules)
 
 
-def performance_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+def of_performance(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
     """The loss since the holdout: measured where labels have come, estimated elsewhere."""
     if not (base := measured(params, ref, ref.predictions)):
         return []
     told = [measured(params, ref, w.labelled) for w in windows]
     guessed = [None if one else estimate(params, ref, w) for w, one in zip(windows, told, strict=True)]
-    return [loss_signal(params, "performance", base, told), loss_signal(params, "estimate", base, guessed)]
+    return [of_loss(params, "performance", base, told), of_loss(params, "estimate", base, guessed)]
 
 
-def quality_signals(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
+def of_quality(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
     """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
     specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
     some = [w if len(w.raw) >= rules.minimum else None for w in windows]
@@ -230,7 +230,7 @@ def breaks(rule: Field | None, values: pd.Series, unread: float) -> float:
     return share + (unread if rule.nullable else float((codes < 0).mean()))
 
 
-def traffic_signal(rules: Monitor, windows: Sequence[Window]) -> Signal:
+def of_traffic(rules: Monitor, windows: Sequence[Window]) -> Signal:
     """Which share of the usual number of predictions is lacking."""
     rows, values = [w.rows for w in windows], Values()
     for i, now in enumerate(rows):
@@ -240,7 +240,7 @@ def traffic_signal(rules: Monitor, windows: Sequence[Window]) -> Signal:
     return at_once("traffic", "predictions", values, rules.volume, "notice" if rows[-1] else "critical", sentence)
 
 
-def service_signals(rules: Monitor, text: str) -> list[Signal]:
+def of_service(rules: Monitor, text: str) -> list[Signal]:
     """What a service's /metrics say since its start: failed requests, the slowest answers, lost log lines."""
     from prometheus_client.parser import text_string_to_metric_families
 
