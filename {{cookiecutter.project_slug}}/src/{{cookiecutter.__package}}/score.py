@@ -12,6 +12,7 @@ import yaml
 from .compile import current
 from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
 from .predictor import Answer, Passport, load_predictor
+from .rows import place
 
 SUFFIXES = (".parquet", ".csv")
 BYTES = 100  # of a row of CSV, about
@@ -61,12 +62,30 @@ def answered(rows: pd.DataFrame, keys: Types, answer: Answer, classes: list[obje
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def score(source: Path, target: Path, size: int) -> int:
+def log(rows: pd.DataFrame, said: pa.Table, keys: Types, model: str, path: Path) -> None:
+    """Log a batch as the service logs its answers; a row's id is its key, else the file and its place in it."""
+    named = [name for name in keys if name in rows]
+    ids = ["|".join(map(str, row)) for row in rows[named].itertuples(index=False)] if named else rows.index
+    about = rows.rename(columns=place).assign(id=[f"{path.stem}-{i}" if not named else i for i in ids], model=model)
+    frame = about.assign(time=pd.Timestamp.now("UTC")).join(said.drop_columns(named).to_pandas())
+    with atomic(path) as draft:
+        frame.to_parquet(draft, index=False)
+
+
+def score(source: Path, target: Path, size: int, logs: str = "") -> int:
     """Score one file into another, whole or not at all; the number of its rows, or a `UserError`."""
     passport, keys, rows = Passport.read(), key_types(), 0
     predict, needed = load_predictor(passport), passport.dtypes
     parts = (part for part in batches(source, needed, keys, size) if len(part))
-    tables = (answered(p, keys, predict(p[list(needed)].astype(needed)), passport.classes) for p in parts)
+
+    def answers() -> Iterator[pa.Table]:
+        for number, part in enumerate(parts):
+            said = answered(part, keys, predict(part[list(needed)].astype(needed)), passport.classes)
+            if logs:
+                log(part, said, keys, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
+            yield said
+
+    tables = answers()
     kind = pyarrow.csv.CSVWriter if target.suffix == ".csv" else pq.ParquetWriter
     try:
         first = next(tables, None)
@@ -101,8 +120,8 @@ def done(source: Path, target: Path) -> bool:
     return target.exists() and target.stat().st_mtime > newest
 
 
-def main(in_: str, out: str) -> int:
-    """Write the predictions for IN (a Parquet or CSV file, or a folder of them) to OUT; finished files stay."""
+def main(in_: str, out: str, logs: str = "") -> int:
+    """Write the predictions for IN (Parquet or CSV, a file or a folder) to OUT, and to LOGS for `make monitor`."""
     from joblib import Parallel, delayed, parallel_config
     from tqdm import tqdm
 
@@ -111,7 +130,8 @@ def main(in_: str, out: str) -> int:
     todo = jobs(Path(in_), Path(out))
     left = [job for job in todo if not done(*job)]
     with stage("score", 0) as notes, parallel_config(params.score.engine, n_jobs=params.score.workers):
-        counts = Parallel(return_as="generator_unordered")(delayed(score)(*job, params.score.rows) for job in left)
+        work = (delayed(score)(*job, params.score.rows, logs) for job in left)
+        counts = Parallel(return_as="generator_unordered")(work)
         notes["rows out"] = sum(tqdm(counts, total=len(left), unit="file", disable=len(left) < 2 or None))
         notes["files"], notes["done before"] = len(left), len(todo) - len(left)
     return 0
