@@ -62,8 +62,8 @@ class State:
 class Replay:
     """One way to keep a model up to date, over the year."""
 
-    def __init__(self, arm: str, rows: pd.DataFrame) -> None:
-        self.arm, self.rows, self.folder = arm, rows, ROOT / arm
+    def __init__(self, arm: str, rows: pd.DataFrame, root: Path = ROOT) -> None:
+        self.arm, self.rows, self.folder = arm, rows, root / arm
         self.moments = rows["scheduled"].dt.tz_localize("UTC")
         path = self.folder / "state.json"
         self.state = State(**json.loads(path.read_text())) if path.exists() else State()
@@ -179,10 +179,10 @@ class Replay:
         path.write_text(json.dumps(asdict(self.state), indent=1))
         print(self.arm, json.dumps(about), flush=True)
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, weeks: int = WEEKS) -> None:
         """As many weeks as fit."""
         start = time.monotonic()
-        while self.state.week < WEEKS and time.monotonic() - start < seconds:
+        while self.state.week < weeks and time.monotonic() - start < seconds:
             self.step()
 
 

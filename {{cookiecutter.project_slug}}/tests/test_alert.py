@@ -196,3 +196,14 @@ def test_load_refuses_what_monitor_did_not_write(tmp_path: Path, change: dict[st
 def test_main_without_a_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(str(tmp_path)) == 1
     assert "::error title=No alert::there is no monitor.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("outcome", "expected"), [("train", [{"reason": "temp moved"}]), ("nothing", [])])
+def test_a_retrain_that_was_decided_is_started(
+    tmp_path: Path, api: Memory, outcome: str, expected: list[dict[str, str]]
+) -> None:
+    write(tmp_path, DRIFT)
+    decided = {"version": 1, "outcome": outcome, "reason": "temp  moved"}
+    (tmp_path / "reports/retrain.json").write_text(json.dumps(decided))
+    assert Alert(tmp_path, api, "", BOT, 1e9).start("main")
+    assert [row["inputs"] for row in api.rows if row["ref"] == "main"] == expected

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from {{cookiecutter.__package}} import logs
+from {{cookiecutter.__package}}.config import UserError
 
 
 def rows(count: int = 10, start: int = 0, **more: Any) -> pd.DataFrame:
@@ -111,3 +112,17 @@ def test_sample_is_bounded() -> None:
     for i in range(50):
         sample.add(logs.known(rows(1000, 1000 * i), logs.Tally()))
         assert sample.held <= 4 * 100 + 1000
+
+
+def test_fetch_brings_a_folder_and_what_is_new_in_it(tmp_path: Path) -> None:
+    source, here = tmp_path / "bucket", tmp_path / "here" / "logs"
+    (source / "champion").mkdir(parents=True)
+    for name in ("predictions-1.jsonl", "champion/predictions-2.jsonl"):
+        (source / name).write_text(lines(rows(3)))
+        logs.fetch(str(source), here)
+    assert read(here)[1].counts["files"] == 2
+
+
+def test_fetch_from_nowhere_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="could not be fetched"):
+        logs.fetch(str(tmp_path / "nowhere"), tmp_path / "logs")

@@ -18,6 +18,7 @@ from {{cookiecutter.__package}}.windows import (
     Reference,
     Window,
     conform,
+    files,
     reference,
 )
 
@@ -320,6 +321,19 @@ def test_main_without_a_reference() -> None:
     Path("data/train.parquet").unlink()
     with pytest.raises(UserError, match=r"data/train\.parquet missing"):
         monitor.main()
+
+
+def test_reference_of_a_deployed_model_lies_in_the_cache(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("data/train.parquet", "data/holdout.parquet", "reports/predictions.parquet")
+    lock = {"stages": {"all": {"outs": [{"path": name, "md5": f"{i}" * 32} for i, name in enumerate(names)]}}}
+    monkeypatch.setattr("{{cookiecutter.__package}}.champion.at", lambda *_: lock)
+    for i, name in enumerate(names):
+        place = Path(f".dvc/cache/files/md5/{i}{i}/{f'{i}' * 30}")
+        place.parent.mkdir(parents=True)
+        Path(name).rename(place)
+    model, places = files({"model": "a" * 64, "commit": "c0ffee"})
+    assert model == "a" * 64
+    assert all(pd.read_parquet(place).shape[0] for place in places.values())
 
 
 @pytest.mark.usefixtures("local")

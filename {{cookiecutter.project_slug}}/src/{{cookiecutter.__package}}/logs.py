@@ -5,6 +5,7 @@ has id, truth and time. Files are Parquet or JSON lines. Rows are told apart, an
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -34,9 +35,11 @@ class Tally:
 
 
 def fetch(address: str, folder: Path) -> None:
-    """Bring the logs from a bucket, a server or another folder: whatever address `dvc get-url` knows."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "dvc", "get-url", "--quiet", "--force", address, str(folder)]
+    """Bring the logs from a bucket, a server or another folder, whatever address `dvc get-url` knows, anew."""
+    place = folder / "fetched"
+    shutil.rmtree(place, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "dvc", "get-url", "--quiet", address, str(place)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["without a word"])[-1].removeprefix("ERROR: ")

@@ -1,0 +1,32 @@
+"""The replay of benchmarks/year.py in small: the sample's flights, and a world that changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+
+pytestmark = pytest.mark.slow
+
+SMALL = """
+import sys
+from pathlib import Path
+import pandas as pd
+from benchmarks.year import Replay, settle
+rows = pd.read_parquet(sys.argv[1]).assign(id=lambda t: [f"f{i}" for i in range(len(t))])
+after = rows.scheduled >= pd.Timestamp("2013-05-06")
+rows["late"] = rows["late"].where(~after, 1 - rows["late"]).astype(float)
+Replay("policy", rows, Path(sys.argv[2])).run(300, 10)
+"""
+
+
+def test_policy_sees_a_changed_world_in_late_labels_and_trains_again(
+    environment: Path, tmp_path: Path
+) -> None:
+    sample = next(ROOT.glob("{{*")) / "data/raw/flights.parquet"
+    run(environment / "bin/python", "-c", SMALL, sample, tmp_path, cwd=ROOT, PYTHONPATH=str(ROOT))
+    state = json.loads((tmp_path / "policy/state.json").read_text())
+    calm, changed = state["weeks"][1:8], state["weeks"][8:]
+    assert "performance" not in {week["trigger"] for week in calm}
+    assert "performance" in {week["trigger"] for week in changed}
+    assert state["retrains"] and max(week["state"] == "critical" for week in changed)
