@@ -4,12 +4,12 @@
 # compiled.txt is what is left of that where the model is compiled: the image's libraries.
 {% endif %}
 set -eu
-uv=$1
+uv=$1 upgrade=${2:-}  # nothing: what is pinned stays
 cd "$(dirname "$0")/.."
 compile() { "$uv" pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-build-options "$@"; }
-compile pyproject.toml --group dev --upgrade --output-file requirements/dev.txt
+compile pyproject.toml --group dev $upgrade --output-file requirements/dev.txt
 compile pyproject.toml --group model --constraints requirements/dev.txt --output-file requirements/serve.txt
 {% if cookiecutter.deploy == "compose" %}
 compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/compiled.txt
 {% endif %}
-echo uv | compile - --upgrade --output-file requirements/uv.txt
+echo uv | compile - $upgrade --output-file requirements/uv.txt

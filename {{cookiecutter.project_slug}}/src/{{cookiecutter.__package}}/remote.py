@@ -1,0 +1,99 @@
+"""Verb: data and models get a home outside git (a bucket, a server, a folder) and are brought there."""
+
+import importlib.util
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .adopt import dvc_add
+from .config import UserError, git, load_params
+from .pull import dvc
+
+NAME = "storage"
+CONFIG, PROJECT = Path(".dvc/config"), Path("pyproject.toml")
+GITHUB = "Settings → Secrets and variables → Actions → Variables"
+FAR = "GitHub's runners do not reach it: the workflows go on with their cache and the releases"
+# The DVC plugin of each kind of address, and what GitHub's side then needs: never a long-lived key.
+KINDS = {
+    "s3": ("dvc-s3>=3", f"set AWS_READ_ROLE and AWS_WRITE_ROLE, roles that trust GitHub's OIDC, under {GITHUB}"),
+    "gs": ("dvc-gs>=3", f"set GOOGLE_READ_PROVIDER and GOOGLE_WRITE_PROVIDER, identity providers, under {GITHUB}"),
+    "azure": ("dvc-azure>=3", FAR),
+    "ssh": ("dvc-ssh>=4", FAR),
+    "": ("", FAR),
+}
+
+
+def kind(url: str) -> str:
+    """The scheme of an address, empty for a folder; one that nobody serves here is a `UserError`."""
+    scheme, mark, rest = url.partition("://")
+    found = scheme if mark else ""
+    if found not in KINDS or not (rest if mark else url):
+        raise UserError(f"{url!r} is no remote; give s3://…, gs://…, azure://…, ssh://… or the path of a folder")
+    return found
+
+
+@contextmanager
+def kept_on_error(*paths: Path) -> Iterator[None]:
+    """When the block fails, the files hold what they held before."""
+    before = {path: path.read_bytes() for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            path.write_bytes(content)
+        raise
+
+
+def plug_in(plugin: str) -> None:
+    """Let the project depend on a plugin of DVC's, pinned like the rest, and install it; other versions stay."""
+    if not plugin or importlib.util.find_spec(plugin.partition(">")[0].replace("-", "_")):
+        return
+    text = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', PROJECT.read_text(encoding="utf-8"))
+    with kept_on_error(PROJECT, *Path("requirements").glob("*.txt")):
+        PROJECT.write_text(text, encoding="utf-8")
+        command = ["make", "--no-print-directory", "lock", "install", "UPGRADE="]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f"{plugin} could not be installed ({last(done.stderr)}); the project is as it was")
+
+
+def last(text: str) -> str:
+    """The last line of what a tool said."""
+    lines = [line for line in text.splitlines() if line.strip() and "https://" not in line] or ["without a word"]
+    return lines[-1].removeprefix("ERROR: ")
+
+
+def told(*arguments: str) -> str:
+    """What DVC answers; its refusal is a `UserError`."""
+    done = dvc(*arguments)
+    if done.returncode:
+        raise UserError(f"dvc {arguments[0]}: {last(done.stderr)}; check address and rights, then run this again")
+    return done.stdout.strip()
+
+
+def bring(url: str, endpoint: str) -> None:
+    """Point DVC at the address and push; only a remote that took everything stays configured."""
+    with kept_on_error(CONFIG):
+        told("remote", "add", "--force", "--default", NAME, url)
+        if endpoint:
+            told("remote", "modify", NAME, "endpointurl", endpoint)
+        told("push", "--run-cache")
+
+
+def main(url: str, endpoint: str = "") -> int:
+    """Give data and models a home at URL and bring them there; ENDPOINT is the server of an S3 of your own."""
+    plugin, advice = KINDS[kind(url)]
+    data = Path(load_params().data.path)
+    plug_in(plugin)
+    bring(url, endpoint)
+    if git("ls-files", "--", str(data)):
+        dvc_add(data)
+        told("push")
+        print(f"{'remote':<10}{data} left git for DVC")
+    if "in sync" not in (said := told("status", "--cloud")):
+        raise UserError(f"{url} lacks some of what dvc.lock names ({last(said)}); `make pipeline`, then run this again")
+    print(f"{'remote':<10}{url} holds what dvc.lock names")
+    print(f"{'':<10}{advice}\n{'':<10}next: git add -A && git commit -m 'Data and models live at {url}'")
+    return 0
