@@ -263,6 +263,15 @@ def test_letters_of_windows_are_read_and_noted(capsys: pytest.CaptureFixture[str
     assert "cp1252" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("sep", "mark", "point"), [(",", ",", "."), (";", ".", ",")])
+def test_marks_at_the_thousands_are_no_text(sep: str, mark: str, point: str) -> None:
+    written = [f"{i},{i + 100}.5".replace(",", "m").replace(".", point).replace("m", mark) for i in range(1, ROWS + 1)]
+    whole = [f"{i}{mark}{i + 100}" for i in range(1, ROWS + 1)]
+    found = adopted(text(table().assign(size=written, count=whole), sep=sep))
+    assert found["size"].tolist() == [1000 * i + i + 100.5 for i in range(1, ROWS + 1)]
+    assert found["count"].tolist() == [1000 * i + i + 100 for i in range(1, ROWS + 1)]
+
+
 def test_a_type_is_told_by_all_rows() -> None:
     late = table(3000)
     late["size"] = [*range(2999), 0.5]

@@ -25,9 +25,9 @@ FILES = LocalFileSystem()
 SEPARATORS = ",;\t|"
 # What Arrow takes for missing, what others write, and the question mark of the UCI tables.
 MISSING = (*arrow.ConvertOptions().null_values, "?", "None", "<NA>", "-", "--")
-TEXT, WHOLE, NUMBER, COMMA, ISO = "text", "whole numbers", "numbers", "decimal commas", "ISO8601"
+TEXT, WHOLE, NUMBER, ISO = "text", "whole numbers", "numbers", "ISO8601"
+COMMA, MARKED = "decimal commas", "commas at the thousands"
 CODE = r"^[+-]?(0[0-9xX]|[0-9]{19})"  # a leading zero and very many digits are no number
-COMMAS = r"^[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)(,[0-9]*)?$"
 DATES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%d-%b-%Y", "%d %b %Y")
 TIMES = (ISO, *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S")))
 
@@ -39,11 +39,12 @@ def number(values: pa.Array, to: str) -> pa.Array:
     return pc.cast(values, to)
 
 
-def with_commas(values: pa.Array) -> pa.Array:
-    """Text such as 1.234,5 as numbers."""
-    if not pc.all(pc.match_substring_regex(values, COMMAS), min_count=0).as_py():
-        raise pa.ArrowInvalid("not with commas")
-    return number(pc.replace_substring(pc.replace_substring(values, ".", ""), ",", "."), "float64")
+def marked(values: pa.Array, mark: str, point: str) -> pa.Array:
+    """Text such as 1.234,5 as numbers, with a mark at the thousands and a decimal point."""
+    pattern = rf"^[+-]?([0-9]{{1,3}}(\{mark}[0-9]{{3}})+|[0-9]+)(\{point}[0-9]*)?$"
+    if not pc.all(pc.match_substring_regex(values, pattern), min_count=0).as_py():
+        raise pa.ArrowInvalid("not marked so")
+    return number(pc.replace_substring(pc.replace_substring(values, mark, ""), point, "."), "float64")
 
 
 def moments(values: pa.Array, layout: str) -> pa.Array:
@@ -57,7 +58,8 @@ KINDS: dict[str, Callable[[pa.Array], pa.Array]] = {
     NUMBER: partial(number, to="float64"),
     "true and false, as 1 and 0": lambda values: pc.cast(pc.cast(values, "bool"), "int64"),
     **{layout: partial(moments, layout=layout) for layout in TIMES},
-    COMMA: with_commas,
+    COMMA: partial(marked, mark=".", point=","),
+    MARKED: partial(marked, mark=",", point="."),
     TEXT: lambda values: values,
 }
 PLAIN: tuple[tuple[tuple[str, ...], pa.DataType], ...] = (
@@ -144,7 +146,7 @@ def open_text(path: Path, time: str | None, missing: str, separator: str, encodi
         raise UserError(f"{path} does not read as a table ({problem}); fetch it again, or save it as CSV") from None
     names = [" ".join(name.split()) or f"unnamed_{i}" for i, name in enumerate(header)]
     distinct(path, names)
-    kinds = [kind for kind in KINDS if kind != COMMA or separator != ","]
+    kinds = [kind for kind in KINDS if kind != (COMMA if separator == "," else MARKED)]
     read = partial(
         text_blocks,
         path,
