@@ -1,6 +1,7 @@
 """Verb: the current model becomes an image: the lock's libraries, our code, one model, labels that say which."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,12 @@ def build(passport: Passport, tag: str) -> str:
 
 
 def push(tag: str, repository: str, name: str) -> str:
-    """The image's reference by digest, after a registry took it."""
+    """The image's reference by digest, as the registry took it; what an engine lists may be another form of it."""
     docker("tag", tag, f"{repository}:{name}")
-    docker("push", "--quiet", f"{repository}:{name}")
-    found = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", tag).split()
-    mine = [reference for reference in found if reference.startswith(f"{repository}@")]
-    if not mine:
-        raise UserError(f"{repository} gave no digest; look at `docker image inspect {tag}`")
-    return mine[-1]
+    found = re.search(r"digest: (sha256:[0-9a-f]{64})", docker("push", f"{repository}:{name}"))
+    if not found:
+        raise UserError(f"{repository} gave no digest; run `docker push {repository}:{name}` and look")
+    return f"{repository}@{found[1]}"
 
 
 def bill(image: str) -> dict[str, Any]:
