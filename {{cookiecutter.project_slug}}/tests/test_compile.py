@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("project")
 
 @pytest.fixture
 def passport(params: Params, project: Path) -> predictor.Passport:
-    return compiling.current(params)
+    return predictor.current(params)
 
 
 def far(passport: predictor.Passport, raw: pd.DataFrame, right: pd.DataFrame) -> float:
@@ -59,12 +59,12 @@ def test_making_it_again_does_nothing(
     passport: predictor.Passport, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiling, "anew", lambda _: pytest.fail("compiled again"))
-    assert compiling.current(params).sources == passport.sources
+    assert predictor.current(params).sources == passport.sources
 
 
 def test_without_a_converter_the_pipeline_itself_answers(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "graph", lambda *_: b"no graph")
-    passport = compiling.current(params)
+    passport = predictor.current(params)
     assert passport.engine == "scikit-learn" and passport.reason and not passport.light
     assert not Path("models/model.onnx").exists()
     assert isinstance(predictor.load_predictor(passport), predictor.Original)
@@ -78,7 +78,7 @@ def test_a_compiled_model_that_differs_is_not_used(params: Params, monkeypatch: 
         return predictions + (chances is None), None if chances is None else chances + 1e-3
 
     monkeypatch.setattr(compiling.Compiled, "__call__", differs)
-    assert compiling.current(params).engine == "scikit-learn"
+    assert predictor.current(params).engine == "scikit-learn"
 
 
 def test_features_that_look_at_other_rows_are_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_features_that_look_at_other_rows_are_refused(params: Params, monkeypatc
     monkeypatch.setattr(features, "features", impure)
     monkeypatch.setattr(model, "features", impure)
     with pytest.raises(UserError, match="one row at a time"):
-        compiling.current(params)
+        predictor.current(params)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.skops"])
@@ -112,7 +112,7 @@ def test_without_a_model_it_says_what_to_do(params: Params) -> None:
     for path in Path("models").iterdir():
         path.unlink()
     with pytest.raises(UserError, match="make pipeline"):
-        compiling.current(params)
+        predictor.current(params)
 
 
 def test_other_libraries_are_refused(passport: predictor.Passport) -> None:

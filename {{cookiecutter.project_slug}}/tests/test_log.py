@@ -147,7 +147,7 @@ def test_a_shadow_that_is_not_there_is_counted(other: dict[str, Any], tmp_path: 
 
 @pytest.mark.usefixtures("project")
 def test_a_probe_tells_how_far_and_how_fast(other: dict[str, Any], params: Any) -> None:
-    from {{cookiecutter.__package}}.compile import current
+    from {{cookiecutter.__package}}.predictor import current
 
     right = current(params).answers
     other["answers"] = [{**answer, "model": "m"} for answer in right]

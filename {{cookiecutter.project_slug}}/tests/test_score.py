@@ -5,10 +5,10 @@ import pytest
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import score
-from {{cookiecutter.__package}}.compile import current
 from {{cookiecutter.__package}}.config import Params, UserError, sha256
 from {{cookiecutter.__package}}.logs import Tally, read
 from {{cookiecutter.__package}}.model import inputs, load, predict
+from {{cookiecutter.__package}}.predictor import current
 from {{cookiecutter.__package}}.rows import place
 
 pytestmark = pytest.mark.usefixtures("project")

@@ -1,5 +1,7 @@
 import asyncio
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import serve
-from {{cookiecutter.__package}}.compile import current
 from {{cookiecutter.__package}}.config import Log, Params, UserError
+from {{cookiecutter.__package}}.predictor import current
 
 JSON = [(b"content-type", b"application/json")]
 
@@ -239,3 +241,11 @@ def test_the_page_shows_a_real_row_and_needs_nothing_from_elsewhere(service: ser
     assert set(spec["components"]["schemas"]["Row"]["properties"]) >= set(service.passport.rows[0])
     body = spec["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert ask(service, "/predict", body["example"])[0] == 200
+
+
+def test_a_later_module_is_there_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "colorsys", serve.Later("colorsys"))
+    later = importlib.import_module("colorsys")
+    assert isinstance(later, serve.Later)
+    assert later.rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
+    assert not isinstance(sys.modules["colorsys"], serve.Later)

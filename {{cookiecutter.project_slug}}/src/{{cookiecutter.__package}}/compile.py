@@ -12,7 +12,7 @@ import pandas as pd
 
 from .config import HOLDOUT, MODEL, PARAMS, SCHEMA, Params, UserError, atomic, load_params, sha256
 from .light import missing
-from .predictor import FILES, PASSPORT, Codes, Compiled, Passport, distance, identity, load_predictor, versions
+from .predictor import FILES, Codes, Compiled, Passport, current, distance, identity, load_predictor, versions
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -85,21 +85,6 @@ def sources() -> str:
     names = ("compile", "features", "light", "model", "predictor", "rows")
     files = [MODEL, HOLDOUT, PARAMS, SCHEMA, *(Path(__file__).with_name(f"{name}.py") for name in names)]
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
-
-
-def current(params: Params) -> Passport:
-    """The passport of the model here: in a working copy it follows the model, in an image it stands."""
-    if not HOLDOUT.exists() or not MODEL.exists():
-        return Passport.read()
-    try:
-        old = Passport.read()
-        fresh = old.sources == sources() and FILES[old.engine].exists()
-    except UserError:
-        fresh = False
-    passport = msgspec.structs.replace(old, **identity()) if fresh else anew(params)
-    with atomic(PASSPORT) as draft:
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(passport), indent=1))
-    return passport
 
 
 def anew(params: Params) -> Passport:

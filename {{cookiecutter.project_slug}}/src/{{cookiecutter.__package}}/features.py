@@ -1,5 +1,7 @@
 """From raw columns to features: the place to work, called in training and in serving alike."""
 
+from __future__ import annotations
+
 import pandas as pd
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from . import registry
-from .compile import current
 from .config import LOCK, UserError, git, load_params, stage, write_json
 from .engine import NAME, docker, log_in
 from .post import append
-from .predictor import Passport
+from .predictor import Passport, current
 
 IMAGE = Path("reports/image.json")
 SBOM = Path("reports/sbom.json")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .config import DATA, LOCK, MODEL, VERDICT, UserError, git, read_json, sha256
+from .config import DATA, HOLDOUT, LOCK, MODEL, VERDICT, Params, UserError, atomic, git, read_json, sha256
+from .light import missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,9 +101,8 @@ class Lookup(dict[Any, Code]):
         self.codes, self.width = codes, len(codes.missing)
 
     def __missing__(self, value: Any) -> Code:
-        import pandas as pd
-
-        return self.codes.missing if pd.isna(value) else self.codes.unknown
+        gap = missing(value) or type(value).__name__ in ("NAType", "NaTType")  # pandas' own; it need not be here
+        return self.codes.missing if gap else self.codes.unknown
 
 
 class Compiled:
@@ -157,6 +157,23 @@ class Original:
         frame = self.predict(self.pipeline, raw)
         chances = frame.iloc[:, 1:].to_numpy() if frame.shape[1] > 1 else None
         return frame["prediction"].to_numpy(), chances
+
+
+def current(params: Params) -> Passport:
+    """The passport of the model here: in a working copy it follows the model, in an image it stands."""
+    if not HOLDOUT.exists() or not MODEL.exists():
+        return Passport.read()
+    from .compile import anew, sources
+
+    try:
+        old = Passport.read()
+        fresh = old.sources == sources() and FILES[old.engine].exists()
+    except UserError:
+        fresh = False
+    passport = msgspec.structs.replace(old, **identity()) if fresh else anew(params)
+    with atomic(PASSPORT) as draft:
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(passport), indent=1))
+    return passport
 
 
 def versions(engine: str) -> dict[str, str]:

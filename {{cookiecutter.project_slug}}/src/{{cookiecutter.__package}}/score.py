@@ -9,9 +9,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import yaml
 
-from .compile import current
 from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
-from .predictor import Answer, Passport, load_predictor
+from .predictor import Answer, Passport, current, load_predictor
 from .rows import place
 
 SUFFIXES = (".parquet", ".csv")

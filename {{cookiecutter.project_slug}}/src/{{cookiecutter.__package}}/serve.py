@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
+import importlib
 import itertools
 import logging
 import os
+import sys
 import time
+import types
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +20,9 @@ from prometheus_client import generate_latest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from . import pages
-from .compile import current
 from .config import Params, UserError, load_params
 from .log import Counters, Reading, Shadow, Writer
-from .predictor import Passport, Said, distance, load_predictor
+from .predictor import Passport, Said, current, distance, load_predictor
 from .rows import Refused, Row, Rows, decoded, struct
 
 Scope = dict[str, Any]
@@ -265,8 +267,18 @@ class Wire(HttpToolsProtocol):
         super().connection_made(Joined(transport))  # type: ignore[arg-type]
 
 
+class Later(types.ModuleType):
+    """A module that is imported when something of it is first used: with a compiled model that may be never."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) -> int:
     """Answer on BIND (host:port), log to the folder LOGS; with --check only prove that it could."""
+    sys.modules.setdefault("pandas", Later("pandas"))  # 40 MB, half of the start
     params = load_params()
     passport = current(params)
     service = Service(params, passport, Path(logs))
@@ -275,6 +287,7 @@ def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) 
         return 0
     gc.collect()
     gc.freeze()  # what start-up made stays: the collector need not look at it again
+    gc.set_threshold(700)  # a short look often: nobody waits for a long one
     host, _, port = bind.rpartition(":")
     print(f"{'serve':<10}{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)", flush=True)
     options: dict[str, Any] = {"http": Wire, "access_log": False, "log_level": "warning"}
