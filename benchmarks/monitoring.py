@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 RULES = config.Monitor()
 WINDOWS, SAMPLE, REFERENCE = 52, RULES.sample, 20_000
 SIZES = (1_000, 50_000, 500_000)
-RUNS = 400
+RUNS = 200
 CARRIER, HOUR = "carrier", "scheduled_hour"
 RACE = Path(__file__).parents[1] / "build" / "race"
 EVIDENTLY = ("evidently==0.7.23", "pandas<3.1")

@@ -79,15 +79,13 @@ def of_column(
     rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, calm: Sequence[Array]
 ) -> Signal:
     """One column in every window, against the reference and its calm stretches of time."""
-    yard, judged = drift.Yardstick(ref, rules.measure), [len(part) >= rules.minimum for part in parts]
-    sizes = {len(part) for part, enough in zip(parts, judged, strict=True) if enough}
-    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in sizes}
-    values = [yard.value(part) if enough else None for part, enough in zip(parts, judged, strict=True)]
+    yard, some = drift.Yardstick(ref, rules.measure), [part for part in parts if len(part) >= rules.minimum]
+    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in {len(part) for part in some}}
+    values = [yard.value(part) if len(part) in limits else None for part in parts]
     found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts]).settle(rules)
-    if sizes:
-        last = [part for part, enough in zip(parts, judged, strict=True) if enough][-1]
-        found.sizes = yard.sizes(last)
-        found.moved = yard.moved(last) if found.state == GRAVE[kind] else []
+    if some:
+        found.sizes = yard.sizes(some[-1])
+        found.moved = yard.moved(some[-1]) if found.state == GRAVE[kind] else []
     return found
 
 
@@ -219,15 +217,12 @@ def allowed(column: str, spec: dict[str, Any]) -> Field | None:
 
 def breaks(rule: Field | None, values: pd.Series, unread: float) -> float:
     """The share of values that are none of the column's type, missing where none may be, or fail a check."""
-    codes, distinct = pd.factorize(values)
     if rule is None:
         return unread
-    plain = distinct.to_pydatetime() if isinstance(distinct, pd.DatetimeIndex) else distinct.tolist()
-    if rule.dtype.lower().lstrip("u").startswith("int"):
-        plain = [int(value) if float(value).is_integer() else value for value in plain]
-    fails = np.fromiter((not rule.keeps(value) for value in plain), dtype=np.bool_)
-    share = float(fails[codes[codes >= 0]].sum() / len(values)) if len(fails) else 0.0
-    return share + (unread if rule.nullable else float((codes < 0).mean()))
+    counts = values.value_counts()
+    plain = [v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in counts.index.tolist()]
+    broken = sum(number for value, number in zip(plain, counts, strict=True) if not rule.keeps(value))
+    return broken / len(values) + (unread if rule.nullable else float(values.isna().mean()))
 
 
 def of_traffic(rules: Monitor, windows: Sequence[Window]) -> Signal:

@@ -45,26 +45,21 @@ def findings(found: Found) -> Section:
     return Section("Findings", "" if rows else "None.", ["state", "kind", "what", "why"], rows, False)
 
 
-def losses(found: Found, signal: Found) -> str:
-    """The loss in each window, with its interval."""
-    parts = zip(found["windows"], signal["values"], signal["shown"], strict=True)
-    some = [(window["start"][:10], loss, (shown[2] - shown[1]) / 2) for window, loss, shown in parts if shown]
-    word = "estimated loss" if signal["kind"] == "estimate" else "loss"
-    title = f"{word} of {signal['name']} since the holdout"
-    return svg.bars(title, [(start, loss, loss - half, loss + half) for start, loss, half in some]) if some else ""
-
-
 def performance(found: Found) -> Section:
-    """The metric in each window: measured where labels have come, else estimated and marked so."""
-    rows, some = [], [s for s in found["signals"] if s["shown"]]
-    for signal in some:
-        how = "**estimated**" if signal["kind"] == "estimate" else "measured"
-        for window, shown, limit in zip(found["windows"], signal["shown"], signal["limits"], strict=True):
+    """The metric in each window, measured where labels have come, else estimated; and the loss since the holdout."""
+    rows, charts = [], []
+    for signal in (s for s in found["signals"] if s["shown"]):
+        how, bars = "**estimated**" if signal["kind"] == "estimate" else "measured", []
+        parts = zip(found["windows"], signal["shown"], signal["values"], signal["limits"], strict=True)
+        for window, shown, loss, limit in parts:
             if shown:
+                start, half = window["start"][:10], (shown[2] - shown[1]) / 2
                 interval = f"{shown[0]:.4f} [{shown[1]:.4f}, {shown[2]:.4f}]"
-                rows.append([window["start"][:10], how, interval, signal["base"], limit])
+                rows.append([start, how, interval, signal["base"], limit])
+                bars.append((start, loss, loss - half, loss + half))
+        if bars:
+            charts.append(svg.bars(f"loss of {signal['name']}, {how.strip('*')}", bars))
     head = ["window from", "how", "metric, 95 % interval", "on the holdout", "loss that counts"]
-    charts = [chart for signal in some if (chart := losses(found, signal))]
     return Section("Performance", ESTIMATE, head, sorted(rows), charts=charts)
 
 
