@@ -19,7 +19,7 @@ svg .title { font-weight: 600; fill: var(--ink); } .axis { stroke: var(--rule); 
 .a { stroke: var(--a); fill: none; stroke-width: 2; }
 .b { stroke: var(--b); fill: none; stroke-width: 2; stroke-dasharray: 6 3; }
 .dot { fill: var(--a); stroke: none; opacity: .55; } .thin { stroke: var(--soft); stroke-dasharray: 2 4; fill: none; }
-.charts { display: flex; flex-wrap: wrap; } code { font-size: 90%; }
+.charts { display: flex; flex-wrap: wrap; align-items: flex-start; } code { font-size: 90%; }
 details { margin: .5rem 0; } summary { cursor: pointer; }
 .muted { color: var(--soft); }
 """
@@ -86,7 +86,7 @@ def chart(
 ) -> str:
     """Lines (or dots) on common axes; the second series is dashed, so that colour is never the only sign."""
     every = [point for points in series.values() for point in points]
-    xs, ys = span([p[0] for p in every]), span([p[1] for p in every])
+    xs, ys = span([p[0] for p in every]), span([p[1] for p in every] + [0.0] * zero)
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
         left, top = PAD + place(point[0], xs, WIDTH - 12 - PAD), HEIGHT - PAD - place(point[1], ys, HEIGHT - PAD - 30)

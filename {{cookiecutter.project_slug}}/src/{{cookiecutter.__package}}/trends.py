@@ -73,7 +73,7 @@ def signals(found: Found, kind: str) -> Section:
         rows.append([signal["name"], signal["state"], *last, *(signal["sizes"].get(size) for size in sizes)])
         if len(values) > 1 and any(value for _, value in values):
             series = {"value": values, "limit": limits}
-            charts.append(svg.chart(signal["name"], "windows back", "value", series))
+            charts.append(svg.chart(signal["name"], "windows back", "value", series, zero=True))
     return Section(title, text, ["what", "state", "value", "limit", *sizes], rows, charts=charts)
 
 
@@ -81,7 +81,7 @@ def traffic(found: Found) -> Section:
     """Predictions and labels in each window."""
     rows = [[w["start"][:16].replace("T", " "), w["rows"], w["labelled"]] for w in found["windows"]]
     series = {"rows": points([float(w["rows"]) for w in found["windows"]])}
-    chart = svg.chart("predictions", "windows back", "rows", series)
+    chart = svg.chart("predictions", "windows back", "rows", series, zero=True)
     return Section("Traffic", "", ["window from", "predictions", "labelled, in the sample"], rows, charts=[chart])
 
 
