@@ -1,5 +1,6 @@
 """The service on a real socket: fuzzed by its own description, stopped, starved, and given a false model."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -40,6 +41,11 @@ class Service:
         )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                self.ask("/ready")
+                break
+            time.sleep(0.05)
 
     def ask(self, path: str, value: Any = None) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

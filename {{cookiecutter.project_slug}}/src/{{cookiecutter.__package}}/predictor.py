@@ -93,16 +93,20 @@ def distance(found: Sequence[Said], right: Sequence[Said]) -> float:
     return float(np.max(worst))  # which keeps a NaN
 
 
-class Lookup(dict[Any, Code]):
-    """A column's codes; what is neither known nor missing gets the code of the unknown."""
+class Lookup(dict[Any, int]):
+    """Where each category's codes stand; what is neither known nor missing has those of the unknown."""
 
     def __init__(self, codes: Codes) -> None:
-        super().__init__([(None, codes.missing), *codes.known])
-        self.codes, self.width = codes, len(codes.missing)
+        super().__init__((value, place) for place, (value, _) in enumerate(codes.known, 2))
+        self.codes = np.array([codes.missing, codes.unknown, *(code for _, code in codes.known)], np.float32)
 
-    def __missing__(self, value: Any) -> Code:
+    def __missing__(self, value: Any) -> int:
         gap = missing(value) or type(value).__name__ in ("NAType", "NaTType")  # pandas' own; it need not be here
-        return self.codes.missing if gap else self.codes.unknown
+        return 0 if gap else 1
+
+    def rows(self, values: list[Any]) -> np.ndarray:
+        """The codes of each value."""
+        return self.codes[np.fromiter(map(self.__getitem__, values), np.intp, len(values))]
 
 
 class Compiled:
@@ -118,7 +122,7 @@ class Compiled:
         self.output = [self.session.get_outputs()[-1].name]
         self.numbers, self.lookups = passport.numbers, {c.name: Lookup(c) for c in passport.codes}
         self.classes = None if passport.classes is None else np.array(passport.classes)
-        self.width = len(self.numbers) + sum(lookup.width for lookup in self.lookups.values())
+        self.width = len(self.numbers) + sum(lookup.codes.shape[1] for lookup in self.lookups.values())
 
     def matrix(self, table: "pd.DataFrame | Table") -> np.ndarray:
         """The features as numbers: those that are, then the codes of the categories."""
@@ -127,8 +131,9 @@ class Compiled:
         for number, name in enumerate(self.numbers):
             filled[:, number] = table[name]
         for name, lookup in self.lookups.items():
-            filled[:, at : at + lookup.width] = [lookup[value] for value in table[name].tolist()]
-            at += lookup.width
+            codes = lookup.rows(table[name].tolist())
+            filled[:, at : at + codes.shape[1]] = codes
+            at += codes.shape[1]
         return filled
 
     def __call__(self, raw: "pd.DataFrame | Table") -> Answer:

@@ -116,10 +116,11 @@ class Field(msgspec.Struct, frozen=True):
         """The type as OpenAPI shall describe it: with the checks that JSON Schema has words for."""
         if self.type not in (Whole, float, str):
             return self.type
-        words = {CHECKS[check][0]: wanted for check, wanted in self.checks.items() if CHECKS[check][0]}
+        words: dict[str, Any] = {"minimum": -(2**53), "maximum": 2**53} if self.type is Whole else {}
+        words |= {CHECKS[check][0]: wanted for check, wanted in self.checks.items() if CHECKS[check][0]}
         if "pattern" in words:
             words["pattern"] = f"^(?:{words['pattern']})"
-        return Annotated[self.type, Meta(extra_json_schema=words)]
+        return Annotated[int if self.type is Whole else self.type, Meta(extra_json_schema=words)]
 
 
 def checks(spec: dict[str, Any]) -> dict[str, Any]:
