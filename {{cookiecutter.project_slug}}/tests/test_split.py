@@ -92,3 +92,10 @@ def test_a_side_without_rows_is_refused() -> None:
 def test_hashes_depend_on_contents_not_on_order() -> None:
     turned = TABLE.iloc[::-1]
     assert split.hashes(turned).tolist() == split.hashes(TABLE)[::-1].tolist()
+
+
+@pytest.mark.parametrize("keys", [range(2000), [f"k{i}" for i in range(2000)]])
+def test_a_seed_is_another_draw_for_numbers_and_text(keys: list[object]) -> None:
+    first, second = (split.by_hash(pd.DataFrame({"key": keys}), 0.2, seed) for seed in (0, 1))
+    assert 0.17 < first.mean() < 0.23
+    assert 0.03 < (first & second).mean() < 0.05  # as chance has it

@@ -12,10 +12,9 @@ from .validate import read_table
 CLASSES = "classification"
 
 
-def hashes(table: pd.DataFrame, seed: int = 0) -> np.ndarray:
+def hashes(table: pd.DataFrame) -> np.ndarray:
     """A uint64 for each row from its contents: the same on every machine, in any row order."""
-    key = f"{seed:016d}"
-    return pd.util.hash_pandas_object(table, index=False, hash_key=key).to_numpy()
+    return pd.util.hash_pandas_object(table, index=False, hash_key="0" * 16).to_numpy()
 
 
 def by_time(moments: pd.Series, share: float) -> np.ndarray:
@@ -26,7 +25,10 @@ def by_time(moments: pd.Series, share: float) -> np.ndarray:
 
 def by_hash(keys: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     """True for about `share` of the distinct keys: a row never changes sides when others come or go."""
-    return hashes(keys, seed) < np.uint64(share * 2**64)
+    found = hashes(keys)
+    if seed:  # pandas' own hash key does nothing to numbers
+        found = pd.util.hash_array(found + np.uint64(seed))
+    return found < np.uint64(share * 2**64)
 
 
 def stratified(target: pd.Series, share: float, seed: int) -> np.ndarray:

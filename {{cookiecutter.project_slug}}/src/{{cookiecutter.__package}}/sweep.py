@@ -119,7 +119,7 @@ def search(params: Params, study: "Study", parts: list[Part], track: bool) -> No
     space, done = ranges(params), len(finished(study))
     if track:
         client()
-    with tqdm(total=params.sweep.trials, initial=done, unit="trial", desc="sweep") as progress:
+    with tqdm(total=params.sweep.trials, initial=done, unit=" trials", desc="sweep") as progress:
         for _ in range(done, params.sweep.trials):
             trial = study.ask(space)
             arguments = rounded(trial.params)
