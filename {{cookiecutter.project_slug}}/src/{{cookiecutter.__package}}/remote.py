@@ -12,7 +12,7 @@ from .config import UserError, git, load_params
 from .pull import dvc
 
 NAME = "storage"
-CONFIG, PROJECT = Path(".dvc/config"), Path("pyproject.toml")
+CONFIG, PROJECT, SERVE = Path(".dvc/config"), Path("pyproject.toml"), Path("requirements/serve.txt")
 GITHUB = "Settings → Secrets and variables → Actions → Variables"
 FAR = "GitHub's runners do not reach it: the workflows go on with their cache and the releases"
 # The DVC plugin of each kind of address, and what GitHub's side then needs: never a long-lived key.
@@ -51,12 +51,16 @@ def plug_in(plugin: str) -> None:
     if not plugin or importlib.util.find_spec(plugin.partition(">")[0].replace("-", "_")):
         return
     text = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', PROJECT.read_text(encoding="utf-8"))
+    before = SERVE.read_bytes()
     with kept_on_error(PROJECT, *Path("requirements").glob("*.txt")):
         PROJECT.write_text(text, encoding="utf-8")
-        command = ["make", "--no-print-directory", "lock", "install", "UPGRADE="]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"{plugin} could not be installed ({last(done.stderr)}); the project is as it was")
+        for verb in (["lock", "UPGRADE="], ["install"]):  # make reads the pins once, when it starts
+            command = ["make", "--no-print-directory", *verb]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise UserError(f"{plugin} could not be installed ({last(done.stderr)}); the project is as it was")
+    if SERVE.read_bytes() != before:
+        print(f"{'remote':<10}{plugin} changed versions that the model uses: `make pipeline push` learns with them")
 
 
 def last(text: str) -> str:
