@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow.parquet as pq
 
 from . import champion, logs
 from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256, span
@@ -76,9 +77,9 @@ def reference(data: Data) -> Reference:
     """The reference of the deployed model, else of the one here, in samples of fixed size."""
     model, places = files((champion.at("HEAD", champion.PRODUCTION) or {}).get("champion"))
     time = [data.time] if data.time else []
-    whole = pd.read_parquet(places[TRAIN], columns=list(dict.fromkeys([*data.features, *time])))
+    whole = pq.read_table(places[TRAIN], columns=list(dict.fromkeys([*data.features, *time])), use_threads=False)
     chosen = np.sort(np.random.default_rng(0).choice(len(whole), min(ROWS, len(whole)), replace=False))
-    rows, said = whole.iloc[chosen].reset_index(drop=True), pd.read_parquet(places[PREDICTIONS])
+    rows, said = whole.take(chosen).to_pandas().reset_index(drop=True), pd.read_parquet(places[PREDICTIONS])
     held = nanoseconds(pd.read_parquet(places[HOLDOUT], columns=time)[data.time]) if data.time else None
     raw, times = rows[data.features], nanoseconds(rows[data.time]) if data.time else None
     return Reference(model, raw, features(raw), said, times, held)
