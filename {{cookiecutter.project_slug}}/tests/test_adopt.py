@@ -78,7 +78,7 @@ def holed(name: str, rows: int) -> str:
 ALL = ["x"] * ROWS
 BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
     ("empty file", lambda: "", {}, "is empty"),
-    ("blank lines", lambda: "\n\n \n", {}, "one column"),
+    ("blank lines", lambda: "\n\n \n", {}, "is blank"),
     ("header only", lambda: "a,b,y\n", {}, "no rows"),
     ("one column", lambda: text(table()[["y"]]), {}, "one column"),
     ("no such target", text, {"target": "Y"}, "no column Y in .*; it has y, "),
@@ -99,7 +99,8 @@ BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
     ("columns of one name", lambda: text().replace("count", "size", 1), {}, "2 columns called size"),
     ("ragged rows", lambda: ragged(table()), {}, r"Row #6: Expected 6 columns, got 7"),
     ("binary file", lambda: bytes(range(256)) * 50, {}, "binary file"),
-    ("a web page", lambda: "<html><body>Not found</body></html>\n", {}, "one column"),
+    ("a web page", lambda: "<html><body>Not found</body></html>\n", {}, "not a table"),
+    ("JSON", lambda: '[{"a": 1, "y": 2}]\n', {}, "not a table"),
     (
         "wrong encoding",
         lambda: text().replace("alpha", "ä").encode("latin-1"),
@@ -329,6 +330,12 @@ def test_a_single_identifier_becomes_the_key(ids: list[object]) -> None:
     schema = validate.load_schema()
     assert schema.unique == ["customerId"]
     assert schema.columns["customerId"].checks == []  # the next row has another
+
+
+def test_text_that_happens_to_differ_is_no_key() -> None:
+    adopted(changed(price=[f"${i}.50" for i in range(ROWS)]))
+    assert load_params().data.left_out == {"price": "identifier"}
+    assert validate.load_schema().unique is None
 
 
 @pytest.mark.parametrize(

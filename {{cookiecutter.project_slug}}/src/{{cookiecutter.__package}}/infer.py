@@ -57,6 +57,11 @@ def task_of(target: Facts, wanted: str) -> tuple[str, str]:
     return task, "as you said" if wanted else f"{target.name} holds {kind}, {shown}"
 
 
+def names_rows(name: str) -> bool:
+    """Whether a name ends like those of identifiers: `customerId`, `order_no`."""
+    return bool(IDS & set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())[-1:]))
+
+
 def identifier(facts: Facts, values: pd.Series) -> str | None:
     """Why a column names rows rather than describing them, or None."""
     full = values.dropna()
@@ -67,7 +72,7 @@ def identifier(facts: Facts, values: pd.Series) -> str | None:
         return ("free text" if prose else "identifier") if unique else None
     if facts.type != "int64" or count <= FEW_VALUES:
         return None
-    if IDS & set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", facts.name).lower())[-1:]):
+    if names_rows(facts.name):
         return "identifier" if unique else f"identifier that repeats: GROUP={facts.name} keeps its rows together"
     return "row number" if unique and facts.high - facts.low + 1 == facts.rows else None
 
@@ -158,6 +163,6 @@ def infer(path: Path, facts: dict[str, Facts], wish: Data) -> tuple[Blocks, dict
 
 
 def key_of(path: Path, facts: dict[str, Facts], gone: dict[str, str]) -> list[str]:
-    """A single column that tells rows apart, if there is an identifier that every row has but once."""
-    names = (name for name, why in gone.items() if why == "identifier" and not facts[name].gaps)
+    """A single column that tells rows apart: an identifier, also by its name, that every row has but once."""
+    names = (n for n, why in gone.items() if why == "identifier" and names_rows(n) and not facts[n].gaps)
     return next(([name] for name in names if not repeated(path, [name])), [])

@@ -120,8 +120,8 @@ def decoded(path: Path, wanted: str) -> tuple[str, str]:
         start = file.read(ROWS)
     utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     found = [wanted] if wanted else ["utf-16"] if utf16 else ["utf-8", "cp1252"]
-    if b"\0" in start and not utf16 and not wanted:
-        raise UserError(f"{path} is a binary file, not a table; bring CSV or Parquet")
+    if start.lstrip()[:1] in b"{[<" or (b"\0" in start and not utf16 and not wanted):
+        raise UserError(f"{path} is blank, JSON, HTML or a binary file, not a table; bring CSV or Parquet")
     for encoding in found:
         try:
             with FILES.open(str(path), "rt", encoding=encoding, newline="", compression="infer") as file:
