@@ -63,3 +63,16 @@ def test_lineage_of_a_dummy_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_changes_show_before_and_now() -> None:
     section = report.change_section(VERDICT)
     assert section is not None and list(section.rows[0]) == ["parameters", "`train.max_iter`", "150", "15"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        (["a", "b", "c"], ["a", "d"], ("b, c", "d")),
+        (["a"], ["a", "b"], ("—", "b")),
+        (["a", "b"], ["b", "a"], ("['a', 'b']", "['b', 'a']")),
+        (150, None, ("150", "—")),
+    ],
+)
+def test_lists_are_shown_by_what_the_other_lacks(old: Any, new: Any, shown: tuple[str, str]) -> None:
+    assert report.apart(old, new) == shown

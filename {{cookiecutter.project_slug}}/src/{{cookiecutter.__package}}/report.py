@@ -39,6 +39,8 @@ CARD = Path("reports/model-card.md")
 PLAIN = {"✅": "✓", "⚠️": "!", "❌": "✗"}  # a page must not depend on an emoji font
 LIMIT = 60_000  # GitHub refuses a comment of 65,536 characters
 SIGNS = {"pass": "✅", "warn": "⚠️", "block": "❌"}
+# Mermaid's own line is nearly white on white.
+CHART = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#0969da"}}}}%%\n'
 SAMPLE, REPEATS, SHOWN = 2000, 3, 12
 
 Rows = Sequence[Sequence[Any]]
@@ -113,10 +115,18 @@ def slice_section(verdict: dict[str, Any]) -> Section | None:
     return Section(f"Slices: {len(parts)}", "", ["slice", "rows", "difference", ""], rows, not blocks, [chart])
 
 
+def apart(old: Any, new: Any) -> tuple[str, str]:
+    """Two values in words; of two lists only what the other one lacks."""
+    if isinstance(old, list) and isinstance(new, list) and set(map(str, old)) != set(map(str, new)):
+        old, new = ([value for value in one if value not in two] for one, two in ((old, new), (new, old)))
+        return ", ".join(map(number, old)) or "—", ", ".join(map(number, new)) or "—"
+    return number(old), number(new)
+
+
 def change_section(verdict: dict[str, Any]) -> Section | None:
     """What this change altered in parameters, schema and data."""
     rows = [
-        [title, f"`{name}`", number(old), number(new)]
+        [title, f"`{name}`", *apart(old, new)]
         for title, items in verdict["changes"].items()
         for name, (old, new) in items.items()
     ]
@@ -184,7 +194,7 @@ def plot_section() -> Section:
     grid = np.linspace(table[x].min(), table[x].max(), 21)
     values = ", ".join(f"{v:.3f}" for v in np.interp(grid, table[x], table[y]))
     axes = f'    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"'
-    chart = f'xychart-beta\n    title "{path.stem}"\n{axes}\n    line [{values}]'
+    chart = f'{CHART}xychart-beta\n    title "{path.stem}"\n{axes}\n    line [{values}]'
     return Section("Plots", "", charts=plots(), mermaid=chart)
 
 
