@@ -95,13 +95,8 @@ def test_limit_knows_the_reference_changes_by_itself() -> None:
 
 
 def test_stretches_that_are_too_few_say_nothing() -> None:
+    assert drift.stretch(np.arange(1000), 500, 100) == []
     assert drift.stretch(np.arange(1000), 10, 100) == []
-    assert drift.stretch(np.arange(1000), 500, 200) == []
-
-
-def test_a_short_reference_has_shorter_stretches() -> None:
-    assert len(drift.stretch(np.arange(1000), 500, 100)) == drift.STRETCHES
-    assert len(drift.stretch(np.arange(10_000), 500, 100)) == 20
 
 
 @pytest.mark.parametrize(("k", "of"), [(1, 1), (2, 3), (3, 3)])

@@ -116,11 +116,8 @@ def tail(values: Array, chance: float) -> float:
 
 
 def stretch(times: Array, width: int, least: int) -> list[Array]:
-    """Which rows lie in each stretch of time that has enough of them; nothing where the stretches are too few.
-
-    A short reference is cut into shorter stretches: they vary more, so that its limits rather miss than cry wolf.
-    """
-    place = (times - times.min()) // max(1, min(width, int(np.ptp(times)) // STRETCHES))
+    """Which rows lie in each stretch of time that has enough of them; nothing where the stretches are too few."""
+    place = (times - times.min()) // width
     found = [rows for i in np.unique(place) if len(rows := np.flatnonzero(place == i)) >= least]
     return found if len(found) >= STRETCHES else []
 
