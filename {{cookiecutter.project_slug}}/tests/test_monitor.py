@@ -252,7 +252,7 @@ def test_collector_puts_rows_into_their_windows(ours: Params) -> None:
 
 def write_logs(params: Params, weeks: int = 3, rows: int = 250, model: str | None = None, **more: Any) -> None:
     """Logs like the project's own data, one week after the other up to Monday, with all labels."""
-    ref = reference(params.data)
+    ref = reference(params)
     held, said = pd.read_parquet("data/holdout.parquet"), ref.predictions.drop(columns="truth")
     Path("logs").mkdir(exist_ok=True)
     for week in range(weeks):
@@ -338,7 +338,7 @@ def test_reference_of_a_deployed_model_lies_in_the_cache(project: Path, monkeypa
 
 @pytest.mark.usefixtures("local")
 def test_importance_is_worked_out_once(params: Params) -> None:
-    model = reference(params.data).model
+    model = reference(params).model
     shares = monitor.importances(params, model)
     assert sum(shares.values()) == pytest.approx(1) or not any(shares.values())
     Path("models/model.skops").unlink()

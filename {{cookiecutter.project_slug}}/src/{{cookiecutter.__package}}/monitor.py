@@ -82,7 +82,7 @@ def scrape(source: str) -> str:
 
 def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any]:
     """Everything that reports/monitor.json holds."""
-    rules, ref = params.monitor, reference(params.data)
+    rules, ref = params.monitor, reference(params)
     windows, tally = collect(params, ref, now)
     if not any(w.rows for w in windows):
         raise UserError(nothing(params, ref.model, tally))

@@ -89,19 +89,12 @@ def of_column(
     return found
 
 
-def stretches(rules: Monitor, times: Array | None) -> list[Array]:
-    """The reference's rows by stretches as long as a window, where it has times and enough of them."""
-    width = pd.Timedelta(span(rules.window)).as_unit("ns").value
-    return [] if times is None else drift.stretch(times, width, rules.minimum)
-
-
 def of_features(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """Every feature of the model in every window; drift is a notice until it is weighed."""
     whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
     ends = np.cumsum([0, *(len(w.raw) for w in windows)])
-    calm = stretches(params.monitor, ref.times)
     parts = {name: [whole[name].iloc[a:b] for a, b in pairwise(ends)] for name in ref.table}
-    return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, calm) for n in ref.table]
+    return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, ref.learned) for n in ref.table]
 
 
 def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
@@ -115,11 +108,11 @@ def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
 
 def of_predictions(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
-    frames, calm = [ref.predictions, *(w.sample for w in windows)], stretches(params.monitor, ref.held)
+    frames = [ref.predictions, *(w.sample for w in windows)]
     columns = [[pd.Series(score(frame, ref.predictions), name="score") for frame in frames]]
     if params.data.task == "classification":
         columns.append([names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in frames])
-    return [of_column(params.monitor, "prediction", first, rest, chance, calm) for first, *rest in columns]
+    return [of_column(params.monitor, "prediction", first, rest, chance, ref.held) for first, *rest in columns]
 
 
 def class_name(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
-from . import champion, logs
-from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Data, Params, UserError, sha256, span
+from . import champion, drift, logs
+from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Monitor, Params, UserError, sha256, span
 from .features import features
 from .rows import place
 
@@ -26,14 +27,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model learned from, as raw columns and as features; what it said of its holdout; the rows' times."""
+    """What a model learned from, as raw columns and as features; what it said of its holdout; stretches of both."""
 
     model: str
     raw: pd.DataFrame
     table: pd.DataFrame
     predictions: pd.DataFrame
-    times: Array | None = None
-    held: Array | None = None
+    learned: Sequence[Array] = ()
+    held: Sequence[Array] = ()
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,25 @@ def files(deployed: dict[str, Any] | None) -> tuple[str, dict[Path, Path]]:
     return str(deployed["model"]), places
 
 
-def nanoseconds(times: pd.Series) -> Array:
-    """Times as whole numbers."""
-    return times.astype("datetime64[ns]").astype("int64").to_numpy()
+def stretches(times: pd.Series, rules: Monitor) -> list[Array]:
+    """The rows of each stretch of time as long as a window, where they are enough."""
+    width = pd.Timedelta(span(rules.window)).as_unit("ns").value
+    return drift.stretch(times.astype("datetime64[ns]").astype("int64").to_numpy(), width, rules.minimum)
 
 
-def reference(data: Data) -> Reference:
+def reference(params: Params) -> Reference:
     """The reference of the deployed model, else of the one here, in samples of fixed size."""
     model, places = files((champion.at("HEAD", champion.PRODUCTION) or {}).get("champion"))
-    time = [data.time] if data.time else []
-    whole = pq.read_table(places[TRAIN], columns=list(dict.fromkeys([*data.features, *time])), use_threads=False)
+    data, rules = params.data, params.monitor
+    wanted = dict.fromkeys([*data.features, *filter(None, [data.time])])
+    whole = pq.read_table(places[TRAIN], columns=list(wanted), use_threads=False)
     chosen = np.sort(np.random.default_rng(0).choice(len(whole), min(ROWS, len(whole)), replace=False))
     rows, said = whole.take(chosen).to_pandas().reset_index(drop=True), pd.read_parquet(places[PREDICTIONS])
-    held = nanoseconds(pd.read_parquet(places[HOLDOUT], columns=time)[data.time]) if data.time else None
-    raw, times = rows[data.features], nanoseconds(rows[data.time]) if data.time else None
-    return Reference(model, raw, features(raw), said, times, held)
+    raw = rows[data.features]
+    if not data.time:
+        return Reference(model, raw, features(raw), said)
+    held = pd.read_parquet(places[HOLDOUT], columns=[data.time])[data.time]
+    return Reference(model, raw, features(raw), said, stretches(rows[data.time], rules), stretches(held, rules))
 
 
 def typed(logged: pd.Series, like: pd.Series) -> pd.Series:
