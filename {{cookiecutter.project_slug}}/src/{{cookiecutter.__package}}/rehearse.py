@@ -67,7 +67,9 @@ def command(event: str, base: str, folder: Path) -> list[str]:
         flags += ["--env", f"{key}={value}"]
     for kind in ("env", "secret", "var", "input"):
         flags += [f"--{kind}-file", os.devnull]
-    return [*act(), event, *flags, "-P", runner()]
+    if (where := runner()).endswith("-self-hosted"):
+        flags += ["--artifact-server-addr", "127.0.0.1"]  # a container could not reach it there
+    return [*act(), event, *flags, "-P", where]
 
 
 def main(event: str = "pull_request", base: str | None = None) -> int:
