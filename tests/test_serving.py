@@ -163,3 +163,22 @@ def test_a_false_model_is_refused(
         assert "refusing to start: models/model.onnx is" in serve().said
     finally:
         path.write_bytes(whole)
+
+
+PEAK = """import resource, subprocess, sys
+subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+
+
+def test_files_four_times_as_long_are_scored_in_the_same_memory(
+    project: BakedProject, environment: Path
+) -> None:
+    python, peaks = environment / "bin/python", []
+    for times in (60, 240):
+        again = f"import pandas as pd; t = pd.read_parquet('data/holdout.parquet'); \
+            pd.concat([t] * {times}).to_parquet('long-{times}.parquet', index=False)"
+        project.run(python, "-c", again)
+        score = ("-m", "flight_delays", "score", f"--in=long-{times}.parquet", "--out=said.parquet")
+        peaks.append(int(project.run(python, "-c", PEAK, *score, PYTHONPATH="src")))
+        (project.path / "said.parquet").unlink()
+    assert peaks[1] <= 1.1 * peaks[0]

@@ -249,3 +249,9 @@ def test_a_later_module_is_there_when_it_is_used(monkeypatch: pytest.MonkeyPatch
     assert isinstance(later, serve.Later)
     assert later.rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
     assert not isinstance(sys.modules["colorsys"], serve.Later)
+
+
+@pytest.mark.parametrize("bind", ["8000", ":8000", "127.0.0.1:http", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_one_sentence(bind: str) -> None:
+    with pytest.raises(UserError, match="write host:port"):
+        serve.main(bind)

@@ -278,6 +278,9 @@ class Later(types.ModuleType):
 
 def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) -> int:
     """Answer on BIND (host:port), log to the folder LOGS; with --check only prove that it could."""
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise UserError(f"BIND is {bind}; write host:port, such as 127.0.0.1:8000")
     sys.modules.setdefault("pandas", Later("pandas"))  # 40 MB, half of the start
     params = load_params()
     passport = current(params)
@@ -288,7 +291,6 @@ def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) 
     gc.collect()
     gc.freeze()  # what start-up made stays: the collector need not look at it again
     gc.set_threshold(700)  # a short look often: nobody waits for a long one
-    host, _, port = bind.rpartition(":")
     print(f"{'serve':<10}{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)", flush=True)
     options: dict[str, Any] = {"http": Wire, "access_log": False, "log_level": "warning"}
     uvicorn.run(service, host=host, port=int(port), timeout_graceful_shutdown=20, **options)
