@@ -32,7 +32,7 @@ class Memory(Api):
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         path = path.partition("?")[0]
         self.calls.append((method, path, body))
         if f"{method} {path}" in self.refused:

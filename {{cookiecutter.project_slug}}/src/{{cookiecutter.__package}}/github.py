@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 TRIES = 4
 LONGEST = 60.0  # seconds, of one wait
 PAGE = 100
+BYTES = "application/octet-stream"
 T = TypeVar("T")
 
 
@@ -78,28 +79,28 @@ class Api:
         """The account that the repository belongs to."""
         return self.repository.partition("/")[0]
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One call on the repository, or on a full address that GitHub gave; its JSON answer."""
-        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-        raw = self.send(method, path, data, {"Content-Type": kind, "Accept": "application/vnd.github+json"})
-        return json.loads(raw or b"null")
-
-    def send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> bytes:
-        """One call, bytes in and out; errors become `ApiError` or `Unavailable`."""
+    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
+        """One call on the repository, or on a full address that GitHub gave; its JSON answer, or its bytes."""
         url = path if path.startswith(("https:", "http:")) else f"{self.url}/repos/{self.repository}{path}"
-        headers = {"User-Agent": "mlops-post", "X-GitHub-Api-Version": "2022-11-28", **headers}
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        headers = {
+            "User-Agent": "mlops-post",
+            "X-GitHub-Api-Version": "2022-11-28",
+            "Content-Type": BYTES if isinstance(body, bytes) else "application/json",
+            "Accept": BYTES if raw else "application/vnd.github+json",
+        }
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(url, data, headers, method=method)
         call = f"{method} {path.partition('?')[0]}"
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                return bytes(answer.read())
+                content = answer.read()
         except urllib.error.HTTPError as error:
             raise self.problem(error, call) from None
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"GitHub does not answer {call} ({error})") from None
+        return content if raw else json.loads(content or b"null")
 
     @staticmethod
     def problem(error: urllib.error.HTTPError, call: str) -> ApiError | Unavailable:

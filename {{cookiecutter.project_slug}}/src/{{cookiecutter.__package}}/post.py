@@ -17,6 +17,7 @@ PROPOSED = {
     "promote": ("deploy/staging.yaml", "deploy/production.yaml", "deploy/history.jsonl"),
 }
 WORDS = ("comment", "status", "issue", "close", "pull", "dispatch", "summary")
+VERDICT = "reports/verdict.json"
 STATES = {"pass": "success", "warn": "success", "block": "failure"}
 UNJUDGED = "The model could not be judged; the run's log says why."
 UNTIL_ALLOWED = (
@@ -54,8 +55,11 @@ class Post:
         return f"{server}/{self.api.repository}/actions/runs/{os.environ.get('GITHUB_RUN_ID', '')}"
 
     def verdict(self) -> dict[str, str]:
-        """The verdict as words, checked."""
-        return read_verdict(self.folder / "reports/verdict.json")
+        """The verdict as words, checked; of one that is not fit only a sentence that says so."""
+        try:
+            return read_verdict(self.folder / VERDICT)
+        except Unfit:
+            return {"decision": "", "sentence": UNJUDGED}
 
     def body(self, note: str = "") -> str:
         """The marker, a note of our own, the report made harmless, and which commit and run it is about."""
@@ -83,11 +87,8 @@ class Post:
 
     def status(self) -> str:
         """The verdict in words, on the commit."""
-        try:
-            found = self.verdict()
-            state, words = STATES[found["decision"]], found["sentence"]
-        except Unfit:
-            state, words = "error", UNJUDGED
+        found = self.verdict()
+        state, words = STATES.get(found["decision"], "error"), found["sentence"]
         words = words if len(words) <= 140 else words[:139] + "…"
         status = {"state": state, "context": "model", "description": words, "target_url": self.run}
         self.api.call("POST", f"/statuses/{self.sha}", status)
@@ -110,11 +111,7 @@ class Post:
 
     def title(self) -> str:
         """The verdict's sentence, and the reason of the run where one was given."""
-        try:
-            sentence = self.verdict()["sentence"]
-        except Unfit:
-            sentence = UNJUDGED
-        return sentence + (f" ({line(self.reason, 80)})" if self.reason else "")
+        return self.verdict()["sentence"] + (f" ({line(self.reason, 80)})" if self.reason else "")
 
     def close(self) -> str:
         """Our open issue is over."""
@@ -183,7 +180,7 @@ class Post:
 
     def summary(self) -> str:
         """The report for the run's own page, the verdict for the jobs that follow."""
-        found = self.verdict()
+        found = read_verdict(self.folder / VERDICT)
         append("GITHUB_OUTPUT", "".join(f"{key}={value}\n" for key, value in found.items()))
         append("GITHUB_STEP_SUMMARY", read(self.folder / "reports/report.md") + "\n")
         return found["sentence"]

@@ -54,7 +54,7 @@ def fetch(api: Api, digest: str) -> dict[str, bytes]:
     there = assets(api, api.find(f"/releases/tags/{tag(digest)}"))
     if not set(FILES) <= set(there):
         return {}
-    found = {name: api.send("GET", there[name], None, {"Accept": "application/octet-stream"}) for name in FILES}
+    found = {name: api.call("GET", there[name], raw=True) for name in FILES}
     return found if hashlib.sha256(found[FILES[0]]).hexdigest() == digest else {}
 
 
