@@ -90,8 +90,11 @@ def sample(path: Path, rows: int, columns: list[str] | None = None) -> pd.DataFr
 
 
 def repeated(path: Path, key: list[str]) -> int:
-    """How many rows repeat the key of an earlier row; held in memory are a few bytes for each."""
+    """How many rows repeat the key of an earlier row; in memory are nine bytes for each."""
     with pq.ParquetFile(path, pre_buffer=False) as file:
-        blocks = file.iter_batches(BLOCK, columns=key)
-        every = np.concatenate([hashes(block.to_pandas()[key]) for block in blocks])
-    return len(every) - len(np.unique(every))
+        every, seen = np.empty(file.metadata.num_rows, np.uint64), 0
+        for block in file.iter_batches(BLOCK, columns=key):
+            every[seen : seen + len(block)] = hashes(block.to_pandas()[key])
+            seen += len(block)
+    every.sort()
+    return int((every[1:] == every[:-1]).sum())
