@@ -1,5 +1,6 @@
 """From image to traffic and back on a real container engine, under load: no request is lost."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -56,6 +57,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             (folder / "cli-plugins/docker-compose").symlink_to(folder / "x/compose/docker-compose")
             patch.setenv("DOCKER_CONFIG", str(folder))
         yield
+
+
+def remove(name: str) -> None:
+    """Remove the images of a name, those that were pulled by digest too."""
+    lines = docker("images", "--format", "{{.ID}} {{.Repository}}").splitlines()
+    docker("image", "rm", "--force", *{line.split()[0] for line in lines if name in line})
 
 
 class Shipped:
@@ -134,8 +141,7 @@ def shipped(
     values = {"FRONT": "none", "CHAMPION": "none", "CANDIDATE": "none", "ADDRESS": STAGING}
     down = ("docker", "compose", "--project-name", PREFIX, "down", "--volumes")
     shipped.project.run(*down, check=False, **values)
-    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-    docker("image", "rm", "--force", *(name for name in names if SLUG in name))
+    remove(SLUG)
 
 
 def ask(path: str, body: Any = None, address: str = STAGING) -> tuple[int, Any]:
@@ -471,9 +477,12 @@ def registry(tmp_path: Path) -> Iterator[str]:
         "log": {"level": "error"},
     }
     (tmp_path / "registry.yml").write_text(yaml.safe_dump(settings))
-    with subprocess.Popen([program, "serve", str(tmp_path / "registry.yml")]) as process:
-        yield f"localhost:5000/team/{SLUG}"
-        process.terminate()
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build/registry.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one port, and tests in several processes
+        with subprocess.Popen([program, "serve", str(tmp_path / "registry.yml")]) as process:
+            yield f"localhost:5000/team/{SLUG}"
+            process.terminate()
 
 
 @pytest.mark.usefixtures("first_serves")
@@ -490,13 +499,12 @@ def test_only_a_judged_image_of_the_registry_is_pulled_and_served(
         (shipped.project.path / "reports/verdict.json").write_text(json.dumps(verdict))
         shipped.make("image")
         image = json.loads(shipped.project.read("reports/image.json"))
-        docker(
-            "image", "rm", "--force", docker("image", "inspect", "-f", "{{.Id}}", image["image"])
-        )
-        shipped.wish({**image, "image": f"{SLUG}:{model[:12]}"})
+        built = f"{SLUG}:{model[:12]}"
+        shipped.wish({**image, "image": built})
         refused.append(shipped.make("deploy", check=False, ENV="staging"))
+        docker("image", "rm", "--force", docker("image", "inspect", "-f", "{{.Id}}", built))
         shipped.wish(image)
         refused.append(shipped.make("deploy", check=False, ENV="staging"))
-    assert all(f"is not {registry}@sha256:" in said for said in refused[::2])
+    assert all(f"is not {registry}@sha256:" in said for said in refused[::2]), refused
     assert "has the verdict block" in refused[1]
     assert "answers on" in refused[3] and served() == model

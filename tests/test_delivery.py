@@ -9,7 +9,7 @@ import test_containers
 import test_workflows
 import yaml
 from actlab.lab import Run, git
-from test_containers import ask, docker, free_address
+from test_containers import ask, free_address, remove
 from test_workflows import Work, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
@@ -41,9 +41,7 @@ def delivering(work: Work, registry: str) -> Iterator[Work]:
     for environment in ADDRESSES:
         down = ("docker", "compose", "--project-name", f"{NAME}-{environment}", "down", "--volumes")
         work.clone.run(*down, check=False, **values)
-    images = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-    mine = (image for image in images if f"/{NAME}:" in image or registry in image)
-    docker("image", "rm", "--force", *mine, check=False)
+    remove(registry)
 
 
 def deliver(work: Work) -> Run:

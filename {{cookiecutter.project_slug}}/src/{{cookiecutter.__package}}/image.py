@@ -18,6 +18,7 @@ INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Docker
 SEALED = ("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL")
 PACKAGES = """import importlib.metadata as m, json
 print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""
+FORMAT = "--showformat=${Package}\\t${Version}\\n"
 REVISION = "org.opencontainers.image.revision"
 
 
@@ -60,7 +61,7 @@ def push(tag: str, repository: str, name: str) -> str:
 def bill(image: str) -> dict[str, Any]:
     """What an image is made of, as a CycloneDX list: its Python and its Debian packages, asked of the image."""
     python = json.loads(docker(*SEALED, "--entrypoint=python", image, "-c", PACKAGES))
-    debian = docker(*SEALED, "--entrypoint=dpkg-query", image, "-W").splitlines()
+    debian = docker(*SEALED, "--entrypoint=dpkg-query", image, "-W", FORMAT).splitlines()
     parts = [("pypi", *row) for row in python] + [("deb/debian", *row.split("\t")) for row in debian]
     return {
         "bomFormat": "CycloneDX",
