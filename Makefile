@@ -16,7 +16,7 @@ WORKFLOWS := $(wildcard .github/workflows/*.yml)
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-line test-weekly newest lint format bench sample files lock clean
+.PHONY: help install demo test test-slow test-containers test-weekly newest lint format bench sample files lock clean
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -48,20 +48,15 @@ $(FLIGHTS):
 test: $(STAMP) ## Run the fast tests: render, refuse, parse
 	@python -m pytest -m "not slow" -n $(WORKERS)
 
-test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, updates
-	@python -m pytest -m "slow and not weekly" -n $(WORKERS) --dist loadfile
+test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, workflows by act, updates
+	@python -m pytest -m "slow and not containers and not weekly" -n $(WORKERS) --dist loadfile
+
+# Alone, since they hold services under load to what users notice.
+test-containers: $(STAMP) ## Ship on a real container engine: canary, rollback, delivery, the loop
+	@python -m pytest -m "containers and not weekly"
 
 test-weekly: $(STAMP) ## Run what CI has no time for: more real tables
 	@python -m pytest -m weekly -n $(WORKERS)
-
-# One line through everything: project, gate, update; a pull request by act; a canary on containers.
-THIN := tests/test_project.py tests/test_gate.py tests/test_update.py \
-	tests/test_workflows.py::test_pull_request_with_a_better_model_is_told_and_may_be_merged \
-	tests/test_workflows.py::test_second_push_updates_the_comment_and_trains_nothing \
-	tests/test_containers.py::test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request
-
-test-line: $(STAMP) ## Run the thin line through the rendered project, the part of test-slow that CI holds
-	@python -m pytest -m "slow and not weekly" -n $(WORKERS) --dist loadfile $(THIN) --deselect tests/test_project.py::test_other_pythons_run
 
 newest: $(STAMP) ## Run the rendered project on the newest versions that it allows
 	@python -m pytest -m slow tests/test_project.py --newest

@@ -469,7 +469,8 @@ def registry(tmp_path: Path) -> Iterator[str]:
     """A registry of this machine alone."""
     program = shutil.which("docker-registry")
     if not program:
-        pytest.skip("there is no docker-registry here")
+        stop = pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
+        stop("there is no docker-registry here")
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
