@@ -175,7 +175,7 @@ def test_pull_request_with_a_worse_model_is_judged_and_may_not_be_merged(work: W
 
 def test_pull_request_with_an_equal_model_and_a_stale_lock_is_warned_not_failed(work: Work) -> None:
     features = "src/flight_delays/features.py"
-    work.edit(features, ("import", "# The same features.\nimport"))
+    work.edit(features, ("import pandas", "# The same features.\nimport pandas"))
     work.push("equal")
     done = work.github.pull_request("equal")
     assert outputs(done)["verdict"] == "unchanged", failures(done)
