@@ -188,6 +188,8 @@ class Replay:
 
 def answers(arm: str) -> pd.DataFrame:
     """What an arm said of every flight whose truth is known."""
+    if not (ROOT / arm / f"week-{WEEKS - 1:02}.parquet").exists():
+        raise SystemExit(f"error: {arm} is not at the year's end; python -m benchmarks.year {arm}")
     paths = sorted((ROOT / arm).glob("week-*.parquet"))
     found = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
     return found[found["truth"].notna()].astype({"truth": "int64"}).reset_index(drop=True)

@@ -210,11 +210,11 @@ def reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
     return float(np.quantile(kth.max(axis=1), 1 - rate))
 
 
-def like(reference: Array, current: Array, seed: int = 0) -> Array:
+def like(reference: Array, current: Array, most: int = 20_000, seed: int = 0) -> Array:
     """Row numbers of the reference, drawn so that its scores are distributed as the current ones."""
     edges = np.unique(np.quantile(reference, np.arange(1, VALUES) / VALUES))
     had, now = np.searchsorted(edges, reference), np.searchsorted(edges, current)
     size = np.bincount(had, minlength=len(edges) + 1)
     weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
     chances = weight[had] / weight[had].sum()
-    return np.random.default_rng(seed).choice(len(reference), len(reference), p=chances)
+    return np.random.default_rng(seed).choice(len(reference), min(len(reference), most), p=chances)

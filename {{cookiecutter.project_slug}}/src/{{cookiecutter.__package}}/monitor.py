@@ -1,6 +1,5 @@
 """Verb: what the service saw and said, against what the model learned from: performance, drift, quality, traffic."""
 
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -71,10 +70,12 @@ def nothing(params: Params, model: str, tally: logs.Tally) -> str:
 
 def scrape(source: str) -> str:
     """A service's /metrics, from an address or a file; else a `UserError`."""
+    from urllib.request import urlopen
+
     try:
         if not source.startswith(("http://", "https://")):
             return Path(source).read_text(encoding="utf-8")
-        with urllib.request.urlopen(source, timeout=10) as answer:
+        with urlopen(source, timeout=10) as answer:
             return str(answer.read().decode())
     except (OSError, ValueError) as problem:
         raise UserError(f"{source} gives no metrics ({problem}); METRICS is where /metrics is") from None
