@@ -6,6 +6,7 @@ import pytest
 
 from {{cookiecutter.__package}} import labels
 from {{cookiecutter.__package}}.config import Params, UserError, sha256
+from {{cookiecutter.__package}}.rows import place
 
 LOGS = Path("logs")
 
@@ -98,7 +99,7 @@ def labelled(params: Params, count: int = 20) -> pd.DataFrame:
     Path(params.data.path).with_suffix(".all").write_bytes(Path(params.data.path).read_bytes())
     pd.read_parquet(params.data.path).iloc[:-count].to_parquet(params.data.path, index=False)
     ids = [f"r{i}" for i in range(len(rows))]
-    log(ids, **{name: rows[name] for name in rows if name != params.data.target})
+    log(ids, **{place(name): rows[name] for name in rows if name != params.data.target})
     pd.DataFrame({"id": ids, "truth": rows[params.data.target]}).to_csv("truth.csv", index=False)
     labels.main("truth.csv")
     return rows
@@ -120,7 +121,8 @@ def test_labelled_predictions_become_rows_once(params: Params) -> None:
 def test_a_log_without_a_needed_column_changes_nothing(params: Params) -> None:
     labelled(params)
     whole = pd.read_json(LOGS / "predictions-1.jsonl", lines=True)
-    whole.drop(columns=params.data.features[0]).to_json(LOGS / "predictions-1.jsonl", orient="records", lines=True)
+    less = whole.drop(columns=place(params.data.features[0]))
+    less.to_json(LOGS / "predictions-1.jsonl", orient="records", lines=True)
     before = sha256(Path(params.data.path))
     with pytest.raises(UserError, match=params.data.features[0]):
         labels.main(grow_data=True)

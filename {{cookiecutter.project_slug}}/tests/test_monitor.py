@@ -12,6 +12,7 @@ from {{cookiecutter.__package}} import monitor, signals
 from {{cookiecutter.__package}}.compare import Interval
 from {{cookiecutter.__package}}.config import Monitor, Params, UserError
 from {{cookiecutter.__package}}.logs import known
+from {{cookiecutter.__package}}.rows import place
 from {{cookiecutter.__package}}.signals import Signal
 from {{cookiecutter.__package}}.windows import (
     Collector,
@@ -260,7 +261,7 @@ def write_logs(params: Params, weeks: int = 3, rows: int = 250, model: str | Non
         ids = [f"{week}-{i}" for i in range(rows)]
         times = MONDAY - WEEK * (weeks - week) + pd.to_timedelta(np.linspace(0, 6.9, rows), unit="D")
         about = pd.DataFrame({"id": ids, "time": times.astype(str), "model": model or ref.model})
-        parts = [about, said.iloc[some], held[params.data.features].iloc[some].assign(**more)]
+        parts = [about, said.iloc[some], held[params.data.features].iloc[some].assign(**more).rename(columns=place)]
         frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
         frame.to_json(f"logs/predictions-{week}.jsonl", orient="records", lines=True, date_format="iso")
         truth = {"id": ids, "truth": held[params.data.target].iloc[some].to_numpy(), "time": str(MONDAY)}

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from {{cookiecutter.__package}} import serve
 from {{cookiecutter.__package}}.config import Log, Params, UserError
 from {{cookiecutter.__package}}.predictor import current
+from {{cookiecutter.__package}}.rows import place
 
 JSON = [(b"content-type", b"application/json")]
 
@@ -162,7 +163,8 @@ def test_the_log_holds_rows_answers_and_truths(service: serve.Service) -> None:
     assert ask(service, "/feedback", {"id": answer["id"], "truth": 1}) == (202, {"taken": 1})
     (line,) = lines(service, "predictions")
     assert {line[key] for key in ("id", "model")} == {answer["id"], answer["model"]}
-    assert line["prediction"] == answer["prediction"] and line.items() >= row.items()
+    assert line["prediction"] == answer["prediction"]
+    assert line.items() >= {place(name): value for name, value in row.items()}.items()
     assert {name: line[f"p_{name}"] for name in answer.get("probabilities", {})} == answer.get("probabilities", {})
     assert [(truth["id"], truth["truth"]) for truth in lines(service, "feedback")] == [(answer["id"], 1)]
 
