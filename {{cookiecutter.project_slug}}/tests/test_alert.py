@@ -29,7 +29,7 @@ class Memory(Api):
 
     rows: list[dict[str, Any]]
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         if method == "POST":
             row = {
                 "number": len(self.rows) + 1,

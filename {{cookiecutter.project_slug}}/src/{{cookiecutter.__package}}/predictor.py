@@ -168,7 +168,7 @@ def current(params: Params) -> Passport:
     """The passport of the model here: in a working copy it follows the model, in an image it stands."""
     if not HOLDOUT.exists() or not MODEL.exists():
         return Passport.read()
-    from .compile import anew, sources
+    from .compile import anew, sources  # pylint: disable=cyclic-import # a working copy only: an image has no compiler
 
     try:
         old = Passport.read()
