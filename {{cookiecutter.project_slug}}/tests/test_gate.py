@@ -8,7 +8,7 @@ import pytest
 
 from {{cookiecutter.__package}} import gate
 from {{cookiecutter.__package}}.champion import Champion
-from {{cookiecutter.__package}}.compare import Difference
+from {{cookiecutter.__package}}.compare import Counts, Difference
 from {{cookiecutter.__package}}.config import (
     Data,
     Evaluate,
@@ -121,6 +121,14 @@ def test_fairness_without_a_limit_is_only_shown() -> None:
 
 def test_fairness_minds_no_small_group() -> None:
     assert gate.gap(np.array([1.0] * 49 + [0.0] * 50), np.array(["few"] * 49 + ["many"] * 50)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(Counts(90, 50), ""), (Counts(90, 12), "Only 12 rows"), (Counts(900, 300, 20), "Only 20 groups")],
+)
+def test_too_few_rows_are_named(size: Counts, said: str) -> None:
+    assert " ".join(gate.size_notes(size)).startswith(said) and bool(said) == bool(gate.size_notes(size))
 
 
 def test_labels_quarter_numbers_and_keep_texts() -> None:

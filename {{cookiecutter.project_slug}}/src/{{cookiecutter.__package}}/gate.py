@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from . import champion as champions
-from .compare import Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
+from .compare import ENOUGH, Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
 from .config import (
     HOLDOUT,
     JUDGED_BY,
@@ -47,7 +47,7 @@ WORDS = {
     "better": "Better than the champion",
     "not worse": "Not worse than the champion",
     "worse": "Worse than the champion",
-    "inconclusive": "Inconclusive: the holdout cannot tell the two apart",
+    "inconclusive": "Inconclusive: this holdout does not decide",
 }
 
 
@@ -374,7 +374,7 @@ def judge(base: str) -> dict[str, Any]:
     word = verdict_word(sides, champion, primary, margin)
     parts = slice_rows(sides) if word != "unchanged" else []
     rules = further_rules(sides, champion.source.source, primary, margin, parts)
-    notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), left_out)]
+    notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), left_out), *size_notes(size)]
     if word in ("not worse", "inconclusive") and not resolved(primary.error, margin):
         notes.append("This holdout is too small for this margin: a loss of two margins may pass unseen.")
     held = {"holdout": len(rows), "compared": size.rows, "left_out": left_out}
@@ -424,6 +424,15 @@ def row_notes(total: int, left_out: int) -> list[str]:
     if not left_out:
         return []
     return [f"{left_out:,} of {total:,} holdout rows were left out: one of the models had learned from them."]
+
+
+def size_notes(size: Counts) -> list[str]:
+    """What is too few for a verdict."""
+    if size.enough:
+        return []
+    few_groups = size.groups is not None and size.groups < ENOUGH
+    few = f"{size.groups} groups" if few_groups else f"{size.minority} rows of the rarest class"
+    return [f"Only {few} were compared; with fewer than {ENOUGH} no interval is to be trusted."]
 
 
 def conclusion(
