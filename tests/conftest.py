@@ -21,6 +21,7 @@ OPTION_SETS = [
     pytest.param({}, id="defaults"),
     *(pytest.param(answers, id="-".join(answers.values())) for answers in FLIPPED),
 ]
+LONGEST = {"project_slug": "the-longest-name-that-may-be-given-has-as-many-as-63-characters"}
 # What the shell and other tools set, and what would change the outcome of a test.
 FOREIGN = (
     *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, ROOT, Bake, BakedProject, installed, run
+from conftest import CHOICES, LONGEST, ROOT, Bake, BakedProject, installed, run
 
 pytestmark = pytest.mark.slow
 Render = Callable[..., Path]
-LONGEST = {"project_slug": "the-longest-name-that-may-be-given-has-as-many-as-63-characters"}
 
 
 def make(project: BakedProject, *verbs: str) -> str:

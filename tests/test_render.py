@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, OPTION_SETS, QUESTIONS, ROOT, Answers, Bake, BakedProject
+from conftest import CHOICES, LONGEST, OPTION_SETS, QUESTIONS, ROOT, Answers, Bake, BakedProject
 
 # Every file of the default project, one a line; what options change stands in `expected`.
 FILES = set((ROOT / "tests" / "files.txt").read_text(encoding="utf-8").split())
@@ -118,6 +118,13 @@ def test_workflows_are_copied_as_they_are(bake: Bake) -> None:
 def test_shell_lengths_of_arrays_are_no_comments(bake: Bake) -> None:
     assert "${#array[@]}" in bake(**HARD).read("pyproject.toml")
     assert QUESTIONS["_jinja2_env_vars"]["comment_start_string"] != "{#"
+
+
+@pytest.mark.parametrize("slug", ["a", LONGEST["project_slug"]], ids=["shortest", "longest"])
+def test_imports_are_sorted_and_wrapped_whatever_the_name(bake: Bake, slug: str) -> None:
+    project = bake(project_slug=slug)
+    project.run("ruff", "check", "--quiet", "--no-cache", "--select", "I", ".")
+    project.run("ruff", "format", "--quiet", "--no-cache", "--check", ".")
 
 
 def test_every_question_has_a_prompt() -> None:

@@ -10,7 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from {{cookiecutter.__package}} import adopt, evaluate, facts, split, tables, train, validate
+from {{cookiecutter.__package}} import (
+    adopt,
+    evaluate,
+    facts,
+    split,
+    tables,
+    train,
+    validate,
+)
 from {{cookiecutter.__package}}.config import UserError, load_params
 
 pytestmark = pytest.mark.usefixtures("project")
