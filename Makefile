@@ -53,7 +53,7 @@ test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, workf
 
 # Alone, since they hold services under load to what users notice.
 test-containers: $(STAMP) ## Ship on a real container engine: canary, rollback, delivery, the loop
-	@python -m pytest -m "containers and not weekly"
+	@python -m pytest -m "containers and not weekly" $(TESTS)
 
 test-weekly: $(STAMP) ## Run what CI has no time for: more real tables
 	@python -m pytest -m weekly -n $(WORKERS)
