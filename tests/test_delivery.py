@@ -9,7 +9,8 @@ import test_containers
 import test_workflows
 import yaml
 from actlab.lab import Run, git
-from test_containers import ask, free_address, remove
+from conftest import free_address
+from test_containers import ask, remove
 from test_workflows import Work, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Bake, BakedProject
+from conftest import ROOT, BakedProject
 
 pytestmark = pytest.mark.slow
 
@@ -16,23 +16,10 @@ PARAMS, FEATURES = "params.yaml", "src/flight_delays/features.py"
 Change = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def trained(
-    bake: Bake, environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BakedProject:
-    """The default project with its pipeline run and committed on main."""
-    project = BakedProject(tmp_path_factory.mktemp("gate") / "flight-delays")
-    shutil.copytree(bake().path, project.path)
-    project.make("pipeline", VENV=str(environment), TRACK="0")
-    commit(project, "A first model")
-    return project
-
-
 @pytest.fixture
 def project(trained: BakedProject, tmp_path: Path) -> BakedProject:
     """A copy on a branch of its own."""
-    copy = BakedProject(tmp_path / "flight-delays")
-    shutil.copytree(trained.path, copy.path, symlinks=True)
+    copy = trained.copied(tmp_path)
     copy.run("git", "switch", "--quiet", "--create", "change")
     return copy
 
@@ -43,16 +30,11 @@ def judged(project: BakedProject, environment: Path) -> Callable[[], dict[str, A
 
     def inner(base: str = "main") -> dict[str, Any]:
         project.make("pipeline", VENV=str(environment), TRACK="0")
-        commit(project, "A change")
+        project.commit("A change")
         project.make("gate", VENV=str(environment), BASE=base, check=False)
         return dict(json.loads(project.read("reports/verdict.json")))
 
     return inner
-
-
-def commit(project: BakedProject, message: str) -> None:
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
 
 
 def edit(project: BakedProject, name: str, pattern: str, text: str) -> None:
@@ -169,7 +151,7 @@ def test_one_slice_that_became_worse_blocks(project: BakedProject, judged: Chang
     numbers = 'table.select_dtypes("number").columns'
     lost = f'    table.loc[table["carrier"] == "EV", {numbers}] = 0\n    return table'
     edit(project, PARAMS, "margin: null", "margin: 0.03")
-    commit(project, "A wider margin")
+    project.commit("A wider margin")
     project.run("git", "branch", "--quiet", "--force", "main")
     edit(project, FEATURES, "    return table", lost)
     verdict = judged()
@@ -192,7 +174,7 @@ def test_small_losses_since_the_promotion_add_up(
 ) -> None:
     promoted = judged("HEAD~1")["candidate"]["model"]
     project.make("promote", VENV=str(environment))
-    commit(project, "Promote")
+    project.commit("Promote")
     project.run("git", "branch", "--quiet", "promoted")
     weaken(project, 60)
     first = judged("promoted")

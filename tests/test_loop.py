@@ -1,7 +1,6 @@
 """The loop on plain GitHub: a service's log, monitoring, its alert, and the retrain that it starts."""
 
 import json
-import os
 import subprocess
 import time
 import urllib.request
@@ -12,7 +11,8 @@ from typing import Any
 
 import pytest
 import test_workflows
-from test_containers import docker, free_address
+from conftest import free_address, lacking
+from test_containers import docker
 from test_workflows import Work, failures, outputs
 
 pytestmark = pytest.mark.slow
@@ -90,8 +90,7 @@ def asked(image: str, rows: list[dict[str, Any]], folder: Path) -> None:
 def served(work: Work, tmp_path: Path) -> Iterator[Path]:
     """The logs of a weak model's service on main, which was asked for late flights alone."""
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        stop = pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
-        stop("no container engine answers `docker info`")
+        lacking("no container engine answers `docker info`")
     work.edit(
         "params.yaml",
         ("window: all", 'window: "60"'),

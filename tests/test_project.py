@@ -26,11 +26,6 @@ def without_uv() -> str:
     return os.pathsep.join(folder for folder in folders if not (Path(folder) / "uv").exists())
 
 
-def commit(project: BakedProject) -> None:
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--allow-empty", "--message", "A step")
-
-
 @pytest.fixture(scope="module")
 def start(
     render: Render, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
@@ -41,7 +36,7 @@ def start(
         project = BakedProject(render(tmp_path_factory.mktemp("run"), answers))
         if request.config.getoption("newest"):
             project.make("lock")
-            commit(project)
+            project.commit()
         return project
 
     return inner
@@ -52,7 +47,7 @@ def flown(start: Callable[..., BakedProject]) -> BakedProject:
     """The default project after `make pipeline`, its outcome committed."""
     project = start()
     make(project, "pipeline")
-    commit(project)
+    project.commit()
     return project
 
 

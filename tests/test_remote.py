@@ -1,7 +1,5 @@
 """`make remote` on real stores: what a clone then needs comes from there, and nothing runs again."""
 
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -9,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Bake, BakedProject, run
+from conftest import BakedProject, free_port, run
 
 pytestmark = pytest.mark.slow
 
@@ -21,28 +19,9 @@ KEYS = {
 }
 
 
-def commit(project: BakedProject) -> None:
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--allow-empty", "--message", "A step")
-
-
-@pytest.fixture(scope="module")
-def trained(
-    bake: Bake, environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BakedProject:
-    """The default project with its pipeline run and committed."""
-    project = BakedProject(tmp_path_factory.mktemp("remote") / "flight-delays")
-    shutil.copytree(bake().path, project.path)
-    project.make("pipeline", VENV=str(environment), TRACK="0")
-    commit(project)
-    return project
-
-
 @pytest.fixture
 def project(trained: BakedProject, tmp_path: Path) -> BakedProject:
-    copy = BakedProject(tmp_path / "flight-delays")
-    shutil.copytree(trained.path, copy.path, symlinks=True)
-    return copy
+    return trained.copied(tmp_path)
 
 
 def clone(project: BakedProject, folder: Path) -> BakedProject:
@@ -55,7 +34,7 @@ def test_a_clone_gets_everything_from_a_folder_and_runs_nothing(
 ) -> None:
     where = {"VENV": str(environment), "URL": str(tmp_path / "store")}
     assert "data/raw/flights.parquet left git" in project.make("remote", **where)
-    commit(project)
+    project.commit()
     assert "holds what dvc.lock names" in project.make("remote", **where)
     assert project.run("git", "status", "--porcelain") == ""
     copy = clone(project, tmp_path)
@@ -78,9 +57,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     run("uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "moto", cwd=tmp_path)
     python = tmp_path / "moto/bin/python"
     run("uv", "pip", "install", "--quiet", "--python", python, MOTO, cwd=tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     address = f"http://127.0.0.1:{port}"
@@ -109,7 +86,7 @@ def test_a_bucket_gets_its_plugin_and_a_clone_gets_everything(
         "requirements/dev.txt"
     )
     project.make("pipeline", "push", VENV=venv, TRACK="0")  # where the plugin moved a pin
-    commit(project)
+    project.commit()
     copy = clone(project, tmp_path)
     said = copy.make("pull", "pipeline", VENV=venv, TRACK="0")
     assert "Data and pipelines are up to date." in said and "Running stage" not in said

@@ -123,8 +123,8 @@ def test_shell_lengths_of_arrays_are_no_comments(bake: Bake) -> None:
 @pytest.mark.parametrize("slug", ["a", LONGEST["project_slug"]], ids=["shortest", "longest"])
 def test_imports_are_sorted_and_wrapped_whatever_the_name(bake: Bake, slug: str) -> None:
     project = bake(project_slug=slug)
-    project.run("ruff", "check", "--quiet", "--no-cache", "--select", "I", ".")
-    project.run("ruff", "format", "--quiet", "--no-cache", "--check", ".")
+    assert project.run("ruff", "check", "--quiet", "--no-cache", "--select", "I", ".") == ""
+    assert project.run("ruff", "format", "--quiet", "--no-cache", "--check", ".") == ""
 
 
 def test_every_question_has_a_prompt() -> None:

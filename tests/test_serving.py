@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BakedProject, run
+from conftest import BakedProject, free_port, run
 
 pytestmark = pytest.mark.slow
 # Later versions of hypothesis lack what this one's extension for JSON Schema asks for.
@@ -25,9 +25,7 @@ class Service:
     """A service of a project, on a port of its own."""
 
     def __init__(self, project: BakedProject, venv: Path, **env: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.logs = project.path / f"logs-{self.port}"
         self.rows = json.loads(project.read("models/passport.json"))["rows"]
         places = {"BIND": f"127.0.0.1:{self.port}", "LOGS": str(self.logs), "PYTHONPATH": "src"}

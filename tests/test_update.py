@@ -27,11 +27,6 @@ def create(template: Path, folder: Path, *options: str) -> BakedProject:
     return BakedProject(folder / "flight-delays")
 
 
-def commit(project: BakedProject, message: str) -> None:
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
-
-
 def change(project: BakedProject) -> None:
     """What an owner does: a file of their own, and a line in one of the template's."""
     for name, text in OWN.items():
@@ -39,7 +34,7 @@ def change(project: BakedProject) -> None:
         path.parent.mkdir(exist_ok=True)
         before = path.read_text() if path.exists() else ""
         path.write_text(before + text)
-    commit(project, "Our own")
+    project.commit("Our own")
 
 
 def update(project: BakedProject) -> None:
@@ -90,7 +85,7 @@ def test_update_from_the_oldest_commit_gives_the_present(
     if (old := oldest(template)) is None:
         pytest.skip("this clone has no history")
     project = create(template, tmp_path, "--checkout", old)
-    commit(project, "Start")
+    project.commit("Start")
     change(project)
     update(project)
     present = bake()
@@ -107,7 +102,7 @@ def test_update_merges_a_change_on_both_sides(fresh: Bake, newer: Path) -> None:
     change(project)
     state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}
     (project.path / ".cruft.json").write_text(json.dumps(state))
-    commit(project, "The template has moved")
+    project.commit("The template has moved")
     update(project)
     assert project.read("NEW.md") == "O'Brien & Söhne\n"
     assert project.read(".dvcignore").startswith("# new\n")
@@ -125,6 +120,6 @@ def test_update_does_not_bring_back_what_was_removed(fresh: Bake, newer: Path) -
     shutil.rmtree(project.path / "data" / "raw")
     state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}
     (project.path / ".cruft.json").write_text(json.dumps(state))
-    commit(project, "Our own data lies elsewhere")
+    project.commit("Our own data lies elsewhere")
     update(project)
     assert project.has("NEW.md") and not project.has("data/raw")

@@ -81,6 +81,23 @@ def test_git_says_what_is_wrong() -> None:
         config.git("rev-parse", "--verify", "nothing")
 
 
+@pytest.mark.parametrize(
+    ("said", "last"),
+    [
+        ("ERROR: failed\nERROR: no such bucket\n\nHaving any troubles? https://error.dvc.org", "no such bucket"),
+        ("fatal: not a tree\nmake: *** [Makefile:9: lock] Error 2\n", "not a tree"),
+        ("", "without a word"),
+    ],
+)
+def test_last_words_are_the_reason(said: str, last: str) -> None:
+    assert config.last_words(said) == last
+
+
+def test_flat_names_nested_values() -> None:
+    nested = {"split": {"seed": 0, "by": {}}, "seed": 1}
+    assert config.flat(nested) == {"split.seed": 0, "split.by": {}, "seed": 1}
+
+
 def test_a_stage_says_rows_and_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     with config.stage("train", 1234) as notes:
         notes["model"] = "abc"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.__package}} import pull, release
+from {{cookiecutter.__package}}.champion import CACHE, cached
 from {{cookiecutter.__package}}.github import Unavailable
 from {{cookiecutter.__package}}.pull import (
-    CACHE,
     champion_from_release,
     from_remote,
     main,
@@ -39,7 +39,7 @@ def test_promoted_model_is_put_where_dvc_looks_for_it(monkeypatch: pytest.Monkey
     assert wanted() == MODEL
     assert "came from its release" in champion_from_release()
     assert wanted() == ""
-    assert all((CACHE / row["md5"][:2] / row["md5"][2:]).is_file() for row in OUTS)
+    assert all(cached(row["md5"]).is_file() for row in OUTS)
 
 
 @pytest.mark.usefixtures("said")

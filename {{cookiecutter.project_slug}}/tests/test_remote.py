@@ -26,10 +26,3 @@ def test_files_are_as_they_were_after_an_error(tmp_path: Path) -> None:
         file.write_text("half")
         raise KeyboardInterrupt
     assert file.read_text() == "before"
-
-
-def test_last_line_is_the_reason() -> None:
-    assert (
-        remote.last("ERROR: failed\nERROR: no such bucket\n\nHaving any troubles? https://error.dvc.org")
-        == "no such bucket"
-    )

@@ -34,12 +34,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git("checkout", "--quiet", "main")
     commit("a: 1\n", 0.6)
 
-    def repro(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        assert command[2:] == ["dvc", "repro", "--quiet"]
+    def repro(*words: str, shown: bool) -> subprocess.CompletedProcess[str]:
+        assert words == ("repro", "--quiet") and shown
         assert not Path("dvc.lock").exists()
         Path("dvc.lock").write_text("a: 3\n", encoding="utf-8")
         Path("reports/metrics.json").write_text('{"auc": 0.75}', encoding="utf-8")
-        return subprocess.CompletedProcess(command, 0)
+        return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr(resolve, "dvc", repro)
 
@@ -84,7 +84,7 @@ def test_a_conflict_elsewhere_comes_first() -> None:
 def test_a_pipeline_that_fails_leaves_the_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     merge()
     before = Path("dvc.lock").read_text(encoding="utf-8")
-    monkeypatch.setattr(resolve, "dvc", lambda command: subprocess.CompletedProcess(command, 1))
+    monkeypatch.setattr(resolve, "dvc", lambda *words, shown: subprocess.CompletedProcess(words, 1))
     with pytest.raises(UserError, match="does not run on the merged files"):
         resolve.main()
     assert Path("dvc.lock").read_text(encoding="utf-8") == before

@@ -30,7 +30,3 @@ def test_store_of_another_version_is_one_sentence() -> None:
     (track.STORE / "mlflow.db").write_bytes(b"SQLite format 3\x00 not really")
     with pytest.raises(UserError, match="does not open"):
         track.client()
-
-
-def test_flat_names_nested_parameters() -> None:
-    assert track.flat({"split": {"seed": 0, "by": {}}, "seed": 1}) == {"split.seed": 0, "split.by": {}, "seed": 1}

@@ -3,13 +3,12 @@
 import math
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, UserError, load_params
+from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, UserError, dvc, last_words, load_params
 from .facts import Facts, facts_of, sample
 from .infer import Blocks, infer, key_of
 from .schema import Editor, inferred, inline
@@ -76,11 +75,10 @@ def dvc_add(path: Path) -> None:
     subprocess.run(
         ["git", "rm", "--cached", "--quiet", "--ignore-unmatch", "--", path], capture_output=True, check=False
     )
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", path], capture_output=True, text=True, check=False)
+    done = dvc("add", path)
     if done.returncode:
         subprocess.run(["git", "reset", "--quiet", "--", path], capture_output=True, check=False)
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        raise UserError(f"DVC did not take {path} ({last}); the project is as it was")
+        raise UserError(f"DVC did not take {path} ({last_words(done.stderr)}); the project is as it was")
 
 
 def told(blocks: Blocks, why: dict[str, str], key: list[str]) -> list[tuple[str, str, str]]:
@@ -114,9 +112,9 @@ def put(draft: Path, texts: dict[Path, str], old: Path, path: Path) -> str:
     lines = IGNORE.read_text(encoding="utf-8").splitlines() if IGNORE.exists() else []
     kept = "".join(f"{line}\n" for line in lines if line != f"/{old.name}")
     large = draft.stat().st_size > UNDER_DVC
-    dvc = [file.with_name(f"{file.name}.dvc") for file in (old, path) if RAW in file.parents]
+    tracked = [file.with_name(f"{file.name}.dvc") for file in (old, path) if RAW in file.parents]
     former = [old] if RAW in old.parents else []
-    with undone_on_error(list(dict.fromkeys([*texts, path, *dvc, *former, IGNORE, *MADE])), draft.parent):
+    with undone_on_error(list(dict.fromkeys([*texts, path, *tracked, *former, IGNORE, *MADE])), draft.parent):
         for file, text in (texts | ({IGNORE: kept} if kept else {})).items():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")

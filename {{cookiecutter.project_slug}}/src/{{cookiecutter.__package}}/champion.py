@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from .config import LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, load_params, sha256
+from .config import DVC, LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, last_words, load_params, sha256
 
 PRODUCTION = "deploy/production.yaml"
 CACHE = Path(".dvc/cache/files/md5")
@@ -78,6 +78,11 @@ def outs(lock: dict[str, Any]) -> dict[str, str]:
     return {out["path"]: out["md5"] for out in rows if "md5" in out}
 
 
+def cached(digest: str | None) -> Path:
+    """Where DVC's cache keeps the bytes of an MD5; nothing is there for none."""
+    return CACHE / (digest or "none")[:2] / (digest or "none")[2:]
+
+
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
     """A scratch checkout of a commit that shares our DVC cache and is gone when the block ends."""
@@ -101,8 +106,7 @@ def run(project: Path, *command: str) -> None:
     env = keep | {"PYTHONPATH": str(project / "src"), "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["it failed without a word"]
-        raise UserError(lines[-1].removeprefix("error: "))
+        raise UserError(last_words(done.stderr or done.stdout))
 
 
 def package(project: Path) -> str:
@@ -117,16 +121,15 @@ def bring(project: Path, champion: Champion) -> Champion:
     """Put the champion's model into its checkout: from DVC's cache or remote, else trained again."""
     where = outs(at(str(champion.commit), LOCK))
     for path in (MODEL, ROWS):
-        digest = where.get(str(path), "")
-        cached = CACHE / digest[:2] / digest[2:]
+        held = cached(where.get(str(path)))
         (project / path).parent.mkdir(parents=True, exist_ok=True)
-        if digest and cached.is_file():
-            shutil.copyfile(cached, project / path)
+        if held.is_file():
+            shutil.copyfile(held, project / path)
     if not (project / MODEL).exists() or not (project / ROWS).exists():
         pull(project)
     source = champion.source
     if not (project / MODEL).exists() or not (project / ROWS).exists():
-        run(project, sys.executable, "-m", "dvc", "repro", "train")
+        run(project, *DVC, "repro", "train")
         source = "rebuilt"
     digest = sha256(project / MODEL)
     if champion.model and champion.model != digest:
@@ -137,7 +140,7 @@ def bring(project: Path, champion: Champion) -> Champion:
 def pull(project: Path) -> None:
     """Ask the remote, if there is one, for the checkout's model; without an answer it is trained again."""
     if "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):
-        command = [sys.executable, "-m", "dvc", "pull", "--quiet", str(MODEL), str(ROWS)]
+        command = [*DVC, "pull", "--quiet", str(MODEL), str(ROWS)]
         subprocess.run(command, cwd=project, capture_output=True, check=False)
 
 

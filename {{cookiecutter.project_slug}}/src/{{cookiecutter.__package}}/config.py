@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ PREDICTIONS = Path("reports/predictions.parquet")
 PLOTS = Path("reports/plots")
 VERDICT = Path("reports/verdict.json")
 REPORT = Path("reports/report.md")
+DVC = (sys.executable, "-m", "dvc")
 JUDGED_BY = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
 
 
@@ -289,9 +292,27 @@ def git(*arguments: str, cwd: Path = Path()) -> str:
     except FileNotFoundError:
         raise UserError("git is not installed; install it and try again") from None
     except subprocess.CalledProcessError as problem:
-        last = (problem.stderr.strip().splitlines() or ["it failed"])[-1]
-        raise UserError(f"git {arguments[0]}: {last.removeprefix('fatal: ')}") from None
+        raise UserError(f"git {arguments[0]}: {last_words(problem.stderr)}") from None
     return done.stdout.strip()
+
+
+def dvc(*arguments: str | Path, shown: bool = False) -> subprocess.CompletedProcess[str]:
+    """What DVC answers; its words go to the terminal when they are to be shown."""
+    return subprocess.run([*DVC, *map(str, arguments)], capture_output=not shown, text=True, check=False)
+
+
+def last_words(text: str) -> str:
+    """The last line that a tool said of the matter itself."""
+    lines = [line.strip() for line in text.splitlines() if "https://" not in line and not line.startswith("make")]
+    last = next(filter(None, reversed(lines)), "without a word")
+    return re.sub("^(error|fatal): ", "", last, flags=re.IGNORECASE)
+
+
+def flat(block: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names such as `split.holdout`; an empty one stays a value."""
+    if not isinstance(block, dict) or (prefix and not block):
+        return {prefix.rstrip("."): block}
+    return {key: value for name, inner in block.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
 
 
 @contextmanager

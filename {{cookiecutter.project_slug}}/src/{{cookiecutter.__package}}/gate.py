@@ -26,6 +26,7 @@ from .config import (
     VERDICT,
     Params,
     UserError,
+    flat,
     git,
     known,
     load_params,
@@ -310,20 +311,13 @@ def drop_rule(sides: Sides, source: str, primary: Difference, margin: float) -> 
     return [rule("drop", not (primary.difference <= limit and primary.high < 0), text)]
 
 
-def flatten(block: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted name."""
-    if not isinstance(block, dict) or not block:
-        return {prefix.rstrip("."): block}
-    return {k: v for name, value in block.items() for k, v in flatten(value, f"{prefix}{name}.").items()}
-
-
 def changes(base: str) -> dict[str, dict[str, list[Any]]]:
     """What differs from the base in parameters, schema and data: name to [before, now]."""
     found = {}
     for title, path in (("parameters", "params.yaml"), ("schema", "schema.yaml"), ("data", "reports/data.json")):
-        old = flatten(champions.at(base, path) or {})
-        new = flatten(msgspec.yaml.decode(Path(path).read_bytes()))
-        names = [n for n in dict.fromkeys([*old, *new]) if n and old.get(n) != new.get(n)] if old != {"": {}} else []
+        old = flat(champions.at(base, path) or {})
+        new = flat(msgspec.yaml.decode(Path(path).read_bytes()))
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)] if old else []
         found[title] = {name: [old.get(name), new.get(name)] for name in names}
     return found
 

@@ -6,8 +6,6 @@ has id, truth and time. Files are Parquet or JSON lines. Rows are told apart, an
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from .config import UserError
+from .config import UserError, dvc, last_words
 
 BLOCK = 16 << 20  # bytes of JSON lines
 ROWS = 1 << 16  # of Parquet
@@ -39,10 +37,9 @@ def fetch(address: str, folder: Path) -> None:
     place = folder / "fetched"
     shutil.rmtree(place, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "dvc", "get-url", "--quiet", address, str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = dvc("get-url", "--quiet", address, place)
     if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["without a word"])[-1].removeprefix("ERROR: ")
+        why = last_words(done.stderr)
         raise UserError(f"the logs at {address} could not be fetched ({why}); LOGS is a folder's address")
 
 

@@ -1,30 +1,16 @@
 """Verb: data and models come from the remote, the promoted model from its release; the pipeline makes the rest."""
 
 import hashlib
-import subprocess
-import sys
-from pathlib import Path
 
 from . import release
-from .champion import CACHE, PRODUCTION, at, outs
-from .config import LOCK
+from .champion import PRODUCTION, at, cached, outs
+from .config import LOCK, dvc, last_words
 from .github import Api, ApiError, Unavailable, patiently
-
-
-def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What DVC answers."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def remote() -> str:
     """The name of the default remote, or nothing where there is none."""
     return dvc("config", "core.remote").stdout.strip()
-
-
-def cached(digest: str) -> Path:
-    """Where DVC's cache keeps the bytes of an MD5."""
-    return CACHE / digest[:2] / digest[2:]
 
 
 def wanted() -> str:
@@ -33,7 +19,7 @@ def wanted() -> str:
     if not champion:
         return ""
     where = outs(at(champion["commit"], LOCK) or {})
-    held = all(cached(where.get(f"models/{name}", "no such")).is_file() for name in release.FILES)
+    held = all(cached(where.get(f"models/{name}")).is_file() for name in release.FILES)
     return "" if held else champion["model"]
 
 
@@ -61,8 +47,9 @@ def from_remote(name: str) -> str:
         dvc("checkout", "--quiet", "--allow-missing")  # else a fresh clone runs stages whose outputs the cache has
         return "no remote: data comes from git, models from the pipeline (`make remote` adds one)"
     done = dvc("pull", "--run-cache", "--allow-missing")
-    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines() or ["nothing new"]
-    return f"{lines[-1]} ({name})" + ("; the pipeline makes the rest" if done.returncode else "")
+    if done.returncode:
+        return f"{last_words(done.stderr)} ({name}); the pipeline makes the rest"
+    return f"{last_words(done.stdout or 'nothing new')} ({name})"
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Verb: data and models go to the remote, if the project has one."""
 
-from .config import UserError
-from .pull import dvc, remote
+from .config import UserError, dvc, last_words
+from .pull import remote
 
 
 def main() -> int:
@@ -12,7 +12,7 @@ def main() -> int:
         return 0
     done = dvc("push", "--run-cache")
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        raise UserError(f"the remote {name} took not everything ({last}); check its rights and run this again")
-    print(f"push      {(done.stdout.strip().splitlines() or ['everything'])[-1]} to {name}")
+        why = last_words(done.stderr)
+        raise UserError(f"the remote {name} took not everything ({why}); check its rights and run this again")
+    print(f"push      {last_words(done.stdout or 'everything')} to {name}")
     return 0

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .adopt import dvc_add
-from .config import UserError, git, load_params
-from .pull import dvc
+from .config import UserError, dvc, git, last_words, load_params
 
 NAME = "storage"
 CONFIG, PROJECT, SERVE = Path(".dvc/config"), Path("pyproject.toml"), Path("requirements/serve.txt")
@@ -58,22 +57,17 @@ def plug_in(plugin: str) -> None:
             command = ["make", "--no-print-directory", *verb]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise UserError(f"{plugin} could not be installed ({last(done.stderr)}); the project is as it was")
+                why = last_words(done.stderr)
+                raise UserError(f"{plugin} could not be installed ({why}); the project is as it was")
     if SERVE.read_bytes() != before:
         print(f"{'remote':<10}{plugin} changed versions that the model uses: `make pipeline push` learns with them")
-
-
-def last(text: str) -> str:
-    """The last line of what a tool said."""
-    lines = [line for line in text.splitlines() if line.strip() and "https://" not in line] or ["without a word"]
-    return lines[-1].removeprefix("ERROR: ")
 
 
 def told(*arguments: str) -> str:
     """What DVC answers; its refusal is a `UserError`."""
     done = dvc(*arguments)
     if done.returncode:
-        raise UserError(f"dvc {arguments[0]}: {last(done.stderr)}; check address and rights, then run this again")
+        raise UserError(f"dvc {arguments[0]}: {last_words(done.stderr)}; check address and rights, then run this again")
     return done.stdout.strip()
 
 
@@ -96,8 +90,8 @@ def main(url: str, endpoint: str = "") -> int:
         dvc_add(data)
         told("push")
         print(f"{'remote':<10}{data} left git for DVC")
-    if "in sync" not in (said := told("status", "--cloud")):
-        raise UserError(f"{url} lacks some of what dvc.lock names ({last(said)}); `make pipeline`, then run this again")
+    if "in sync" not in told("status", "--cloud"):
+        raise UserError(f"{url} lacks some of what dvc.lock names; `make pipeline`, then run this again")
     print(f"{'remote':<10}{url} holds what dvc.lock names")
     print(f"{'':<10}{advice}\n{'':<10}next: git add -A && git commit -m 'Data and models live at {url}'")
     return 0

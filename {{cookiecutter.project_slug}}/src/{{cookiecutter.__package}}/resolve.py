@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from .config import DATA, LOCK, METRICS, UserError, git, load_params, read_json
+from .config import DATA, LOCK, METRICS, UserError, dvc, git, load_params, read_json
 
 MADE = (LOCK, DATA, METRICS)  # what the pipeline writes and git keeps
 
@@ -35,11 +33,6 @@ def sides() -> dict[str, dict[str, float]]:
     return found
 
 
-def dvc(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run DVC, its words on the terminal."""
-    return subprocess.run(command, check=False)
-
-
 def made_anew(paths: list[Path]) -> None:
     """Drop the files and run the pipeline; when it fails they are back as they were."""
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +40,7 @@ def made_anew(paths: list[Path]) -> None:
         for path, aside in kept.items():
             shutil.move(path, aside)
         try:
-            if dvc([sys.executable, "-m", "dvc", "repro", "--quiet"]).returncode:
+            if dvc("repro", "--quiet", shown=True).returncode:
                 raise UserError("the pipeline does not run on the merged files (see above); correct them, try again")
         except BaseException:
             for path, aside in kept.items():

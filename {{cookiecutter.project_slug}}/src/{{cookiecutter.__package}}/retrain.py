@@ -1,7 +1,5 @@
 """Verb: whether to train again and why; then train, judge, and say what should come of it."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -110,12 +108,10 @@ def gather(params: Params, now: datetime) -> Facts:
 
 def set_params(changes: dict[str, Any]) -> None:
     """Write values of the block `train` into params.yaml; comments and order stay."""
-    from .schema import Editor
+    from .schema import edited
 
-    editor = Editor(config.PARAMS.read_text(encoding="utf-8"))
-    editor.document["train"].update(changes)
-    with config.atomic(config.PARAMS) as draft:
-        draft.write_text(editor.text(), encoding="utf-8")
+    with edited(config.PARAMS) as document:
+        document["train"].update(changes)
     load_params()
 
 
@@ -138,7 +134,7 @@ def recipe(params: Params, window: str | None, estimator: str | None, stateful: 
 
 def pipeline() -> None:
     """Run the DVC pipeline; a stage that fails is a `UserError`."""
-    if subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode:
+    if config.dvc("repro", shown=True).returncode:
         raise UserError("the pipeline stopped; its own words are above")
 
 

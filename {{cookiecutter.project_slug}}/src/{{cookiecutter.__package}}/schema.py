@@ -3,6 +3,8 @@
 import difflib
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,15 @@ class Editor:
         buffer = io.StringIO()
         self.yaml.dump(self.document, buffer)
         return buffer.getvalue().removeprefix("%YAML 1.1\n---\n")
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[Any]:
+    """The document of a YAML file; when the block ends well the file holds what it has become."""
+    editor = Editor(path.read_text(encoding="utf-8"))
+    yield editor.document
+    with atomic(path) as draft:
+        draft.write_text(editor.text(), encoding="utf-8")
 
 
 def inline(value: dict[str, Any] | list[Any]) -> Any:

@@ -3,7 +3,6 @@
 Only estimators that really go on are let through: those with `partial_fit`, and forests that grow trees.
 """
 
-import sys
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,10 @@ import pandas as pd
 
 from . import champion
 from .compare import Difference, difference
-from .config import HOLDOUT, LOCK, MODEL, ROWS, Params, UserError
+from .config import DVC, HOLDOUT, LOCK, MODEL, ROWS, Params, UserError
 from .evaluate import class_names, encode
 from .model import inputs, load, predict, prepare
-from .split import hashes
-from .validate import key
+from .split import marks
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -25,20 +23,14 @@ if TYPE_CHECKING:
 Hashes = npt.NDArray[np.uint64]
 
 
-def marks(table: pd.DataFrame) -> Hashes:
-    """What tells rows apart, in their order: the schema's key, else all that a row holds."""
-    return hashes(table[key() or sorted(table.columns)])
-
-
 def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
     """The model of a commit, the rows it learned from, and its holdout."""
     with champion.checkout(commit) as project:
         champion.bring(project, champion.Champion("base", None, commit))
         pipeline, rows = load(project / MODEL), np.load(project / ROWS, allow_pickle=False)
-        digest = champion.outs(champion.at(commit, LOCK) or {}).get(str(HOLDOUT), "none")
-        held = champion.CACHE / digest[:2] / digest[2:]
+        held = champion.cached(champion.outs(champion.at(commit, LOCK) or {}).get(str(HOLDOUT)))
         if not held.is_file():
-            champion.run(project, sys.executable, "-m", "dvc", "repro", "split")
+            champion.run(project, *DVC, "repro", "split")
             held = project / HOLDOUT
         return pipeline, rows, pd.read_parquet(held)
 

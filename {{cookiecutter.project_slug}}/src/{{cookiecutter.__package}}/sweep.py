@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import asdict, replace
 
-from .config import PARAMS, TRAIN, Params, UserError, atomic, load_params, sha256
+from .config import PARAMS, TRAIN, Params, UserError, load_params, sha256
 from .evaluate import encode
 from .metrics import find
 from .model import build, inputs, predict
-from .schema import Editor
+from .schema import edited
 from .split import split
 from .track import STORE, client
 from .train import learnable
@@ -136,10 +136,8 @@ def conclude(params: Params, study: "Study") -> None:
     """Write the best arguments into params.yaml, and say what they are and what they improve on."""
     best, first = rounded(study.best_trial.params), finished(study)[0]
     said = ", ".join(f"{name} {value}" for name, value in best.items())
-    editor = Editor(PARAMS.read_text(encoding="utf-8"))
-    editor.document["train"].setdefault("arguments", {}).update(best)
-    with atomic(PARAMS) as draft:
-        draft.write_text(editor.text(), encoding="utf-8")
+    with edited(PARAMS) as document:
+        document["train"].setdefault("arguments", {}).update(best)
     print(
         f"{'sweep':<10}{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was: "
         f"{said} → {PARAMS}; now `make pipeline`"

@@ -21,6 +21,7 @@ from .config import (
     PREDICTIONS,
     UserError,
     atomic,
+    flat,
     git,
     load_params,
     read_json,
@@ -111,14 +112,6 @@ def tags() -> dict[str, str]:
     }
 
 
-def flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters as `split.holdout: 0.2`."""
-    rows: dict[str, Any] = {}
-    for key, value in block.items():
-        rows |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
-    return rows
-
-
 def example() -> "tuple[pd.DataFrame, pd.DataFrame]":
     """The holdout as the model takes it, and what it said of it; whole numbers as MLflow and pandas agree on them."""
     import numpy as np
@@ -146,6 +139,7 @@ class Flavor:
     ) -> None:
         """Write the model file, the package that reads it, and what both need, as `mlflow models serve` expects."""
         assert not validate_serving_input
+        from mlflow import __version__
         from mlflow.models.utils import _save_example
         from mlflow.pyfunc import add_to_model
 
@@ -153,20 +147,14 @@ class Flavor:
         shutil.copytree(package, folder / "code" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copyfile(MODEL, folder / MODEL.name)
         shutil.copyfile(SERVE, folder / "requirements.txt")
-        python = {"python": platform.python_version(), "dependencies": ["-r requirements.txt", f"mlflow=={version()}"]}
+        needs = ["-r requirements.txt", f"mlflow=={__version__}"]
+        python = {"python": platform.python_version(), "dependencies": needs}
         (folder / "python_env.yaml").write_text(json.dumps(python), encoding="utf-8")
         mlflow_model.signature = signature
         _save_example(mlflow_model, example, path)
         files = {"data": MODEL.name, "code": "code", "python_env": "python_env.yaml"}
         add_to_model(mlflow_model, loader_module=f"{__package__}.track", **files)
         mlflow_model.save(str(folder / "MLmodel"))
-
-
-def version() -> str:
-    """MLflow's version."""
-    from importlib.metadata import version as installed
-
-    return installed("mlflow")
 
 
 def log_model() -> str:

@@ -7,8 +7,7 @@ import pandas as pd
 
 from .config import MODEL, ROWS, TRAIN, Params, UserError, atomic, load_params, stage
 from .model import build, inputs, save
-from .split import hashes
-from .validate import key
+from .split import marks
 
 
 def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
@@ -22,11 +21,6 @@ def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
     if not match[2]:
         return ordered.tail(int(match[1]))
     return ordered[ordered[time] > ordered[time].max() - pd.Timedelta(days=int(match[1]))]
-
-
-def row_hashes(table: pd.DataFrame, key: list[str]) -> np.ndarray:
-    """What tells rows apart, sorted uint64: the key's hash where the schema names one, else the row's."""
-    return np.sort(hashes(table[key or sorted(table.columns)]))
 
 
 def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +45,7 @@ def main() -> int:
             pipeline, rows = resume(params, chosen)
         else:
             pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
-            rows = row_hashes(chosen, key())
+            rows = np.sort(marks(chosen))
         with atomic(ROWS) as draft, draft.open("wb") as file:
             np.save(file, rows)
         notes["learned from"] = len(chosen)

@@ -4,13 +4,12 @@ Two dvc.lock files can merge without a conflict into one that no run ever made; 
 """
 
 import os
-import sys
 from typing import Any, NamedTuple
 
 import yaml
 
 from .champion import at, checkout, outs, run
-from .config import LOCK, METRICS, MODEL, UserError, git, read_json
+from .config import DVC, LOCK, METRICS, MODEL, UserError, git, read_json
 
 # What follows from the model: other bytes there are reported, since another processor may round differently.
 FOLLOWS = (str(MODEL), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS))
@@ -89,9 +88,8 @@ def fresh() -> int:
 def rerun() -> tuple[dict[str, Any], dict[str, float]]:
     """The dvc.lock and the metrics that the commit's own code makes, from the raw data on."""
     with checkout("HEAD") as project:
-        dvc = [sys.executable, "-m", "dvc"]
-        run(project, *dvc, "checkout", "--quiet", "--allow-missing", "--force")
-        run(project, *dvc, "repro", "--quiet", "--force", "--no-run-cache")
+        run(project, *DVC, "checkout", "--quiet", "--allow-missing", "--force")
+        run(project, *DVC, "repro", "--quiet", "--force", "--no-run-cache")
         made = yaml.safe_load((project / LOCK).read_text(encoding="utf-8"))
         return made, read_json(project / METRICS)
 

@@ -1,6 +1,5 @@
 """What monitoring compares: the rows that the deployed model learned from, and windows of what it was asked."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from . import champion, drift, logs
-from .config import HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Monitor, Params, UserError, sha256, span
+from .config import DVC, HOLDOUT, LOCK, MODEL, PREDICTIONS, TRAIN, Monitor, Params, UserError, sha256, span
 from .features import features
 from .rows import place
 
@@ -60,10 +59,10 @@ def files(deployed: dict[str, Any] | None) -> tuple[str, dict[Path, Path]]:
         return sha256(MODEL), {path: path for path in FILES}
     commit = deployed["commit"]
     outs = champion.outs(champion.at(commit, LOCK) or {})
-    places = {path: champion.CACHE / outs.get(str(path), "??")[:2] / outs.get(str(path), "")[2:] for path in FILES}
+    places = {path: champion.cached(outs.get(str(path))) for path in FILES}
     if not all(place.is_file() for place in places.values()):
         with champion.checkout(commit) as project:
-            champion.run(project, sys.executable, "-m", "dvc", "repro", "evaluate")
+            champion.run(project, *DVC, "repro", "evaluate")
     if not all(place.is_file() for place in places.values()):
         raise UserError(f"the rows of the deployed model are gone; check out {commit[:12]} and `make pipeline` there")
     return str(deployed["model"]), places
