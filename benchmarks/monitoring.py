@@ -1,8 +1,9 @@
 """Monitoring under simulation: how often it cries wolf in a year, and how soon it finds what happened.
 
-`python -m benchmarks.monitoring [wolf] [found] [losses] [race]` prints the tables of docs/monitoring.md; each
+`python -m benchmarks.monitoring [wolf] [found] [losses] [race] [bulk]` prints the tables of docs/monitoring.md; each
 takes some minutes on two cores. The statistics under test are the template's own, the rows are drawn
-from all flights of 2013. `race` makes an environment for Evidently and compares CPU seconds.
+from all flights of 2013. `race` makes an environment for Evidently and compares CPU seconds; `bulk`
+reads up to 100 million logged rows, which takes 5 GB of the disk under build/.
 """
 
 import os
@@ -314,9 +315,34 @@ def race(_: ProcessPoolExecutor) -> str:
     return table(["", "CPU seconds", "of Evidently's"], rows)
 
 
+def bulk(_: ProcessPoolExecutor) -> str:
+    """Seconds and peak memory of one run over logs of up to 100 million rows, in files of a million."""
+    project, name = RACE / "project", "flights_package"
+    laid(project)
+    shutil.copytree(PACKAGE, RACE / "src" / name, dirs_exist_ok=True)
+    whole = pd.concat([pd.read_parquet(project / "logs/predictions-1.parquet")] * 20)
+    (project / "logs/predictions-1.parquet").unlink()
+    rows, files = [], 0
+    for millions in (1, 10, 100):
+        for file in range(files, millions):
+            whole["id"] = np.char.add(f"{file}-", np.arange(len(whole)).astype(str))
+            whole.to_parquet(project / f"logs/predictions-{file}.parquet")
+        files, start = millions, time.time()
+        with subprocess.Popen(
+            [sys.executable, "-m", name, "monitor", "--until", "2024-06-03"],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": str(RACE / "src")},
+        ) as process:
+            _, code, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(code)
+        cells = time.time() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        rows.append([f"{millions},000,000", *(f"{cell:,.0f}" for cell in cells)])
+    return table(["logged rows", "seconds", "CPU seconds", "peak MB"], rows)
+
+
 def main() -> None:
     """Print the tables that are named, or all."""
-    parts = {"wolf": wolf, "found": found, "losses": losses, "race": race}
+    parts = {"wolf": wolf, "found": found, "losses": losses, "race": race, "bulk": bulk}
     start = time.time()
     with ProcessPoolExecutor(2) as pool:
         for name in [name for name in parts if name in sys.argv[1:]] or parts:

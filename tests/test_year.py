@@ -1,10 +1,11 @@
 """The replay of benchmarks/year.py in small: the sample's flights, and a world that changes."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, BakedProject, run
 
 pytestmark = pytest.mark.slow
 
@@ -30,3 +31,15 @@ def test_policy_sees_a_changed_world_in_late_labels_and_trains_again(
     assert "performance" not in {week["trigger"] for week in calm}
     assert "performance" in {week["trigger"] for week in changed}
     assert state["retrains"] and max(week["state"] == "critical" for week in changed)
+
+
+def test_evidently_reports_on_what_score_has_logged(
+    trained: BakedProject, environment: Path, tmp_path: Path
+) -> None:
+    project = trained.copied(tmp_path)
+    next_week = (datetime.now(UTC) + timedelta(days=8)).date().isoformat()
+    rows = {"IN": "data/raw/flights.parquet", "OUT": "scored.parquet", "LOGS": "logs"}
+    project.make("score", VENV=str(environment), **rows)
+    said = project.make("evidently", VENV=str(environment), UNTIL=next_week)
+    assert "5,000 rows → reports/evidently.html" in said
+    assert "scheduled" in project.read("reports/evidently.html")

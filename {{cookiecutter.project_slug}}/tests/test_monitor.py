@@ -344,3 +344,9 @@ def test_importance_is_worked_out_once(params: Params) -> None:
     assert sum(shares.values()) == pytest.approx(1) or not any(shares.values())
     Path("models/model.skops").unlink()
     assert monitor.importances(params, model) == shares
+
+
+def test_time_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match="UNTIL=soon is no time; write a day"):
+        monitor.moment("soon")
+    assert monitor.moment("2024-06-03") == MONDAY

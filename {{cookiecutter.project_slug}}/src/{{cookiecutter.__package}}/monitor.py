@@ -101,12 +101,20 @@ def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any
     }
 
 
+def moment(until: str | None) -> pd.Timestamp:
+    """A time in UTC, now where none is given; a text that is none is a `UserError`."""
+    try:
+        found = pd.Timestamp(until) if until else pd.Timestamp.now("UTC")
+    except ValueError:
+        raise UserError(f"UNTIL={until} is no time; write a day or a moment such as 2026-05-04T06:00") from None
+    return found.tz_localize("UTC") if found.tz is None else found.tz_convert("UTC")
+
+
 def main(until: str | None = None, metrics: str = "", logs_: str = "") -> int:
     """Judge the whole windows up to UNTIL (default: now); LOGS is where logs come from, METRICS the service's own."""
-    params, now = load_params(), pd.Timestamp(until) if until else pd.Timestamp.now("UTC")
+    params, now = load_params(), moment(until)
     if logs_:
         logs.fetch(logs_, Path(params.monitor.logs))
-    now = now.tz_localize("UTC") if now.tz is None else now.tz_convert("UTC")
     found = finite(watch(params, now, metrics))
     write_json(MONITOR, found)
     trends.write(found)
