@@ -1,7 +1,7 @@
 """Monitoring under simulation: how often it cries wolf in a year, and how soon it finds what happened.
 
-`python -m benchmarks.monitoring [wolf] [found] [losses] [race] [bulk]` prints the tables of docs/monitoring.md; each
-takes some minutes on two cores. The statistics under test are the template's own, the rows are drawn
+`python -m benchmarks.monitoring [wolf] [found] [losses] [race] [bulk]` prints the tables of docs/monitoring.md;
+each takes some minutes on two cores. The statistics under test are the template's own, the rows are drawn
 from all flights of 2013. `race` makes an environment for Evidently and compares CPU seconds; `bulk`
 reads up to 100 million logged rows, which takes 5 GB of the disk under build/.
 """
