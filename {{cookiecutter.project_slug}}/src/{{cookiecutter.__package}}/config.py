@@ -135,9 +135,9 @@ class Serve(Block, frozen=True):
 
 
 class Score(Block, frozen=True):
-    """Rows held in memory at a time; files scored at once, by joblib's engine (loky, dask, ray)."""
+    """Rows held in memory at a time for each core; files scored at once, by joblib's engine (loky, dask, ray)."""
 
-    rows: int = 65_536
+    rows: int = 16_384
     workers: int = 1
     engine: str = "loky"
 

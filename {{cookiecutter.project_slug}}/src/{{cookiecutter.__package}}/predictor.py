@@ -104,9 +104,11 @@ class Lookup(dict[Any, int]):
         gap = missing(value) or type(value).__name__ in ("NAType", "NaTType")  # pandas' own; it need not be here
         return 0 if gap else 1
 
-    def rows(self, values: list[Any]) -> np.ndarray:
-        """The codes of each value."""
-        return self.codes[np.fromiter(map(self.__getitem__, values), np.intp, len(values))]
+    def rows(self, column: Any) -> np.ndarray:
+        """The codes of each value; of a Series each distinct value is looked up once."""
+        places, distinct = column.factorize(use_na_sentinel=False) if hasattr(column, "factorize") else (None, column)
+        codes = self.codes[np.fromiter(map(self.__getitem__, distinct.tolist()), np.intp, len(distinct))]
+        return codes if places is None else codes[places]
 
 
 class Compiled:
@@ -131,7 +133,7 @@ class Compiled:
         for number, name in enumerate(self.numbers):
             filled[:, number] = table[name]
         for name, lookup in self.lookups.items():
-            codes = lookup.rows(table[name].tolist())
+            codes = lookup.rows(table[name])
             filled[:, at : at + codes.shape[1]] = codes
             at += codes.shape[1]
         return filled

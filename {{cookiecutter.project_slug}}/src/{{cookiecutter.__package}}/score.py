@@ -1,6 +1,9 @@
 """Verb: tables of any size get their predictions, batch by batch, in memory that does not grow with them."""
 
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -71,20 +74,29 @@ def log(rows: pd.DataFrame, said: pa.Table, keys: Types, model: str, path: Path)
         frame.to_parquet(draft, index=False)
 
 
-def score(source: Path, target: Path, size: int, logs: str = "") -> int:
+def ahead(work: Callable[[int, pd.DataFrame], pa.Table], parts: Iterator[pd.DataFrame], few: int) -> Iterator[pa.Table]:
+    """The results in the parts' order, while a few later parts are worked on."""
+    waiting = deque[Future[pa.Table]]()
+    with ThreadPoolExecutor(few) as threads:
+        for number, part in enumerate(parts):
+            waiting.append(threads.submit(work, number, part))
+            if len(waiting) > few:
+                yield waiting.popleft().result()
+        yield from (one.result() for one in waiting)
+
+
+def score(source: Path, target: Path, size: int, threads: int = 1, logs: str = "") -> int:
     """Score one file into another, whole or not at all; the number of its rows, or a `UserError`."""
     passport, keys, rows = Passport.read(), key_types(), 0
     predict, needed = load_predictor(passport), passport.dtypes
-    parts = (part for part in batches(source, needed, keys, size) if len(part))
 
-    def answers() -> Iterator[pa.Table]:
-        for number, part in enumerate(parts):
-            said = answered(part, keys, predict(part[list(needed)].astype(needed)), passport.classes)
-            if logs:
-                log(part, said, keys, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
-            yield said
+    def answer(number: int, part: pd.DataFrame) -> pa.Table:
+        said = answered(part, keys, predict(part[list(needed)].astype(needed)), passport.classes)
+        if logs:
+            log(part, said, keys, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
+        return said
 
-    tables = answers()
+    tables = ahead(answer, (part for part in batches(source, needed, keys, size) if len(part)), threads)
     kind = pyarrow.csv.CSVWriter if target.suffix == ".csv" else pq.ParquetWriter
     try:
         first = next(tables, None)
@@ -129,7 +141,8 @@ def main(in_: str, out: str, logs: str = "") -> int:
     todo = jobs(Path(in_), Path(out))
     left = [job for job in todo if not done(*job)]
     with stage("score", 0) as notes, parallel_config(params.score.engine, n_jobs=params.score.workers):
-        work = (delayed(score)(*job, params.score.rows, logs) for job in left)
+        threads = max(1, (os.cpu_count() or 1) // params.score.workers)
+        work = (delayed(score)(*job, params.score.rows, threads, logs) for job in left)
         counts = Parallel(return_as="generator_unordered")(work)
         notes["rows out"] = sum(tqdm(counts, total=len(left), unit="file", disable=len(left) < 2 or None))
         notes["files"], notes["done before"] = len(left), len(todo) - len(left)
