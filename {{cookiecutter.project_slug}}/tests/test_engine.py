@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.__package}} import engine
-from {{cookiecutter.__package}}.config import UserError
+from {{cookiecutter.__package}}.config import Deploy, UserError
 
 
 @pytest.fixture
@@ -29,6 +29,14 @@ def test_log_in_without_a_password_is_left_alone(said: list[Any], monkeypatch: p
     monkeypatch.delenv("REGISTRY_PASSWORD", raising=False)
     engine.log_in("registry.example.com/team/x")
     assert not said
+
+
+def test_without_compose_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho 'unknown command: docker compose' >&2\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="install Docker Compose"):
+        engine.Environment("staging", Deploy())
 
 
 @pytest.fixture

@@ -316,9 +316,10 @@ def flat(block: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def stage(name: str, rows_in: int) -> Iterator[dict[str, Any]]:
+def stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, Any]]:
     """Print one line when the stage ends: its name, rows in, what the block noted, and seconds."""
     start, notes = time.perf_counter(), dict[str, Any]()
     yield notes
     out = "  ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items())
-    print(f"{name:<10}{rows_in:>12,} rows in  {out}  {time.perf_counter() - start:.1f} s", flush=True)
+    told = "" if rows_in is None else f"{rows_in:>12,} rows in  "
+    print(f"{name:<10}{told}{out}  {time.perf_counter() - start:.1f} s", flush=True)

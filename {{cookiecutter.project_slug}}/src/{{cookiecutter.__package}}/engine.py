@@ -66,6 +66,10 @@ class Environment:
 
     def __init__(self, env: str, rules: Deploy) -> None:
         self.env, self.project, address = env, f"{NAME}-{env}", rules.addresses.get(env, "127.0.0.1:8080")
+        try:
+            docker("compose", "version")
+        except EngineError:
+            raise UserError("`docker compose` is not there; install Docker Compose, 2 or newer") from None
         made_of = sha256(FRONT / "Dockerfile")[:8] + sha256(FRONT / "start.sh")[:8]
         front = f"{NAME}-front:{made_of}"
         self.values = {"ADDRESS": address, "FRONT": front, "CHAMPION": "none", "CANDIDATE": "none"}

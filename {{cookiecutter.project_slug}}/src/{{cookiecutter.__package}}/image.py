@@ -87,7 +87,7 @@ def main(repository: str = "", only_new: bool = False) -> int:
     """Build the image of the current model, let it prove itself, push it to REPOSITORY where one is named."""
     params = load_params()
     repository = repository or params.deploy.repository or ""
-    with stage("image", 1) as notes:
+    with stage("image") as notes:
         passport = current(params)
         if not passport.commit:
             raise UserError("an image says from which commit it is; commit first (git init, git add, git commit)")

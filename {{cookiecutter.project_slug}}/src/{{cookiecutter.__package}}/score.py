@@ -140,7 +140,7 @@ def main(in_: str, out: str, logs: str = "") -> int:
     current(params)
     todo = jobs(Path(in_), Path(out))
     left = [job for job in todo if not done(*job)]
-    with stage("score", 0) as notes, parallel_config(params.score.engine, n_jobs=params.score.workers):
+    with stage("score") as notes, parallel_config(params.score.engine, n_jobs=params.score.workers):
         threads = max(1, (os.cpu_count() or 1) // params.score.workers)
         work = (delayed(score)(*job, params.score.rows, threads, logs) for job in left)
         counts = Parallel(return_as="generator_unordered")(work)
