@@ -1,6 +1,7 @@
 """A project follows the template: `cruft` brings what is new and keeps what its owner changed."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Bake, BakedProject, copy_worktree, run
 
-CRUFT = Path(sys.executable).parent / "cruft"
+BIN = Path(sys.executable).parent
+CRUFT = BIN / "cruft"
 OWN = {"notes/plan.md": "# Plan\n", ".dvcignore": "# our own\nnotes/\n"}
 
 
@@ -123,3 +125,86 @@ def test_update_does_not_bring_back_what_was_removed(fresh: Bake, newer: Path) -
     project.commit("Our own data lies elsewhere")
     update(project)
     assert project.has("NEW.md") and not project.has("data/raw")
+
+
+def releases(template: Path) -> list[str]:
+    """Every tag, the first commit that could render, and three between it and the present."""
+    if (first := oldest(template)) is None:
+        pytest.skip("this clone has no history")
+    log = [first, *run("git", "rev-list", "--reverse", f"{first}..HEAD", cwd=template).split()]
+    tags = run("git", "tag", "--list", cwd=template).split()
+    return [*tags, *(log[len(log) * part // 4] for part in range(4))]
+
+
+def work(project: BakedProject) -> dict[str, str]:
+    """What an owner does: parameters, features, a file of their own; what each file must then hold."""
+    mine = {
+        "params.yaml": ("seed: 0", "seed: 7"),
+        "README.md": ("\n", "\nWhat we learned stands in notes.\n"),
+        "src/flight_delays/features.py": (
+            "    return table",
+            "    table['mine'] = 1.0\n    return table",
+        ),
+    }
+    mine = {name: texts for name, texts in mine.items() if project.has(name)}
+    for name, (before, after) in mine.items():
+        (project.path / name).write_text(project.read(name).replace(before, after, 1))
+    (project.path / "notes.md").write_text("mine\n")
+    project.commit("Our own")
+    return {name: after.strip().splitlines()[0] for name, (_, after) in mine.items()}
+
+
+@pytest.mark.slow
+def test_make_update_brings_every_release_to_the_present(
+    template: Path, tmp_path: Path, bake: Bake, environment: Path
+) -> None:
+    """A three-way merge on a branch, whatever was changed; the verb is the present's."""
+    present, command = bake(), (environment / "bin/python", "-m", "flight_delays", "update")
+    for old in releases(template):
+        folder = tmp_path / old
+        folder.mkdir()
+        project = create(template, folder, "--checkout", old)
+        mine = work(project)
+        answers = json.loads(project.read(".cruft.json")) | {"checkout": None}
+        (project.path / ".cruft.json").write_text(json.dumps(answers))
+        project.commit("Follow the newest")
+        env = {"PYTHONPATH": str(present.path / "src"), "COOKIECUTTER": str(BIN / "cookiecutter")}
+        said = project.run(*command, "--no-test", check=False, **env)
+        assert project.run("git", "branch", "--show-current").strip() == "template-update", said
+        met = re.findall(
+            r"(?m)^conflict  (\S+):", said
+        )  # both sides are there, and the word is the owner's
+        assert set(met) <= set(mine), said
+        assert all("<<<<<<<" in project.read(name) for name in met)
+        same = set(present.run("git", "ls-files").split()) - set(mine) - {".cruft.json"}
+        different = {
+            n for n in same if not project.has(n) or project.read_bytes(n) != present.read_bytes(n)
+        }
+        assert different == set(), (old, said)
+        assert all(text in project.read(name) for name, text in mine.items()), old
+        assert project.read("notes.md") == "mine\n"
+        assert json.loads(project.read(".cruft.json"))["commit"] == head(template)
+
+
+@pytest.mark.slow
+def test_make_update_says_what_is_new_and_runs_the_tests(
+    fresh: Bake, newer: Path, environment: Path
+) -> None:
+    changes = newer / "CHANGELOG.md"
+    changes.write_text(
+        changes.read_text().replace("### Added\n\n", "### Added\n\n- Flying cars.\n", 1)
+    )
+    run("git", "commit", "--quiet", "--all", "--message", "cars", cwd=newer)
+    project = fresh()
+    state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}
+    (project.path / ".cruft.json").write_text(json.dumps(state))
+    (project.path / "tests" / "test_only.py").write_text("def test_only() -> None:\n    pass\n")
+    for path in {*project.path.glob("tests/test_*.py")} - {project.path / "tests/test_only.py"}:
+        path.unlink()
+    project.commit("One test")
+    options = (f"VENV={environment}", f"COOKIECUTTER={BIN / 'cookiecutter'}")
+    said = project.make("update", *options)
+    assert "new       Flying cars." in said and "1 passed" in said
+    assert project.read("NEW.md") == "Flight Delays\n"
+    assert project.run("git", "status", "--porcelain") == ""
+    assert "follows the newest template already" in project.make("update", *options)

@@ -1,0 +1,180 @@
+"""Verb: what this project stands on, each finding with the command that cures it; the standard library alone."""
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+COLOURS = {"ok": 32, "note": 33, "broken": 31, "next": 36}
+MARK = "<<<<<<< "  # what git leaves in a file that two branches changed
+Finding = tuple[str, str, str, str]  # ok, note or broken; about what; what was found; the cure
+
+
+def colour(word: str, width: int = 0) -> str:
+    """A word in its colour, padded: plain where no person looks at a terminal, or NO_COLOR is set."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return f"{word:<{width}}" if plain else f"\x1b[{COLOURS[word]}m{word:<{width}}\x1b[0m"
+
+
+def told(*command: str) -> str | None:
+    """What a tool says in at most half a minute, or None where it fails or is not there."""
+    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def conflicts() -> list[str]:
+    """The files that a merge left in conflict, and a dvc.lock to which git added the marks."""
+    names = (told("git", "diff", "--name-only", "--diff-filter=U", "--relative") or "").split("\n")
+    lock = Path("dvc.lock")
+    marked = lock.exists() and any(line.startswith(MARK) for line in lock.read_text(encoding="utf-8").splitlines())
+    return sorted({*filter(None, names), *(["dvc.lock"] if marked else [])})
+
+
+def tools() -> Iterator[Finding]:
+    """Git and who commits, uv, and Docker where a service is shipped."""
+    version = told("git", "--version")
+    yield ("ok", "git", version, "") if version else ("broken", "git", "is not installed", "apt-get install git")
+    who = told("git", "config", "user.email")
+    cure = 'git config --global user.email "you@example.org"'
+    yield ("ok", "git's person", who, "") if who else ("broken", "git's person", "nobody to commit as", cure)
+    uv = shutil.which("uv") or (".uv/bin/uv" if Path(".uv/bin/uv").exists() else None)
+    yield ("ok", "uv", told(uv, "--version") or uv, "") if uv else ("note", "uv", "not yet here", "make install")
+    if Path("compose.yaml").exists():
+        engine, plugin = told("docker", "info", "--format", "{{.ServerVersion}}"), told("docker", "compose", "version")
+        cure = "export DOCKER_HOST=ssh://user@host  # or install Docker, or start it"
+        if plugin is None and engine:
+            engine, cure = None, "apt-get install docker-compose-plugin"
+        yield ("ok", "docker", f"{engine}, {plugin}", "") if engine else ("note", "docker", "no image, no deploy", cure)
+
+
+def environment() -> Iterator[Finding]:
+    """The environment: made, and of the versions that requirements/dev.txt pins."""
+    pins = re.findall(r"(?m)^([\w.-]+)==([^\s;\\]+) *\\?$", Path("requirements/dev.txt").read_text(encoding="utf-8"))
+    found = {re.sub("[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()}
+    folder = os.environ.get("VENV", ".venv")
+    if "dvc" not in found:
+        yield "broken", "environment", f"there is none in {folder}", "make install"
+        return
+    wrong = [f"{name} is {found.get(name, 'gone')}, not {pin}" for name, pin in pins if found.get(name) != pin]
+    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    cure = f"rm -r {folder} && make install"
+    good: Finding = ("ok", "environment", f"Python {sys.version.split()[0]}, {len(pins)} pinned versions", "")
+    yield ("broken", "environment", wrong[0] + more, cure) if wrong else good
+
+
+def settings() -> Iterator[Finding]:
+    """Files that a merge or a hand may have broken: dvc.lock, params.yaml, the template's answers."""
+    for name in conflicts():
+        yield "broken", name, "is in conflict", "make resolve" if name == "dvc.lock" else f"edit it; git add {name}"
+    try:
+        from .config import UserError, load_params
+
+        load_params()
+        yield "ok", "params.yaml", "holds", ""
+    except ImportError:
+        pass  # the environment is what is missing, and that was said
+    except UserError as problem:
+        yield "broken", "params.yaml", str(problem), "git diff params.yaml"
+    template = Path(".cruft.json")
+    if not template.exists() or not json.loads(template.read_text(encoding="utf-8")).get("commit"):
+        yield "note", "template", "its commit is unknown, so `make update` cannot work", "edit .cruft.json"
+
+
+def remotes() -> Iterator[Finding]:
+    """Git's remote and DVC's: there, and reached."""
+    url = told("git", "remote", "get-url", "origin")
+    cure = "git remote set-url origin ADDRESS"
+    if not url:
+        yield "note", "origin", "no remote: nothing is pushed", cure.replace("set-url", "add")
+    else:
+        there = told("git", "ls-remote", "origin") is not None
+        yield ("ok", "origin", url, "") if there else ("broken", "origin", f"{url} does not answer", cure)
+    if not (name := told(sys.executable, "-m", "dvc", "config", "core.remote")):
+        yield "note", "data's remote", "none: data and models are in git and here", "make remote URL=s3://bucket/path"
+        return
+    state = told(sys.executable, "-m", "dvc", "status", "--cloud")
+    if state is None:
+        yield "broken", "data's remote", f"{name} does not answer", "make remote URL=ADDRESS  # or give it your rights"
+    elif "in sync" in state:
+        yield "ok", "data's remote", f"{name} has what dvc.lock names", ""
+    else:
+        yield "note", "data's remote", f"{name} and this folder differ", "make pull push"
+
+
+def answers(url: str, **headers: str) -> str:
+    """Nothing where an address answers well, else what it says."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10):
+            return ""
+    except (OSError, ValueError) as problem:
+        return str(problem)
+
+
+def tokens() -> Iterator[Finding]:
+    """GitHub's token and MLflow's server, where they are set: they are taken."""
+    name = next((key for key in ("GITHUB_TOKEN", "GH_TOKEN") if os.environ.get(key)), "gh")
+    token = os.environ.get(name) or told("gh", "auth", "token")
+    api = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
+    if not token:
+        yield "note", "GitHub's token", "none: only `make protect` and posting by hand want one", "gh auth login"
+    elif no := answers(f"{api}/rate_limit", Authorization=f"Bearer {token}"):
+        cure = f"unset {name}" if name != "gh" else "gh auth login"
+        yield "broken", "GitHub's token", f"{name}: {no}", cure
+    else:
+        yield "ok", "GitHub's token", f"{name} is taken", ""
+    if server := os.environ.get("MLFLOW_TRACKING_URI", ""):
+        no = answers(f"{server}/health") if server.startswith("http") else ""
+        cure = "unset MLFLOW_TRACKING_URI"
+        yield ("broken", "MLflow", f"{server}: {no}", cure) if no else ("ok", "MLflow", server, "")
+
+
+def locks() -> Iterator[Finding]:
+    """Locks that a killed command left behind: git's, and DVC's."""
+    index = Path(told("git", "rev-parse", "--git-path", "index.lock") or ".git/index.lock")
+    stale = [str(index)] if index.exists() and not told("pgrep", "-x", "git") else []
+    held = Path(".dvc/tmp/rwlock")  # of dead processes DVC frees itself, but not a file that one left half-written
+    stale += [str(held)] if held.exists() and not held.read_text(encoding="utf-8").endswith("}") else []
+    for path in stale:
+        yield "broken", "lock", f"a command that was killed left {path}", f"rm {path}"
+    if not stale:
+        yield "ok", "locks", "none is stale", ""
+
+
+def machine() -> Iterator[Finding]:
+    """Room on the disk, and the port of `make serve`."""
+    free = shutil.disk_usage(".").free / 1e9
+    cure = f"{sys.executable} -m dvc gc --workspace  # keeps the models of this commit"
+    room = f"{free:.1f} GB free"
+    yield ("ok", "disk", room, "") if free > 2 else ("broken", "disk", f"{room}, 2 are wanted", cure)
+    if Path("compose.yaml").exists():
+        host, _, port = os.environ.get("BIND", "127.0.0.1:8000").rpartition(":")
+        with socket.socket() as door:
+            taken = door.connect_ex((host, int(port))) == 0
+        cure = f"make serve BIND={host}:{int(port) + 1}"
+        yield ("note", "port", f"{port} is taken", cure) if taken else ("ok", "port", f"{port} is free", "")
+
+
+def main() -> int:
+    """Look at tools, versions, remotes, tokens, locks, disk and ports; exit 1 where something is broken."""
+    worst = 0
+    for look in (tools, environment, settings, remotes, tokens, locks, machine):
+        for state, name, said, cure in look():
+            print(f"{colour(state, 8)}{name:<16}{said}" + (f"\n{'':<24}{cure}" if cure else ""), flush=True)
+            worst = max(worst, int(state == "broken"))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())
