@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from {{cookiecutter.__package}} import evidently
@@ -15,5 +17,5 @@ def test_without_uv_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_predictions_it_says_where_they_come_from() -> None:
     with pytest.raises(UserError, match="has no predictions"):
-        evidently.main("2024-06-03")
+        evidently.main("2024-06-03", sys.executable)
     assert not evidently.REPORT.exists()

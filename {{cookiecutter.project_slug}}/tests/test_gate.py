@@ -10,6 +10,8 @@ from {{cookiecutter.__package}} import gate
 from {{cookiecutter.__package}}.champion import Champion
 from {{cookiecutter.__package}}.compare import Counts, Difference
 from {{cookiecutter.__package}}.config import (
+    LOCK,
+    MODEL,
     Data,
     Evaluate,
     Gate,
@@ -151,6 +153,13 @@ def test_gate_without_a_pipeline_run_says_what_to_do(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match="make pipeline") as problem:
         gate.main()
     assert problem.value.code == 2
+
+
+@pytest.mark.usefixtures("project")
+def test_gate_refuses_a_model_that_the_pipeline_did_not_make() -> None:
+    LOCK.write_text(f"stages:\n  train:\n    outs:\n    - path: {MODEL}\n      md5: abc\n", encoding="utf-8")
+    with pytest.raises(UserError, match="not the model that"):
+        gate.main()
 
 
 def test_dummy_champion_has_no_model() -> None:

@@ -45,7 +45,10 @@ def resolve(base: str | None) -> str:
             return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
         except UserError:
             raise UserError(f"BASE {base} is no commit here; fetch it, or name another one") from None
-    head = git("rev-parse", "HEAD")
+    try:
+        head = git("rev-parse", "--verify", "HEAD")
+    except UserError:
+        raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again") from None
     for name in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
         try:
             tip = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")

@@ -1,5 +1,6 @@
 """Verb: the candidate is judged against the champion on the same rows, by the rules of the base."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
+import yaml
 
 from . import champion as champions
 from .compare import ENOUGH, Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
@@ -481,12 +483,20 @@ def base_judges(base: str) -> int | None:
         return subprocess.run(command, env=env, check=False).returncode
 
 
+def own_model() -> None:
+    """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
+    named = champions.outs(yaml.safe_load(LOCK.read_text(encoding="utf-8"))) if LOCK.exists() else {}
+    if named.get(str(MODEL)) not in (None, hashlib.md5(MODEL.read_bytes(), usedforsecurity=False).hexdigest()):
+        raise UserError(f"{MODEL} is not the model that {LOCK} names; `make pipeline` brings that back")
+
+
 def main(base: str | None = None) -> int:
     """Judge the model in this folder against BASE; exit 0 pass, 1 block, 2 could not judge."""
     try:
         for path in (MODEL, TRAIN, HOLDOUT, PREDICTIONS):
             if not path.exists():
                 raise UserError(f"{path} is missing; `make pipeline` makes it")
+        own_model()
         revision = champions.resolve(base)
         VERDICT.unlink(missing_ok=True)
         elsewhere = base_judges(revision)
