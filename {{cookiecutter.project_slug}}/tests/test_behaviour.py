@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from msgspec.structs import replace
 
-from {{cookiecutter.__package}}.compare import difference
-from {{cookiecutter.__package}}.config import Params
+from {{cookiecutter.__package}}.compare import Difference, difference, margin_of
+from {{cookiecutter.__package}}.config import Params, Train
 from {{cookiecutter.__package}}.evaluate import class_names, encode
 from {{cookiecutter.__package}}.facts import sample
 from {{cookiecutter.__package}}.model import build, inputs, predict
@@ -75,20 +76,47 @@ def extremes(model: Model) -> tuple[float, str, int, Any, Any]:
     return max(found, key=lambda item: item[0])
 
 
-def test_floor_it_does_not_lose_to_guessing(model: Model) -> None:
-    target = model.params.data.target
+def against(model: Model, other: pd.DataFrame) -> Difference:
+    """The model's metric on the holdout against that of other answers; above 0 the model wins."""
+    evaluate, target = model.params.evaluate, model.holdout[model.params.data.target]
     frame = predict(model.pipeline, inputs(model.params, model.holdout))
-    classes = class_names(model.holdout[target], frame)
-    truth, scores = encode(model.holdout[target], frame, classes)
-    if scores.ndim == 1:
-        guess = np.full_like(scores, model.train[target].mean())
-    else:
-        shares = model.train[target].astype(str).value_counts(normalize=True).reindex(classes).fillna(0)
-        guess = np.tile(shares.to_numpy(), (len(truth), 1))
-    found = difference(model.params.evaluate.metric, truth, guess, scores, cost=model.params.evaluate.cost)
+    classes = class_names(target, frame)
+    (truth, ours), (_, theirs) = encode(target, frame, classes), encode(target, other, classes)
+    found = difference(evaluate.metric, truth, theirs, ours, cost=evaluate.cost)
     if np.isnan(found.difference):
         pytest.skip("these rows do not define the metric")
-    assert found.high > 0
+    return found
+
+
+def test_floor_it_does_not_lose_to_guessing(model: Model) -> None:
+    learned = model.train[model.params.data.target]
+    if model.params.data.task != "classification":
+        guess = pd.DataFrame({"prediction": learned.mean()}, index=model.holdout.index)
+    else:
+        shares = learned.astype(str).value_counts(normalize=True)
+        guess = pd.DataFrame({f"p_{name}": share for name, share in shares.items()}, index=model.holdout.index)
+    assert against(model, guess).high > 0
+
+
+def test_simpler_a_linear_model_is_not_better(model: Model) -> None:
+    """By more than the margin; if one is, name it in train.estimator: it is cheaper, and easier to explain."""
+    classes = model.params.data.task == "classification"
+    arguments = {"alpha": 1.0} if not classes else {"max_iter": 1000}
+    name = "sklearn.linear_model." + ("LogisticRegression" if classes else "Ridge")
+    simple = replace(model.params, train=Train(name, arguments))
+    pipeline = build(simple, inputs(simple, model.train), model.train[model.params.data.target])
+    found = against(model, predict(pipeline, inputs(simple, model.holdout)))
+    assert found.high > 0 or found.difference > -margin_of(found.metric, found.champion, model.params.gate.margin)
+
+
+def test_features_none_of_them_harms(model: Model) -> None:
+    """No column is better shuffled than as it is; the error of so many looks is shared among them."""
+    names, random = model.params.data.features, np.random.default_rng(0)
+    for name in names:
+        shuffled = model.holdout.copy()
+        shuffled[name] = model.holdout[name].to_numpy()[random.permutation(len(shuffled))]
+        lost = against(model, predict(model.pipeline, inputs(model.params, shuffled)))
+        assert lost.chance > 0.025 / len(names), f"{name}: leave it out, the model is better without it"
 
 
 def test_invariance_the_order_of_rows_does_not_matter(model: Model) -> None:
