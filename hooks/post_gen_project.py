@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,12 +23,18 @@ SHIPS = (
         for name in ("deploy", "engine", "image", "log", "rollback", "serve")
     ),
 )
+# What only a service needs of each list of pins; `make lock` leaves the same.
+UNSERVED = {
+    "requirements/dev.txt": "httptools|prometheus-client|uvloop",
+    "requirements/serve.txt": "click|h11|httptools|prometheus-client|uvicorn|uvloop",
+}
 KEEP = {
     "LICENSE": ANSWERS["license"] != "Proprietary",
     **dict.fromkeys(SHIPS, ANSWERS["deploy"] != "none"),
 }
 MESSAGE = "Start from the template"
 COMMIT = f'git add --all && git commit -m "{MESSAGE}"'
+WHO = "git config --global user.name 'A Person' && git config --global user.email a@example.org"
 BY_HAND = f"git init && git symbolic-ref HEAD refs/heads/main && {COMMIT}"
 # Set where a git hook or alias runs us: they would point git at another repository.
 FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
@@ -47,12 +54,16 @@ def git(*args: str, cwd: Path | None = None) -> str | None:
 
 
 def prune() -> None:
-    """Remove the files of the options that were not chosen."""
+    """Remove the files, and the pins, of the options that were not chosen."""
     for name in (name for name, kept in KEEP.items() if not kept):
         if Path(name).is_dir():
             shutil.rmtree(name)
         else:
             Path(name).unlink(missing_ok=True)
+    for name, pins in UNSERVED.items() if ANSWERS["deploy"] == "none" else ():
+        text = Path(name).read_text(encoding="utf-8")
+        left = re.sub(rf"(?m)^({pins})==.*\n(    .*\n)*", "", text)
+        Path(name).write_text(left, encoding="utf-8")
 
 
 def template() -> tuple[str, str | None]:
@@ -108,7 +119,7 @@ def first_commit() -> str | None:
     if not own:
         git("symbolic-ref", "HEAD", "refs/heads/main")  # git before 2.28 has no --initial-branch
     if git("add", "--all") is None or git("commit", "--quiet", "-m", MESSAGE) is None:
-        return f"git commit failed (has git your name and e-mail?); run: {COMMIT}"
+        return f"git commit failed (has git your name and e-mail?); run: {WHO} && {COMMIT}"
     return None
 
 

@@ -149,6 +149,17 @@ def test_other_pythons_run(start: Callable[..., BakedProject], version: str) -> 
     assert json.loads(project.read("reports/metrics.json"))["roc_auc"] > 0.65
 
 
+@pytest.mark.parametrize("deploy", CHOICES["deploy"])
+def test_pins_are_what_the_project_asks_for(
+    start: Callable[..., BakedProject], deploy: str, request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("newest"):
+        pytest.skip("the newest are not what was pinned")
+    project = start(deploy=deploy)
+    project.make("lock", "UPGRADE=")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
 def test_every_installed_module_is_refused_as_a_package(flown: BakedProject) -> None:
     """The list in the hook knows what the libraries are imported as, not only their names."""
     code = "import importlib.metadata as m; print(*m.packages_distributions())"
