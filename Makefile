@@ -16,7 +16,7 @@ WORKFLOWS := $(wildcard .github/workflows/*.yml)
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-containers test-weekly newest lint format bench sample files lock clean
+.PHONY: help install demo test test-slow test-containers test-weekly newest lint docs format bench sample files lock clean
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,10 @@ lint: $(STAMP) ## Check code and workflows
 	@ruff check . && ruff format --check .
 	@actionlint -no-color $(WORKFLOWS)
 	@zizmor --quiet --offline --persona pedantic $(WORKFLOWS)
+	@$(MAKE) --no-print-directory docs
+
+docs: $(STAMP) ## Build the documentation into build/site; a broken link fails
+	@python docs/reference.py site && zensical build --strict --clean >build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
 
 format: $(STAMP) ## Format the code
 	@ruff check --fix --quiet . ; ruff format --quiet .
@@ -75,9 +79,10 @@ bench: $(FLIGHTS) ## Measure (PART=pipeline) and print the table of docs/benchma
 sample: $(FLIGHTS) ## Make the sample data again (docs/data.md)
 	@$(DEMO)/.venv/bin/python -m benchmarks.sample
 
-files: ## Write tests/files.txt anew, to be reviewed as a diff: what the default project holds
+files: $(STAMP) ## Write tests/files.txt and docs/reference.md anew, to be reviewed as a diff
 	@{ echo .cruft.json; git ls-files --cached --others --exclude-standard '{{cookiecutter.project_slug}}'; } \
 	  | sed 's#^{[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#' | LC_ALL=C sort >tests/files.txt
+	@python docs/reference.py
 
 lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
 	@$(LOCK) --upgrade pyproject.toml --group test --output-file requirements/test.txt

@@ -246,15 +246,6 @@ def test_outside_callers_get_the_generated_workflow(name: str) -> None:
     assert own.read_bytes() == (GENERATED[0].parent / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", COPIES)
-def test_documentation_lists_every_input(name: str) -> None:
-    text = (ROOT / "docs/workflows.md").read_text()
-    section = text.partition(f"## `{name}`")[2].partition("\n## ")[0]
-    listed = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.M))
-    about = load(ROOT / ".github/workflows" / name)["on"]["workflow_call"]
-    assert listed == set(about["inputs"]) | set(about.get("outputs", {}))
-
-
 @pytest.mark.parametrize("name", COPIES[1:])  # the call of reusable-check.yml needs no input
 def test_documented_call_fits(name: str) -> None:
     text = (ROOT / "docs/workflows.md").read_text()

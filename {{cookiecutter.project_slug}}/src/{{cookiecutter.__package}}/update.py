@@ -20,7 +20,7 @@ def cookiecutter() -> list[str]:
     """The command that renders: COOKIECUTTER, the one on PATH, or a fresh one from uv."""
     if own := os.environ.get("COOKIECUTTER") or shutil.which("cookiecutter"):
         return shlex.split(own)
-    return [shutil.which("uv") or ".uv/bin/uv", "tool", "run", "cookiecutter>=2.6,<3"]
+    return [shutil.which("uv") or ".uv/bin/uv", "tool", "run", "--from", "cookiecutter>=2.6,<3", "cookiecutter"]
 
 
 def render(template: Path, commit: str, answers: dict[str, Any], folder: Path) -> str:
