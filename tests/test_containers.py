@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,7 +76,7 @@ class Shipped:
     def learn(self, rate: str) -> None:
         """A model of its own, and its image."""
         path = self.project.path / "params.yaml"
-        params = path.read_text().replace("learning_rate: 0.05", f"learning_rate: {rate}")
+        params = re.sub(r"learning_rate: [\d.]+", f"learning_rate: {rate}", path.read_text())
         params = params.replace("  seconds: 30  ", "  seconds: 4  ")
         path.write_text(
             params.replace("patience: 60", "patience: 90").replace("127.0.0.1:8081", STAGING)
@@ -84,7 +85,6 @@ class Shipped:
         self.commit("Learn")
         self.make("image")
         self.models.append(json.loads(self.project.read("reports/image.json")))
-        path.write_text(path.read_text().replace(f"learning_rate: {rate}", "learning_rate: 0.05"))
 
     def wish(
         self, champion: dict[str, str], candidate: dict[str, str] | None = None, **more: Any
@@ -207,6 +207,29 @@ def test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request(
         "100",
     ]
     assert yaml.safe_load(shipped.project.read("deploy/staging.yaml"))["champion"]["model"] == first
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollback(
+    shipped: Shipped,
+) -> None:
+    shipped.make("pipeline", TRACK="0")
+    shipped.make("gate")
+    shipped.make("image")
+    shipped.make("promote", ENV="staging")
+    shipped.commit("Promote")
+    shipped.make("deploy", ENV="staging")
+    assert "11 links hold: service, image" in shipped.make("verify", ENV="staging")
+    shipped.make("rollback", ENV="staging")
+    assert "`deploy file` does not hold" in shipped.make("verify", check=False, ENV="staging")
+    shipped.commit("Roll back")
+    said = shipped.make("audit")
+    assert "promote " in said and "rollback " in said and "disagreements: 0" in said, said
+    assert "`verdict` does not hold" in shipped.make("verify", check=False, ENV="staging")
+    shipped.wish(shipped.models[1])
+    shipped.commit("By hand")
+    assert "`history` does not hold" in shipped.make("verify", check=False, ENV="staging")
+    assert "disagreements: 1" in shipped.make("audit", check=False)
 
 
 LATER = """

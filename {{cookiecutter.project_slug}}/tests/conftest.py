@@ -20,7 +20,7 @@ from {{cookiecutter.__package}}.config import Params, load_params
 
 ROOT = Path(__file__).parents[1]
 ROWS = 240
-FILES = ("params.yaml", "schema.yaml", "dvc.yaml", "deploy", "requirements/serve.txt")
+FILES = ("params.yaml", "schema.yaml", "dvc.yaml", "deploy", "requirements/dev.txt", "requirements/serve.txt")
 TOKEN = re.compile(r"(\[[^]]+\]|\\.|.)(?:\{(\d+)(?:,\d*)?\}|[+*?])?")
 
 

@@ -1,6 +1,8 @@
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +106,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Fake:
         yield
 
     monkeypatch.setattr(deploy, "lock", lock)
+    monkeypatch.setattr(deploy, "walk", lambda told, strict: [])
     monkeypatch.setattr(deploy, "identity", lambda image: image)
     monkeypatch.setattr(deploy, "docker", engine('{"difference": 0.0, "errors": 0, "requests": 9, "p99": 1.0}'))
     monkeypatch.setattr(deploy.signal, "signal", lambda *_: None)
@@ -221,6 +224,13 @@ def test_an_image_of_another_model_is_refused(environment: Fake) -> None:
         deploy.run(environment, state, RULES)
 
 
+@pytest.mark.usefixtures("project")
+def test_an_image_whose_chain_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "docker", engine(""))
+    with pytest.raises(UserError, match="`commit` does not hold"):
+        deploy.find({"model": A, "image": None}, RULES)
+
+
 def test_an_image_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def docker(*_: str) -> str:
         raise EngineError("no such image")
@@ -235,20 +245,35 @@ def test_an_image_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
     [
         ("x:latest", {}, "is not registry/x@sha256"),
         ("registry/x@sha256:1", {deploy.REVISION: "d"}, "built from d"),
-        ("registry/x@sha256:1", {deploy.REVISION: "c"}, "not on this branch"),
     ],
 )
-def test_only_the_registrys_image_of_this_branch_is_trusted(name: str, labels: dict[str, str], said: str) -> None:
+def test_only_the_registrys_image_of_that_commit_is_trusted(name: str, labels: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         deploy.trust(name, labels, {"commit": "c"}, "registry/x")
 
 
-def test_only_what_the_gate_let_pass_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "git", lambda *_: "")
+def test_only_what_the_gate_let_pass_is_trusted() -> None:
     told = {deploy.REVISION: "c", "verdict": "block"}
     with pytest.raises(UserError, match="verdict block"):
         deploy.trust("registry/x@sha256:1", told, {"commit": "c"}, "registry/x")
     deploy.trust("registry/x@sha256:1", {**told, "verdict": "pass"}, {"commit": "c"}, "registry/x")
+
+
+def test_an_image_is_deployed_only_where_its_signature_holds(tmp_path: Path) -> None:
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    openssl("ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", "key.pem")
+    openssl("ec", "-in", "key.pem", "-pubout", "-out", "key.pub")
+    (tmp_path / "name").write_text("x@sha256:1")
+    openssl("dgst", "-sha256", "-sign", "key.pem", "-out", "signature", "name")
+    files = f"-verify {tmp_path}/key.pub -signature {tmp_path}/signature"
+    check = "printf %s '{image}' | openssl dgst -sha256 " + files
+    deploy.signed("x@sha256:1", ["sh", "-c", check])
+    with pytest.raises(UserError, match="x@sha256:2 is not signed"):
+        deploy.signed("x@sha256:2", ["sh", "-c", check])
+    with pytest.raises(UserError, match="install what it names"):
+        deploy.signed("x@sha256:1", [str(tmp_path / "none")])
 
 
 def test_a_second_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ DIGEST = "sha256:" + "d" * 64
 @pytest.fixture
 def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """A committed project, and an engine that takes every command."""
+    Path("dvc.lock").write_text("stages: {}\n")
     for command in (
         ["init", "--quiet"],
         ["add", "."],

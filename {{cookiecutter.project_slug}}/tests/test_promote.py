@@ -11,6 +11,7 @@ from {{cookiecutter.__package}}.config import MODEL, VERDICT, UserError, sha256
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     subprocess.run(["git", "init", "--quiet"], check=True)
     for path in (MODEL, VERDICT):
         path.parent.mkdir()

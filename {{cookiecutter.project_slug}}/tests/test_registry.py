@@ -36,9 +36,12 @@ def test_history_remembers_who_and_when() -> None:
 
 
 def test_history_with_a_broken_line_names_it() -> None:
-    registry.HISTORY.write_text('{"environment": "production"}\nnot json\n')
-    with pytest.raises(UserError, match="line 2 is not JSON"):
-        registry.history()
+    registry.append({"environment": "production", "from": None, "to": A, "action": "promote"})
+    whole = registry.HISTORY.read_text()
+    for broken in ("not json", "[]", "7", "{}"):
+        registry.HISTORY.write_text(whole + broken + "\n")
+        with pytest.raises(UserError, match="line 2 is not JSON"):
+            registry.history()
 
 
 def test_previous_is_the_model_before_the_champion() -> None:

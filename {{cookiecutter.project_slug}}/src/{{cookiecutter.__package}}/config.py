@@ -125,12 +125,14 @@ class Log(Block, frozen=True):
 
 
 class Serve(Block, frozen=True):
-    """What the service refuses: values outside schema.yaml (or flags them), large and slow bodies."""
+    """What the service refuses: values outside schema.yaml (or flags them), what is too large or slow, strangers."""
 
     outside: Literal["refuse", "flag"] = "refuse"
     rows: int = 10_000
     megabytes: float = 10
     seconds: float = 10
+    requests: int = 512
+    keys: dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]] = {}
     log: Log = Log()
 
 
@@ -161,6 +163,7 @@ class Deploy(Block, frozen=True):
     """The registry's repository, where each environment listens, and how a candidate gets its traffic."""
 
     repository: str | None = None
+    signed: list[str] = []
     addresses: dict[str, str] = {}
     steps: tuple[int, ...] = (10, 50, 100)
     seconds: float = 30

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import registry
+from . import lineage, registry
 from .config import LOCK, UserError, git, load_params, stage, write_json
 from .engine import NAME, docker, log_in
 from .post import append
@@ -18,6 +18,9 @@ INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Docker
 SEALED = ("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL")
 PACKAGES = """import importlib.metadata as m, json
 print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""
+FILES = """import hashlib, json, pathlib
+found = [p for p in pathlib.Path().rglob("*") if p.is_file()]
+print(json.dumps({str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}))"""
 FORMAT = "--showformat=${Package}\\t${Version}\\n"
 REVISION = "org.opencontainers.image.revision"
 
@@ -63,16 +66,7 @@ def bill(image: str) -> dict[str, Any]:
     python = json.loads(docker(*SEALED, "--entrypoint=python", image, "-c", PACKAGES))
     debian = docker(*SEALED, "--entrypoint=dpkg-query", image, "-W", FORMAT).splitlines()
     parts = [("pypi", *row) for row in python] + [("deb/debian", *row.split("\t")) for row in debian]
-    return {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {"component": {"type": "container", "name": NAME, "version": image}},
-        "components": [
-            {"type": "library", "name": name, "version": version, "purl": f"pkg:{kind}/{name.lower()}@{version}"}
-            for kind, name, version in parts
-        ],
-    }
+    return lineage.bill("container", NAME, image, parts)
 
 
 def runs(passport: Passport) -> bool:
@@ -103,6 +97,7 @@ def main(repository: str = "", only_new: bool = False) -> int:
         about = {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine}
         write_json(IMAGE, about)
         write_json(SBOM, bill(image))
+        lineage.write(image)
         append("GITHUB_OUTPUT", f"image={image}\ndigest={image.partition('@')[2]}\n")
         notes["built"], notes["engine"] = image, passport.engine
     return 0

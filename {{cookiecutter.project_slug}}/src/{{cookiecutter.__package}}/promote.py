@@ -1,13 +1,12 @@
 """Verb: the judged model becomes an environment's champion: its deploy file, history and aliases say so."""
 
 import hashlib
-import os
 from typing import Any
 
 from . import champion, registry
 from .config import LOCK, MODEL, VERDICT, UserError, git, sha256
 from .gate import load_verdict
-from .track import STORE
+from .track import tracked
 
 
 def promotable() -> dict[str, Any]:
@@ -29,10 +28,10 @@ def move(env: str, model: str | None, entry: dict[str, Any], new: dict[str, Any]
     """Write the environment's file and history, then let MLflow follow."""
     before = (registry.state(env)["champion"] or {}).get("model")
     registry.write_state(env, new)
-    line = registry.append({"environment": env, "from": before, "to": model, **entry})
+    what = {key: new["champion"].get(key) for key in ("commit", "image")}
+    line = registry.append({"environment": env, "from": before, "to": model, **what, **entry})
     try:
-        tracked = os.environ.get("MLFLOW_TRACKING_URI") or STORE.exists()
-        said = registry.mirror(env, registry.digests(env), line) if tracked else ["nothing is tracked here by MLflow"]
+        said = registry.mirror(env, registry.digests(env), line) if tracked() else ["nothing is tracked here by MLflow"]
     except UserError as problem:
         said = [f"MLflow's aliases were not moved: {problem}"]
     print(f"{entry['action']:<10}{env}: {(before or 'none')[:12]} → {(model or 'none')[:12]}")

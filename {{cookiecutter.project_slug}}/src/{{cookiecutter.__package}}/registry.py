@@ -12,6 +12,7 @@ from .config import MODEL, UserError, atomic, git
 
 FOLDER = Path("deploy")
 HISTORY = FOLDER / "history.jsonl"
+LINE = ("environment", "from", "to", "action", "when", "who")
 ALIASES = ("champion", "challenger", "previous")
 
 
@@ -49,19 +50,29 @@ def append(entry: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-def history(env: str | None = None) -> list[dict[str, Any]]:
-    """The promotions and rollbacks, oldest first; a broken line is a `UserError` that names it."""
-    if not HISTORY.exists():
-        return []
+def parsed(text: str) -> list[dict[str, Any]]:
+    """The lines of a history; a broken one is a `UserError` that names it."""
     entries = []
-    for number, line in enumerate(HISTORY.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             entry = json.loads(line)
         except ValueError:
-            raise UserError(f"{HISTORY} line {number} is not JSON; restore it with git") from None
-        if env in (None, entry["environment"]):
-            entries.append(entry)
+            entry = None
+        if not isinstance(entry, dict) or not set(LINE) <= set(entry):
+            raise UserError(f"{HISTORY} line {number} is not JSON with {', '.join(LINE)}; restore it with git")
+        entries.append(entry)
     return entries
+
+
+def history(env: str | None = None) -> list[dict[str, Any]]:
+    """The promotions and rollbacks, oldest first."""
+    entries = parsed(HISTORY.read_text(encoding="utf-8")) if HISTORY.exists() else []
+    return [entry for entry in entries if env in (None, entry["environment"])]
+
+
+def label(env: str, alias: str) -> str:
+    """MLflow's alias of an environment: production's are the plain ones."""
+    return alias if env == "production" else f"{env}-{alias}"
 
 
 def version_of(store: Any, name: str, digest: str, tags: dict[str, str]) -> str | None:
@@ -97,16 +108,15 @@ def mirror(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> li
             raise
     said = []
     for alias, digest in wanted.items():
-        label = alias if env == "production" else f"{env}-{alias}"
         if digest is None:
-            store.delete_registered_model_alias(name, label)
+            store.delete_registered_model_alias(name, label(env, alias))
             continue
         tags = {f"promoted.{key}": str(value) for key, value in entry.items()} if alias == "champion" else {}
         version = version_of(store, name, digest, tags)
         if version is None:
-            said.append(f"MLflow knows no run of {digest[:12]}; its alias {label} was not moved")
+            said.append(f"MLflow knows no run of {digest[:12]}; its alias {label(env, alias)} was not moved")
         else:
-            store.set_registered_model_alias(name, label, version)
+            store.set_registered_model_alias(name, label(env, alias), version)
     return said
 
 
@@ -129,9 +139,8 @@ def aliases(env: str) -> dict[str, str | None]:
 
     store, found = client(), dict.fromkeys(ALIASES)
     for alias in ALIASES:
-        label = alias if env == "production" else f"{env}-{alias}"
         try:
-            found[alias] = store.get_model_version_by_alias(str(__package__), label).tags.get("sha256")
+            found[alias] = store.get_model_version_by_alias(str(__package__), label(env, alias)).tags.get("sha256")
         except MlflowException:
             continue
     return found

@@ -48,6 +48,11 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or own()
 
 
+def tracked() -> bool:
+    """Whether anything was recorded from here, or goes to a server."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or STORE.exists()
+
+
 def client() -> "MlflowClient":
     """A client of the store, made ready on first use; another version of it is a `UserError`."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -1,15 +1,23 @@
-"""Verb: everything runs again in a scratch checkout, and dvc.lock must say what comes out.
+"""Verb: everything runs again in a scratch checkout, and dvc.lock must say what comes out; or a chain is walked.
 
 Two dvc.lock files can merge without a conflict into one that no run ever made; `dvc status` does not see it.
+With ENV (or MODEL) nothing is run: what answers there is followed back to the data, link by link.
 """
 
+import hashlib
+import importlib
+import json
 import os
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import yaml
 
+from . import registry
 from .champion import at, checkout, outs, run
-from .config import DVC, LOCK, METRICS, MODEL, UserError, git, read_json
+from .config import DVC, LOCK, METRICS, MODEL, UserError, git, load_params, read_json, sha256
+from .lineage import Broken, Told, blob, of_commit, walk
+from .track import client, tracked
 
 # What follows from the model: other bytes there are reported, since another processor may round differently.
 FOLLOWS = (str(MODEL), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS))
@@ -105,8 +113,95 @@ def touched(base: str) -> bool:
     return any(name in own or name.startswith(("src/", "requirements/", "data/")) for name in changed)
 
 
-def main(base: str = "", rerun_all: bool = True, tolerance: float = 1e-6) -> int:
-    """Run everything again in a scratch checkout and hold dvc.lock to it; RERUN_ALL=0 only looks for a stale one."""
+def promotion(model: str, env: str | None = None) -> dict[str, Any]:
+    """The line of the history by which a model was promoted; there has to be one."""
+    lines = [e for e in registry.history(env) if e["action"] == "promote" and str(e["to"]).startswith(model)]
+    if not lines:
+        raise Broken("verdict", f"{registry.HISTORY} does not say on which verdict {model[:12]} was promoted")
+    return lines[-1]
+
+
+def recorded(env: str) -> dict[str, Any]:
+    """What deploy/<env>.yaml says, committed and as the history says it."""
+    state, lines = registry.state(env), registry.history(env)
+    if not state["champion"]:
+        raise UserError(f"deploy/{env}.yaml names no champion; `make promote ENV={env}` writes it there")
+    if git("status", "--porcelain", "--", str(registry.FOLDER)):
+        raise Broken("deploy file", "deploy/ is not as it was committed; commit it, or `git restore deploy`")
+    model, last = state["champion"]["model"], lines[-1]["to"] if lines else "nothing"
+    if model != last:
+        raise Broken("history", f"its last line says {last[:12]} of {env}, deploy/{env}.yaml names {model[:12]}")
+    return state
+
+
+def answering(env: str, state: dict[str, Any]) -> Told:
+    """What /version says there, after it and its image were found to be what the deploy file names."""
+    engine, image = (importlib.import_module(f"{__package__}.{name}") for name in ("engine", "image"))
+    environment = engine.Environment(env, load_params().deploy)
+    try:
+        told: Told = environment.public("/version")
+    except UserError as problem:
+        raise Broken("service", f"{env} does not answer: {problem}") from None
+    slot = next((slot for slot in engine.SLOTS if (state[slot] or {}).get("model") == told["model"]), None)
+    if not slot:
+        raise Broken("service", f"{env} answers with {told['model'][:12]}, which deploy/{env}.yaml does not name")
+    running, named = environment.image(slot), state[slot]["image"]
+    if named and engine.identity(named) != running:
+        raise Broken("image", f"the {slot} runs {str(running)[:12]}, deploy/{env}.yaml names {named}")
+    labels = json.loads(engine.docker("image", "inspect", "--format", "{{json .Config.Labels}}", running))
+    for key, label in {"model": "model", "data": "data", "dvc_lock": "dvc-lock", "commit": image.REVISION}.items():
+        if labels.get(label) != told[key]:
+            raise Broken("image", f"its label {label} is {labels.get(label)}, /version says {told[key]}")
+    inside(json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES)), told)
+    return told
+
+
+def inside(files: dict[str, str], told: Told) -> None:
+    """Raise where a file in an image is not that of its commit, or its model another one."""
+    for path, digest in files.items():
+        there = blob(told["commit"], path) if not path.startswith("models/") else None
+        right = hashlib.sha256(there or b"").hexdigest() if path != str(MODEL) else told["model"]
+        if path.endswith((".py", ".yaml", ".skops")) and digest != right:
+            raise Broken("image", f"{path} in it is not that of {told['commit'][:12]}")
+
+
+def mirrored(told: Told) -> list[str]:
+    """Raise where MLflow recorded this dvc.lock with another model or other data."""
+    if not tracked():
+        return []
+    store = client()
+    experiment = store.get_experiment_by_name(str(__package__))
+    runs = store.search_runs([experiment.experiment_id], f"tags.dvc_lock = '{told['dvc_lock']}'")
+    if runs and not any(all(run.data.tags.get(key) == told[key] for key in ("model", "data")) for run in runs):
+        raise Broken("MLflow run", f"{runs[0].info.run_id} recorded this {LOCK} with another model or other data")
+    return ["MLflow run"] if runs else []
+
+
+def chain(env: str, model: str) -> int:
+    """Walk from what answers in an environment, or from a model, back to the data; the first break is told."""
+    links = []
+    if env:
+        state, links = recorded(env), ["deploy file", "history"]
+        if find_spec(f"{__package__}.engine"):
+            told, links = answering(env, state), ["service", "image", *links]
+        else:
+            told = of_commit(**{key: state["champion"][key] for key in ("model", "commit")})
+        promotion(told["model"], env)
+        links.append("verdict")
+    elif MODEL.exists() and sha256(MODEL).startswith(model):
+        told = of_commit(sha256(MODEL), git("rev-parse", "HEAD"))
+    else:
+        line = promotion(model)
+        told = of_commit(line["to"], line.get("commit") or "HEAD")
+    links += [*walk(told), *mirrored(told)]
+    print(f"{'verify':<10}{env or told['model'][:12]}: {len(links)} links hold: {', '.join(links)}")
+    return 0
+
+
+def main(base: str = "", rerun_all: bool = True, tolerance: float = 1e-6, env: str = "", model: str = "") -> int:
+    """Run everything again and hold dvc.lock to it; RERUN_ALL=0 seeks a stale one, ENV or MODEL walks a chain."""
+    if env or model:
+        return chain(env, model)
     if not rerun_all:
         return fresh()
     if base and not touched(base):

@@ -1,0 +1,193 @@
+"""The chain of a model: commit, dvc.lock, parameters, code, data, bytes; and the statement that says it in one file."""
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import subprocess
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .champion import cached, outs
+from .config import DATA, LOCK, MODEL, PARAMS, SCHEMA, VERDICT, UserError, git, read_json, sha256, write_json
+
+LINEAGE = Path("reports/lineage.json")
+BILL = Path("reports/environment.json")
+LIBRARIES = Path("requirements/dev.txt")
+
+Told = dict[str, Any]  # what a service, an image or a commit says: model, commit, dvc_lock, data
+
+
+class Broken(UserError):
+    """A link of the chain does not hold."""
+
+    def __init__(self, link: str, sentence: str) -> None:
+        super().__init__(f"the link `{link}` does not hold: {sentence}")
+        self.link = link
+
+
+def blob(commit: str, path: str | Path) -> bytes | None:
+    """A file's bytes at a commit, or None where that commit has no such file."""
+    done = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{path}"], capture_output=True, check=False)
+    return None if done.returncode else done.stdout
+
+
+def md5(content: bytes) -> str:
+    """DVC's own name for some bytes; what they are is said by SHA-256."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def content(link: str, commit: str, path: str, name: str) -> str | None:
+    """The SHA-256 of the bytes that dvc.lock means: in git, DVC's cache or this folder; None where they are nowhere."""
+    if (there := blob(commit, path)) is not None:
+        if md5(there) != name:
+            raise Broken(link, f"{path} at {commit[:12]} is not what {LOCK} was made with")
+        return hashlib.sha256(there).hexdigest()
+    for place in (cached(name), Path(path)):
+        if place.is_file():
+            with place.open("rb") as file:
+                if hashlib.file_digest(file, "md5").hexdigest() == name:
+                    return sha256(place)
+            if place != Path(path):
+                raise Broken(link, f"{place} holds other bytes than its name says; delete it and `make pull`")
+    return None
+
+
+def compared(link: str, said: str, found: str | None, strict: bool) -> None:
+    """Raise where bytes are other than was said; where they are nowhere, only if that matters."""
+    if found is None and strict:
+        raise Broken(link, f"the bytes of {said[:12]} are nowhere here; `make pull` fetches them")
+    if found not in (None, said):
+        raise Broken(link, f"{LOCK} names the bytes {str(found)[:12]}, not {said[:12]}")
+
+
+def lock_at(told: Told) -> dict[str, Any]:
+    """The dvc.lock of the commit, after both were found to be those that were told."""
+    from ruamel.yaml import YAML  # which reads numbers as DVC does
+
+    try:
+        git("merge-base", "--is-ancestor", told["commit"], "HEAD")
+    except UserError:
+        raise Broken("commit", f"{told['commit'][:12]} is not on this branch; fetch or merge it") from None
+    there = blob(told["commit"], LOCK)
+    if there is None or hashlib.sha256(there).hexdigest() != told["dvc_lock"]:
+        raise Broken("dvc.lock", f"{LOCK} at {told['commit'][:12]} is not {told['dvc_lock'][:12]}")
+    found: dict[str, Any] = YAML(typ="safe").load(io.BytesIO(there))
+    return found
+
+
+def parameters(commit: str, lock: dict[str, Any]) -> None:
+    """Raise where a parameter in dvc.lock is another one at the commit."""
+    from ruamel.yaml import YAML
+
+    for stage in lock["stages"].values():
+        for path, said in stage.get("params", {}).items():
+            there = YAML(typ="safe").load(io.BytesIO(blob(commit, path) or b""))
+            for key, value in said.items():
+                if reduce(lambda node, part: (node or {}).get(part), key.split("."), there) != value:
+                    raise Broken("parameters", f"{path} at {commit[:12]} has another {key} than {LOCK}")
+
+
+def code(commit: str, lock: dict[str, Any], raw: str) -> None:
+    """Raise where a stage read another file than the commit has, or than an earlier stage made."""
+    made = outs(lock)
+    for name, stage in lock["stages"].items():
+        for dep in stage.get("deps", []):
+            path, named = dep["path"], dep.get("md5", "")
+            if path in made and made[path] != named:
+                raise Broken("dvc.lock", f"{name} read another {path} than was made; `dvc repro --force` makes it anew")
+            if path not in made and path != raw:
+                content("code", commit, path, named)
+
+
+def walk(told: Told, strict: bool = True) -> list[str]:
+    """The links from a commit back to the data, by name; raises at the first that does not hold.
+
+    Where it is not strict, bytes that are nowhere here are not held against the chain: a service checks its own.
+    """
+    lock, commit = lock_at(told), told["commit"]
+    made, about = outs(lock), json.loads(blob(commit, DATA) or b"{}")
+    parameters(commit, lock)
+    raw = str(about.get("path", ""))
+    code(commit, lock, raw)
+    content("data", commit, str(DATA), made.get(str(DATA), ""))
+    if about.get("sha256") != told["data"]:
+        raise Broken("data", f"{DATA} at {commit[:12]} is about other data than {told['data'][:12]}")
+    read = (dep for stage in lock["stages"].values() for dep in stage.get("deps", []))
+    named = next((dep["md5"] for dep in read if dep["path"] == raw), "")
+    compared("data", told["data"], content("data", commit, raw, named), strict)
+    found = content("model", commit, str(MODEL), made.get(str(MODEL), ""))
+    compared("model", told["model"], found, strict)
+    return ["commit", "dvc.lock", "parameters", "code", "data", "model"]
+
+
+def of_commit(model: str, commit: str) -> Told:
+    """What a commit says of the model that is said to be its own."""
+    lock, about = blob(commit, LOCK), json.loads(blob(commit, DATA) or b"{}")
+    digest = hashlib.sha256(lock).hexdigest() if lock else "none"
+    return {"model": model, "commit": commit, "dvc_lock": digest, "data": about.get("sha256", "none")}
+
+
+def run_of(dvc_lock: str) -> str:
+    """The MLflow run that recorded this dvc.lock, as far as this folder knows."""
+    from .track import STAMP
+
+    address, lock, run = (STAMP.read_text(encoding="utf-8").split() if STAMP.exists() else []) or ["", "", ""]
+    return run if address and lock == dvc_lock else ""
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """What this folder's model was made of, by name: files by their bytes, code as dvc.lock names it, the commit."""
+    about, lock = read_json(DATA), yaml.safe_load(LOCK.read_text(encoding="utf-8"))
+    found = {str(path): {"sha256": sha256(path)} for path in (LOCK, PARAMS, SCHEMA, LIBRARIES)}
+    read = (dep for stage in lock["stages"].values() for dep in stage.get("deps", []))
+    found |= {dep["path"]: {"md5": dep["md5"]} for dep in read if dep["path"].startswith("src/")}
+    return {"commit": {"gitCommit": git("rev-parse", "HEAD")}, about["path"]: {"sha256": about["sha256"]}, **found}
+
+
+def statement(image: str = "") -> dict[str, Any]:
+    """What was made of what, as an in-toto statement with SLSA's provenance."""
+    made = {str(MODEL): sha256(MODEL)} | ({image.partition("@")[0]: image.rpartition(":")[2]} if image else {})
+    judged = [{"name": str(VERDICT), "digest": {"sha256": sha256(VERDICT)}}] if VERDICT.exists() else []
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in made.items()],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "https://dvc.org/doc/user-guide/pipelines",
+                "externalParameters": {"verb": "pipeline"},
+                "resolvedDependencies": [{"name": name, "digest": digest} for name, digest in sources().items()],
+            },
+            "runDetails": {
+                "builder": {"id": os.environ.get("GITHUB_WORKFLOW_REF", "local")},
+                "metadata": {"invocationId": run_of(sha256(LOCK))},
+                "byproducts": judged,
+            },
+        },
+    }
+
+
+def bill(kind: str, name: str, version: str, parts: list[tuple[str, str, str]]) -> dict[str, Any]:
+    """What something is made of, as a CycloneDX list of (kind, name, version)."""
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": {"type": kind, "name": name, "version": version}},
+        "components": [
+            {"type": "library", "name": name, "version": version, "purl": f"pkg:{kind}/{name.lower()}@{version}"}
+            for kind, name, version in parts
+        ],
+    }
+
+
+def write(image: str = "") -> None:
+    """Write reports/lineage.json, and what this environment is made of."""
+    installed = sorted({(one.name, one.version) for one in importlib.metadata.distributions()})
+    write_json(LINEAGE, statement(image))
+    write_json(BILL, bill("application", "environment", sha256(LIBRARIES)[:12], [("pypi", *one) for one in installed]))

@@ -1,0 +1,216 @@
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from {{cookiecutter.__package}} import lineage, registry, verify
+from {{cookiecutter.__package}}.champion import at, cached, outs
+from {{cookiecutter.__package}}.config import (
+    LOCK,
+    MODEL,
+    SCHEMA,
+    UserError,
+    git,
+    load_params,
+    sha256,
+)
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(lineage.__file__).parent
+LINKS = ["commit", "dvc.lock", "parameters", "code", "data", "model"]
+PERSON = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
+
+
+def save(message: str) -> str:
+    """Commit everything; the commit."""
+    git("add", "--all")
+    git(*PERSON, "commit", "--quiet", "--allow-empty", "--message", message)
+    return git("rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def recorded(piped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose dvc.lock DVC itself wrote, with its model promoted to production."""
+    folder = tmp_path_factory.mktemp("recorded") / "project"
+    shutil.copytree(piped, folder)
+    shutil.copytree(PACKAGE, folder / "src" / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+    shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
+    with contextlib.chdir(folder):
+        git("init", "--quiet")
+        subprocess.run([sys.executable, "-m", "dvc", "commit", "--force", "--quiet"], check=True)
+        commit = save("Learn")
+        champion = {"model": sha256(MODEL), "commit": commit, "image": None}
+        registry.write_state("production", {"champion": champion, "candidate": None, "weight": 0, "mirror": False})
+        marks = {"from": None, "to": champion["model"], "action": "promote", "verdict": "better", "verdict_sha256": "e"}
+        registry.append({"environment": "production", **marks})
+        save("Promote")
+    return folder
+
+
+@pytest.fixture
+def here(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of it, for one test, as the current folder."""
+    shutil.copytree(recorded, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(verify, "find_spec", lambda _: None)  # no engine: the chain begins at the deploy file
+    yield tmp_path / "project"
+
+
+def told() -> dict[str, Any]:
+    champion = registry.state("production")["champion"]
+    return lineage.of_commit(champion["model"], champion["commit"])
+
+
+@pytest.mark.usefixtures("here")
+def test_every_link_of_a_true_chain_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lineage.walk(told()) == LINKS
+    assert verify.main(env="production") == 0
+    assert f"9 links hold: deploy file, history, verdict, {', '.join(LINKS)}" in capsys.readouterr().out
+    assert verify.main(model=sha256(MODEL)[:12]) == 0
+
+
+def rewrite(path: Path, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """The chain as a commit tells it in which a file was changed, and whose dvc.lock was made to fit."""
+    before = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(change(before)))
+    return lineage.of_commit(sha256(MODEL), save("Tamper"))
+
+
+def other_commit() -> dict[str, Any]:
+    return told() | {"commit": git(*PERSON, "commit-tree", "HEAD^{tree}", "-m", "Elsewhere")}
+
+
+def other_lock() -> dict[str, Any]:
+    return told() | {"dvc_lock": "f" * 64}
+
+
+def false_lock() -> dict[str, Any]:
+    def change(lock: dict[str, Any]) -> dict[str, Any]:
+        dep = next(d for d in lock["stages"]["evaluate"]["deps"] if d["path"] == str(MODEL))
+        dep["md5"] = "f" * 32
+        return lock
+
+    return rewrite(LOCK, change)
+
+
+def other_parameter() -> dict[str, Any]:
+    return rewrite(Path("params.yaml"), lambda params: params | {"seed": 4711})
+
+
+def other_code() -> dict[str, Any]:
+    path = Path("src", PACKAGE.name, "features.py")
+    path.write_text(path.read_text() + "\n")
+    return lineage.of_commit(sha256(MODEL), save("Tamper"))
+
+
+def other_schema() -> dict[str, Any]:
+    SCHEMA.write_text(SCHEMA.read_text() + "\n")
+    return lineage.of_commit(sha256(MODEL), save("Tamper"))
+
+
+def other_data() -> dict[str, Any]:
+    path = Path(load_params().data.path)
+    path.write_bytes(path.read_bytes() + b"\n")
+    return lineage.of_commit(sha256(MODEL), save("Tamper"))
+
+
+def other_facts() -> dict[str, Any]:
+    return told() | {"data": "f" * 64}
+
+
+def model_bytes() -> Path:
+    place = cached(outs(at("HEAD", LOCK))[str(MODEL)])
+    place.chmod(0o644)
+    return place
+
+
+def other_model() -> dict[str, Any]:
+    model_bytes().write_bytes(b"another model")
+    return told()
+
+
+def lost_model() -> dict[str, Any]:
+    there = told()
+    for place in (model_bytes(), MODEL):
+        place.unlink()
+    return there
+
+
+def swapped_model() -> dict[str, Any]:
+    return told() | {"model": "f" * 64}
+
+
+TAMPERED = [
+    (other_commit, "commit"),
+    (other_lock, "dvc.lock"),
+    (false_lock, "dvc.lock"),
+    (other_parameter, "parameters"),
+    (other_code, "code"),
+    (other_schema, "code"),
+    (other_data, "data"),
+    (other_facts, "data"),
+    (other_model, "model"),
+    (lost_model, "model"),
+    (swapped_model, "model"),
+]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("tamper", "link"), TAMPERED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_tampered_link_is_named(tamper: Callable[[], dict[str, Any]], link: str) -> None:
+    tampered = tamper()
+    with pytest.raises(lineage.Broken) as found:
+        lineage.walk(tampered)
+    assert found.value.link == link and f"`{link}` does not hold" in str(found.value)
+
+
+@pytest.mark.usefixtures("here")
+def test_bytes_that_are_nowhere_stop_no_deployment() -> None:
+    assert lineage.walk(lost_model(), strict=False) == LINKS
+
+
+@pytest.mark.usefixtures("here")
+def test_a_champion_that_no_history_names_is_found() -> None:
+    champion = registry.state("production")["champion"] | {"model": "f" * 64}
+    registry.write_state("production", registry.state("production") | {"champion": champion})
+    with pytest.raises(lineage.Broken, match="`deploy file`"):
+        verify.main(env="production")
+    save("By hand")
+    with pytest.raises(lineage.Broken, match="`history`"):
+        verify.main(env="production")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_champion_without_a_verdict_is_found() -> None:
+    registry.HISTORY.write_text(registry.HISTORY.read_text().replace('"promote"', '"rollback"'))
+    save("By hand")
+    with pytest.raises(lineage.Broken, match="`verdict`"):
+        verify.main(env="production")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_model_that_nobody_promoted_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="does not say on which verdict abc"):
+        verify.main(model="abc")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_statement_names_what_was_made_of_what() -> None:
+    lineage.write("registry.example.com/x@sha256:" + "d" * 64)
+    found = json.loads(lineage.LINEAGE.read_text())
+    assert [one["digest"]["sha256"] for one in found["subject"]] == [sha256(MODEL), "d" * 64]
+    sources = {one["name"]: one["digest"] for one in found["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    data = load_params().data.path
+    assert sources["commit"] == {"gitCommit": git("rev-parse", "HEAD")}
+    assert all(sources[str(path)] == {"sha256": sha256(Path(path))} for path in (LOCK, SCHEMA, data, "params.yaml"))
+    assert f"src/{PACKAGE.name}/features.py" in sources and "requirements/dev.txt" in sources
+    assert {"pypi"} == {one["purl"][4:8] for one in json.loads(lineage.BILL.read_text())["components"]}
