@@ -5,6 +5,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from {{cookiecutter.__package}} import gate
 from {{cookiecutter.__package}}.champion import Champion
@@ -12,6 +13,7 @@ from {{cookiecutter.__package}}.compare import Counts, Difference
 from {{cookiecutter.__package}}.config import (
     LOCK,
     MODEL,
+    SCHEMA,
     Data,
     Evaluate,
     Gate,
@@ -137,6 +139,16 @@ def test_labels_quarter_numbers_and_keep_texts() -> None:
     rows = pd.DataFrame({"x": range(100), "city": ["a", "b"] * 50})
     labels = gate.labels(rows, ["x", "city"])
     assert {name: len(set(values)) for name, values in labels.items()} == {"x": 4, "city": 2}
+
+
+@pytest.mark.usefixtures("project")
+def test_labels_of_a_personal_column_show_no_value() -> None:
+    schema = yaml.safe_load(SCHEMA.read_text())
+    name = next(iter(schema["columns"]))
+    schema["columns"][name]["personal"] = True
+    SCHEMA.write_text(yaml.safe_dump(schema))
+    found = gate.labels(pd.DataFrame({name: ["Ann", "Bob", "Ann"]}), [name])[name]
+    assert found.tolist() == ["group 1", "group 2", "group 1"]
 
 
 def test_labels_of_an_unknown_column_are_refused() -> None:

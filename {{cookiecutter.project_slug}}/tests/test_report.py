@@ -1,8 +1,11 @@
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from {{cookiecutter.__package}} import report
+from {{cookiecutter.__package}}.config import load_params
 
 VERDICT: dict[str, Any] = {
     "verdict": "worse",
@@ -76,3 +79,21 @@ def test_changes_show_before_and_now() -> None:
 )
 def test_lists_are_shown_by_what_the_other_lacks(old: Any, new: Any, shown: tuple[str, str]) -> None:
     assert report.apart(old, new) == shown
+
+
+def test_a_column_that_the_model_leans_on_moves_its_predictions(project: Path) -> None:
+    params, rows = load_params(), pd.read_parquet("data/holdout.parquet").reset_index(drop=True)
+    same = report.contributions(params, rows, [3], rows.iloc[[3]])
+    assert abs(same).max() < 1e-9  # its own values change nothing
+    assert abs(report.contributions(params, rows, list(range(9)), rows)).max() > 0
+
+
+def test_the_report_explains_three_predictions_and_says_how_stable(project: Path) -> None:
+    section = report.reason_section(load_params())
+    assert len(section.rows) == 3 and "Two draws agree" in section.text
+    assert report.stable(0.95).startswith("Two draws agree well") and "badly" in report.stable(0.5)
+
+
+def test_importance_comes_with_its_spread(project: Path) -> None:
+    section = report.importance_section(load_params())
+    assert section.head[-1] == "spread" and all(row[2] >= 0 for row in section.rows)

@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import importlib
 import json
 import sys
@@ -6,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import serve
-from {{cookiecutter.__package}}.config import Log, Params, UserError
+from {{cookiecutter.__package}}.config import SCHEMA, Log, Params, UserError
 from {{cookiecutter.__package}}.predictor import current
 from {{cookiecutter.__package}}.rows import place
 
@@ -137,6 +139,76 @@ def test_too_many_rows_are_refused(service: serve.Service) -> None:
     service.rules = replace(service.rules, rows=10)
     status, said = ask(service, "/predict", service.passport.rows[:1] * 11)
     assert status == 413 and "11 rows" in said["error"]
+
+
+KEY = "a-key-of-a-client"
+BEARER = (b"authorization", f"bearer {KEY}".encode())
+
+
+@pytest.fixture
+def guarded(quick: Params, project: Path) -> serve.Service:
+    keys = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in {"old": "other", "client": KEY}.items()}
+    params = replace(quick, serve=replace(quick.serve, keys=keys))
+    return serve.Service(params, current(params), project / "logs")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ([BEARER], 200),
+        ([], 401),
+        ([(b"authorization", b"Bearer " + KEY[:-1].encode())], 401),
+        ([(b"authorization", b"Bearer")], 401),
+        ([(b"authorization", b"\xff\xfe \x00")], 401),
+        ([(b"authorization", f"Basic {KEY}".encode())], 401),
+        ([(b"authorization", f"Bearer {hashlib.sha256(KEY.encode()).hexdigest()}".encode())], 401),
+    ],
+)
+def test_only_who_has_a_key_is_answered(guarded: serve.Service, sent: Any, status: int) -> None:
+    row = [json.dumps(guarded.passport.rows[0]).encode()]
+    found, headers, body = asyncio.run(talk(guarded, "/predict", row, "POST", [*JSON, *sent], 0))
+    assert found == status and (status == 200 or headers[b"www-authenticate"] == b"Bearer")
+    assert KEY.encode() not in body
+    assert ask(guarded, "/feedback", {"id": "x", "truth": 1}, headers=[*JSON, *sent])[0] in (202, 401)
+
+
+def test_keys_are_compared_in_constant_time(guarded: serve.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[bytes]()
+    monkeypatch.setattr(serve.hmac, "compare_digest", lambda a, b: seen.append(b) or a == b)
+    assert guarded.knows(BEARER[1]) and not guarded.knows(b"")
+    assert seen == guarded.keys * 2  # every key every time: a match ends nothing early
+
+
+def test_pages_without_rows_need_no_key(guarded: serve.Service) -> None:
+    assert [ask(guarded, path)[0] for path in ("/live", "/version", "/metrics", "/docs")] == [200] * 4
+
+
+def test_a_flood_is_shed_and_nothing_is_lost(service: serve.Service) -> None:
+    service.rules = replace(service.rules, requests=20)
+    row = [json.dumps(service.passport.rows[0]).encode()]
+
+    async def flood() -> Any:
+        return await asyncio.gather(*(talk(service, "/predict", row, "POST", JSON, 0.01) for _ in range(200)))
+
+    told = asyncio.run(flood())
+    statuses = [status for status, _, _ in told]
+    assert statuses.count(200) == 20 and statuses.count(503) == 180
+    assert all(headers[b"retry-after"] == b"1" for status, headers, _ in told if status == 503)
+    assert service.busy == 0 and ask(service, "/predict", service.passport.rows)[0] == 200
+
+
+def test_personal_columns_are_in_no_log_and_in_no_example(quick: Params, project: Path) -> None:
+    name = quick.data.features[0]
+    schema = yaml.safe_load(SCHEMA.read_text())
+    schema["columns"][name]["personal"] = True
+    SCHEMA.write_text(yaml.safe_dump(schema))
+    service = serve.Service(quick, current(quick), project / "logs")
+    row = service.passport.rows[0]
+    assert ask(service, "/predict", row)[0] == 200
+    (line,) = lines(service, "predictions")
+    assert place(name) not in line and {place(other) for other in row if other != name} <= set(line)
+    body = ask(service, "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
+    assert name not in body["content"]["application/json"]["example"]
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/predict/", "//"])

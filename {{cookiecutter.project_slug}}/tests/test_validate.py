@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from {{cookiecutter.__package}} import validate
-from {{cookiecutter.__package}}.config import Params, UserError
+from {{cookiecutter.__package}}.config import SCHEMA, Params, UserError
 
 FAR = 1e15
 
@@ -22,6 +23,18 @@ def numeric(params: Params, frame: pd.DataFrame) -> str:
 @pytest.mark.usefixtures("project")
 def test_rows_of_the_schema_break_no_rule(frame: pd.DataFrame) -> None:
     assert validate.failures(frame, validate.load_schema()).empty
+
+
+@pytest.mark.usefixtures("project")
+def test_a_personal_column_shows_no_value(params: Params, frame: pd.DataFrame) -> None:
+    name = numeric(params, frame)
+    schema = yaml.safe_load(SCHEMA.read_text())
+    schema["columns"][name]["personal"] = True
+    SCHEMA.write_text(yaml.safe_dump(schema))
+    assert set(validate.profile(frame)["columns"][name]) == {"type", "missing", "distinct"}
+    frame.loc[3, name] = int(FAR)
+    found = validate.failures(frame, validate.load_schema()).set_index("column")
+    assert found.loc[name, "values"] == "(personal)"
 
 
 @pytest.mark.usefixtures("project")

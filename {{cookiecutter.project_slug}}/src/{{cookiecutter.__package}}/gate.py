@@ -39,6 +39,7 @@ from .config import (
 from .evaluate import class_names, encode
 from .metrics import METRICS, evaluate_all
 from .model import inputs, load, predict
+from .rows import personal
 from .split import hashes, split
 from .validate import key, read_table
 
@@ -117,13 +118,20 @@ def leaked(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarr
     return np.asarray(nth < seen[where])
 
 
+def learned(project: Path) -> np.ndarray:
+    """The hashes of the rows that a model learned from; a file that holds anything else is a `UserError`."""
+    try:
+        return np.asarray(np.load(project / ROWS, allow_pickle=False))
+    except (ValueError, OSError, EOFError):
+        raise UserError(f"{project / ROWS} holds no hashes of rows; `make pipeline` makes it anew") from None
+
+
 def known_rows(project: Path, schema: Any, rows: pd.DataFrame, table: pd.DataFrame) -> np.ndarray | None:
     """Which of the rows a model saw in training; None where its columns are gone and nobody can tell."""
     names = list(schema.get("unique") or sorted(schema["columns"]))
     if not (project / ROWS).exists() or any(name not in table for name in names):
         return None
-    trained = np.load(project / ROWS, allow_pickle=False)
-    return leaked(trained, hashes(rows[names]), hashes(table[names]))
+    return leaked(learned(project), hashes(rows[names]), hashes(table[names]))
 
 
 def candidate_side(params: Params, table: pd.DataFrame, splits: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -244,7 +252,7 @@ def budget_rules(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
     """The slice of each row for each named column: its value, or its quarter where it is a number."""
-    found = {}
+    found, hidden = {}, personal()
     for name in names:
         if name not in rows:
             raise UserError(f"gate.slices names {name}, which the data does not have")
@@ -253,7 +261,9 @@ def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
             values = pd.qcut(values, 4, duplicates="drop")
         elif pd.api.types.is_datetime64_any_dtype(values):
             values = values.dt.to_period("M")
-        found[name] = values.astype(str).to_numpy()
+        text = values.astype(str)
+        hide = name in hidden
+        found[name] = ("group " + text.rank(method="dense").astype(int).astype(str) if hide else text).to_numpy()
     return found
 
 

@@ -137,14 +137,14 @@ class Shadow:
 
     def __init__(self, address: str, log: Writer, counters: Counters) -> None:
         self.address, self.log, self.counters = address, log, counters
-        self.waiting: queue.Queue[tuple[bytes, list[Reading]]] = queue.Queue(MIRRORED)
+        self.waiting: queue.Queue[tuple[bytes, list[Reading], bytes]] = queue.Queue(MIRRORED)
         if address:
             threading.Thread(target=self.run, name="shadow", daemon=True).start()
 
-    def send(self, body: bytes, readings: list[Reading]) -> None:
+    def send(self, body: bytes, readings: list[Reading], key: bytes = b"") -> None:
         """Queue a copy; where the queue is full, or there is no shadow, it is counted as lost."""
         if self.address and not self.waiting.full():
-            self.waiting.put_nowait((body, readings))
+            self.waiting.put_nowait((body, readings, key))
         else:
             self.counters.shadow.labels("lost").inc(len(readings))
 
@@ -152,9 +152,10 @@ class Shadow:
         """Ask the shadow for each copy; its failures are counted."""
         connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         while True:
-            body, readings = self.waiting.get()
+            body, readings, key = self.waiting.get()
+            head = {"Content-Type": "application/json", "X-Shadow": "1", "Authorization": key.decode("latin-1")}
             try:
-                connection.request("POST", "/predict", body, {"Content-Type": "application/json", "X-Shadow": "1"})
+                connection.request("POST", "/predict", body, head)
                 found = READINGS.decode(connection.getresponse().read())
                 self.compare(readings, found if isinstance(found, list) else [found])
             except (OSError, http.client.HTTPException, msgspec.MsgspecError, ValueError, TypeError):

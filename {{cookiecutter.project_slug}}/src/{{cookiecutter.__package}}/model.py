@@ -4,6 +4,7 @@ import importlib
 import inspect
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ TRUSTED = frozenset(
 KEEPS_GAPS = ("HistGradientBoosting",)  # learn from missing values themselves
 TREES = ("sklearn.ensemble.", "sklearn.tree.")
 EPOCH = (1980, 1, 1, 0, 0, 0)
+MEMBER = r"\d+\.\w+|schema\.json"  # what `canonical` writes
+UNPACKED = 100, 64 << 20  # a model grows at most so many times when it is unpacked, and so many bytes
 
 
 def inputs(params: Params, table: pd.DataFrame) -> pd.DataFrame:
@@ -209,6 +212,16 @@ def refuse_strangers(packed: bytes, what: str) -> None:
         raise UserError(f"{what}: {', '.join(strangers)} is not on the reviewed list TRUSTED in model.py")
 
 
+def refuse_oddities(packed: bytes, path: Path) -> None:
+    """Raise a `UserError` for a file with other members than we write, or that unpacks to far too much."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        odd = [item.filename for item in archive.infolist() if not re.fullmatch(MEMBER, item.filename)]
+        size = sum(item.file_size for item in archive.infolist())
+    if odd or size > UNPACKED[0] * len(packed) + UNPACKED[1]:
+        why = f"it holds {odd[0]!r}" if odd else f"it unpacks to {size / 1e6:,.0f} MB"
+        raise UserError(f"{path} is refused: {why}, which no model of ours does; make it anew")
+
+
 def load(path: Path, digest: str | None = None) -> "Pipeline":
     """The model in a file, after its bytes matched `digest` and its types our list; else a `UserError`."""
     import skops.io
@@ -219,6 +232,7 @@ def load(path: Path, digest: str | None = None) -> "Pipeline":
         raise UserError(f"{path} is not the model {digest[:12]}: its SHA-256 is {sha256(path)[:12]}")
     packed = path.read_bytes()
     try:
+        refuse_oddities(packed, path)
         refuse_strangers(packed, f"{path} is refused")
         return skops.io.loads(packed, trusted=sorted(TRUSTED))
     except UserError:

@@ -30,7 +30,7 @@ def importances(params: Params, model: str) -> dict[str, float]:
         return dict(kept["shares"])
     if not MODEL.exists() or sha256(MODEL) != model:
         return {}
-    lost = {name: max(value, 0.0) for name, value in importance(params)}
+    lost = {name: max(value, 0.0) for name, value, _ in importance(params)}
     shares = {name: value / (sum(lost.values()) or 1.0) for name, value in lost.items()}
     write_json(IMPORTANCE, {"model": model, "shares": shares})
     return shares

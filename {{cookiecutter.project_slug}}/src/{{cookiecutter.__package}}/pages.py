@@ -8,10 +8,12 @@ from .predictor import Passport
 
 REASONS = {
     "400": "The body is not JSON",
+    "401": "A key is needed, and this is none",
     "408": "The body came too slowly",
     "413": "The body or the list is too long",
     "415": "The content type is not application/json",
     "422": "A row is not what schema.yaml says; `field` and `row` tell where",
+    "503": "Too many requests at once; `Retry-After` says when to try again",
 }
 GETS = {
     "/live": "The process answers",
@@ -33,7 +35,7 @@ def post(says: str, asked: str, example: Any, status: str, answer: dict[str, Any
     return {"post": {"summary": says, "requestBody": body, "responses": replies}}
 
 
-def openapi(row: type, reading: type, truth: type, passport: Passport) -> dict[str, Any]:
+def openapi(row: type, reading: type, truth: type, passport: Passport, example: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI description, with a real row of the data and the pipeline's answer to it."""
     _, schemas = msgspec.json.schema_components((row, reading, truth), ref_template="#/components/schemas/{name}")
     said = {"error": {"type": "string"}, "field": {"type": "string"}, "row": {"type": "integer"}}
@@ -44,7 +46,7 @@ def openapi(row: type, reading: type, truth: type, passport: Passport) -> dict[s
     taken = {"schema": {"type": "object"}, "example": {"taken": 1}}
     came = {"id": answer["id"], "truth": answer["prediction"]}
     paths = {
-        "/predict": post("Answer a row, or a list of rows", "Row", passport.rows[0], "200", answered),
+        "/predict": post("Answer a row, or a list of rows", "Row", example, "200", answered),
         "/feedback": post("Take what came true", "Truth", came, "202", taken),
     }
     for path, says in GETS.items():

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -14,7 +15,8 @@ FAILURES = (OSError, http.client.HTTPException)
 
 def post(connection: http.client.HTTPConnection, value: Any) -> tuple[int, Any]:
     """Status and value of one POST /predict."""
-    connection.request("POST", "/predict", json.dumps(value), {"Content-Type": "application/json"})
+    head = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('API_KEY', '')}"}
+    connection.request("POST", "/predict", json.dumps(value), head)
     reply = connection.getresponse()
     return reply.status, json.loads(reply.read())
 

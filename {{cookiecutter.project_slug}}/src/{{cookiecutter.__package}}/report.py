@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import svg
+from . import lineage, svg
 from .compare import interval
 from .config import (
     DATA,
@@ -42,6 +42,7 @@ SIGNS = {"pass": "✅", "warn": "⚠️", "block": "❌"}
 # Mermaid's own line is nearly white on white.
 CHART = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#0969da"}}}}%%\n'
 SAMPLE, REPEATS, SHOWN = 2000, 3, 12
+BACKGROUND, REASONS, AGREE = 50, 5, 0.9
 
 Rows = Sequence[Sequence[Any]]
 
@@ -135,8 +136,8 @@ def change_section(verdict: dict[str, Any]) -> Section | None:
     return Section(f"Changes: {len(rows)}", "", ["where", "what", "before", "now"], rows[:40], len(rows) > 8)
 
 
-def importance(params: Params) -> list[tuple[str, float]]:
-    """How much of the primary metric is lost when a raw column is shuffled, on at most 2,000 rows."""
+def importance(params: Params) -> list[tuple[str, float, float]]:
+    """The loss of the primary metric when a raw column is shuffled, on at most 2,000 rows, and its spread."""
     rows = pd.read_parquet(HOLDOUT)
     rows = rows.sample(min(SAMPLE, len(rows)), random_state=params.seed)
     truth, pipeline, rng = rows[params.data.target], load(MODEL), np.random.default_rng(params.seed)
@@ -150,16 +151,56 @@ def importance(params: Params) -> list[tuple[str, float]]:
     for name in params.data.features:
         order = [rng.permutation(len(rows)) for _ in range(REPEATS)]
         shuffled = [value(rows.assign(**{name: rows[name].array.take(o)})) for o in order]
-        lost[name] = (whole - float(np.mean(shuffled))) * (1 if metric.higher_is_better else -1)
-    return sorted(lost.items(), key=lambda item: -item[1])
+        sign = 1 if metric.higher_is_better else -1
+        lost[name] = (whole - float(np.mean(shuffled))) * sign, float(np.std(shuffled))
+    return sorted(((name, *values) for name, values in lost.items()), key=lambda item: -item[1])
 
 
 def importance_section(params: Params) -> Section:
     """The features that the model leans on most."""
     rows = importance(params)[:SHOWN]
-    text = f"Loss of {params.evaluate.metric} when the column is shuffled."
-    chart = svg.bars("importance", [(name, value, min(value, 0.0), max(value, 0.0)) for name, value in rows])
-    return Section("Top features", text, ["column", "importance"], rows, charts=[chart])
+    text = f"Loss of {params.evaluate.metric} when the column is shuffled, and how far {REPEATS} shuffles differ."
+    chart = svg.bars("importance", [(name, value, min(value, 0.0), max(value, 0.0)) for name, value, _ in rows])
+    return Section("Top features", text, ["column", "importance", "spread"], rows, charts=[chart])
+
+
+def said(frame: pd.DataFrame) -> np.ndarray:
+    """One number for each prediction: the probability of the last class, or the number."""
+    return frame[frame.columns[-1]].to_numpy(dtype=float)
+
+
+def contributions(params: Params, rows: pd.DataFrame, chosen: Sequence[int], others: pd.DataFrame) -> np.ndarray:
+    """By chosen row and column: how far a prediction lies from what it is with other rows' values of the column."""
+    names, pipeline = params.data.features, load(MODEL)
+    mine = rows.iloc[np.repeat(chosen, len(names) * len(others))].reset_index(drop=True)
+    for place, name in enumerate(names):
+        of = np.arange(len(mine)) // len(others) % len(names) == place
+        mine.loc[of, name] = others[name].array.take(np.arange(len(mine)) % len(others))[of]
+    swapped = said(predict(pipeline, inputs(params, mine))).reshape(len(chosen), len(names), -1).mean(axis=2)
+    return np.asarray(said(predict(pipeline, inputs(params, rows.iloc[list(chosen)])))[:, None] - swapped)
+
+
+def reason_section(params: Params) -> Section:
+    """Why three predictions are what they are: the lowest, the middle and the highest; and whether that is stable."""
+    rows = pd.read_parquet(HOLDOUT).reset_index(drop=True)
+    scores = said(pd.read_parquet(PREDICTIONS).drop(columns="truth"))
+    order = np.argsort(scores, kind="stable")
+    chosen = [int(order[int(share * (len(order) - 1))]) for share in (0, 0.5, 1)]
+    others = [rows.sample(min(BACKGROUND, len(rows)), random_state=params.seed + draw) for draw in range(2)]
+    first, second = (contributions(params, rows, chosen, draw) for draw in others)
+    mean, agree = (first + second) / 2, float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+    shown = [np.argsort(-abs(row))[:REASONS] for row in mean]
+    lines = [
+        [f"{at} ({scores[at]:.4g})", ", ".join(f"{params.data.features[c]} {mean[i, c]:+.3g}" for c in shown[i])]
+        for i, at in enumerate(chosen)
+    ]
+    text = f"By how much a prediction differs from what it is with other rows' values. {stable(agree)}"
+    return Section("Three predictions explained", text, ["holdout row (prediction)", "columns that move it"], lines)
+
+
+def stable(agree: float) -> str:
+    """Whether two draws say the same, in words."""
+    return f"Two draws agree {'well' if agree >= AGREE else 'badly: do not lean on it'} (correlation {agree:.3f})."
 
 
 def plots() -> list[str]:
@@ -221,6 +262,7 @@ def sections(params: Params, verdict: dict[str, Any]) -> list[Section]:
         slice_section(verdict),
         change_section(verdict),
         importance_section(params),
+        reason_section(params),
         plot_section(),
         lineage_section(verdict),
     ]
@@ -332,6 +374,7 @@ def main() -> int:
     params, verdict = load_params(), load_verdict()
     parts = sections(params, verdict)
     pages = {REPORT: markdown(verdict, parts), PAGE: html(verdict, parts), CARD: card(params, verdict, parts)}
+    lineage.write()
     for path, text in pages.items():
         with atomic(path) as draft:
             draft.write_text(text, encoding="utf-8")

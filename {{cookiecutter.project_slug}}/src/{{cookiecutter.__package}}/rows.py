@@ -37,7 +37,7 @@ KINDS: dict[str, Any] = {
 WORDS = ("id", "time", "model", "prediction", "flags", "truth")  # that the prediction log has itself
 PROPERTIES = {
     *("checks", "coerce", "default", "description", "drop_invalid_rows", "dtype", "name", "nullable", "regex"),
-    *("report_duplicates", "required", "title", "unique"),
+    *("report_duplicates", "required", "title", "unique", "personal"),
 }
 # Of each of pandera's checks the word that JSON Schema has for it, if it has one, and the test of a value.
 CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
@@ -64,6 +64,23 @@ class Refused(Exception):
     def __init__(self, sentence: str, status: int = 422, field: str | None = None, row: int | None = None) -> None:
         super().__init__(sentence)
         self.status, self.field, self.row = status, field, row
+
+
+def personal(schema: Path = SCHEMA) -> frozenset[str]:
+    """The columns that schema.yaml marks `personal: true`: no log and no report shows a value of them."""
+    columns = specs_of(schema) if schema.exists() else {}
+    return frozenset(name for name, spec in columns.items() if isinstance(spec, dict) and spec.get("personal"))
+
+
+def specs_of(schema: Path) -> dict[str, Any]:
+    """What schema.yaml says of each column; without such a thing it is a `UserError`."""
+    try:
+        found = yaml.safe_load(schema.read_text(encoding="utf-8"))["columns"]
+    except (yaml.YAMLError, ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{schema} names no columns; `make schema` infers it again")
+    return found
 
 
 def place(column: str) -> str:
@@ -152,6 +169,8 @@ def column(name: str, spec: dict[str, Any], needed: bool) -> Field:
         raise UserError(
             f"{SCHEMA}: the service cannot test {strange[0]} of column {name} on one row; write it otherwise"
         )
+    for pattern in (found[check] for check in ("str_matches", "str_contains") if check in found):
+        re.compile(pattern)
     if dtype.startswith("datetime"):  # YAML may give a time as text
         found = {k: datetime.fromisoformat(v) if isinstance(v, str) else v for k, v in found.items()}
     return Field(name, dtype, bool(spec.get("nullable")), needed, kind, found)
@@ -176,13 +195,17 @@ class Rows:
     def __init__(
         self, data: Data, dtypes: dict[str, str] | None = None, flag: bool = False, schema: Path = SCHEMA
     ) -> None:
-        specs = yaml.safe_load(schema.read_text(encoding="utf-8"))["columns"]
+        specs = specs_of(schema)
         strangers = [name for name in data.features if name not in specs]
         if strangers:
             raise UserError(f"{schema} lacks {', '.join(strangers)}, which params.yaml names under data.features")
         names = [*data.features, *(name for name in specs if name not in (*data.features, data.target))]
-        self.columns = [column(name, specs[name], name in data.features) for name in names]
-        self.clash, self.flag = any(place(name) != name for name in names), flag
+        try:
+            self.columns = [column(name, specs[name], name in data.features) for name in names]
+        except (AttributeError, KeyError, TypeError, ValueError, re.error) as problem:
+            raise UserError(f"{schema} says of a column what makes no sense ({problem!r}); correct it") from None
+        self.personal, self.flag = personal(schema), flag
+        self.plain = not self.personal and all(place(name) == name for name in names)
         self.dtypes = {c.name: (dtypes or {}).get(c.name, c.dtype) for c in self.columns if c.needed}
         kinds: dict[str, type] = {"i": int, "u": int, "f": float}
         self.kinds = [(name, kinds.get(dtype[0].lower(), object)) for name, dtype in self.dtypes.items()]
@@ -209,11 +232,11 @@ class Rows:
         return marks
 
     def logged(self, row: Row) -> Any:
-        """A row as it is logged: each column where the log has a place for it."""
-        if not self.clash:
+        """A row as it is logged: each column where the log has a place for it, but no personal one."""
+        if self.plain:
             return row
-        pairs = zip(self.columns, self.every(row), strict=False)
-        return {place(item.name): value for item, value in pairs if value is not msgspec.UNSET}
+        pairs = ((item.name, value) for item, value in zip(self.columns, self.every(row), strict=False))
+        return {place(n): value for n, value in pairs if value is not msgspec.UNSET and n not in self.personal}
 
     def table(self, rows: list[Row]) -> Table:
         """The rows as a light table."""

@@ -14,7 +14,7 @@ import yaml
 
 from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
 from .predictor import Answer, Passport, current, load_predictor
-from .rows import place
+from .rows import personal, place
 
 SUFFIXES = (".parquet", ".csv")
 BYTES = 100  # of a row of CSV, about
@@ -66,10 +66,12 @@ def answered(rows: pd.DataFrame, keys: Types, answer: Answer, classes: list[obje
 
 def log(rows: pd.DataFrame, said: pa.Table, keys: Types, model: str, path: Path) -> None:
     """Log a batch as the service logs its answers; a row's id is its key, else the file and its place in it."""
-    named = [name for name in keys if name in rows]
+    hidden = personal()
+    named = [] if hidden & set(keys) else [name for name in keys if name in rows]
+    rows, said = rows.drop(columns=hidden & set(rows)), said.drop_columns([n for n in keys if n in said.column_names])
     ids = ["|".join(map(str, row)) for row in rows[named].itertuples(index=False)] if named else rows.index
     about = rows.rename(columns=place).assign(id=[f"{path.stem}-{i}" if not named else i for i in ids], model=model)
-    frame = about.assign(time=pd.Timestamp.now("UTC")).join(said.drop_columns(named).to_pandas())
+    frame = about.assign(time=pd.Timestamp.now("UTC")).join(said.to_pandas())
     with atomic(path) as draft:
         frame.to_parquet(draft, index=False)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import hashlib
+import hmac
 import importlib
 import itertools
 import logging
@@ -33,6 +35,7 @@ Reply = tuple[int, bytes, bytes]  # status, content type, body
 
 JSON = b"application/json"
 FEW = 256  # rows that are answered together with others'; more in a thread of their own
+MORE = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}  # what goes along with a status
 VERSION = ("model", "commit", "dvc_lock", "data", "verdict", "engine", "light", "reason", "difference", "versions")
 
 
@@ -90,10 +93,12 @@ class Service:
         kinds = ("predictions", "feedback", "shadow")
         self.logs = {kind: Writer(logs, kind, params.serve.log, self.counters.lost.inc) for kind in kinds}
         self.shadow = Shadow(os.environ.get("SHADOW", ""), self.logs["shadow"], self.counters)
+        self.busy, self.keys = 0, [bytes.fromhex(key) for key in self.rules.keys.values()]
         self.boot, self.count, self.encode = os.urandom(6).hex(), itertools.count(), msgspec.json.Encoder().encode
         started = datetime.now(UTC).isoformat(timespec="seconds")
         about = {name: getattr(passport, name) for name in VERSION} | {"started": started}
-        spec = pages.openapi(struct(self.rows.columns, described=True), Reading, Truth, passport)
+        example = {name: value for name, value in passport.rows[0].items() if name not in self.rows.personal}
+        spec = pages.openapi(struct(self.rows.columns, described=True), Reading, Truth, passport, example)
         fixed = {"/version": about, "/live": {"live": True}, "/openapi.json": spec}
         self.fixed: dict[str, Reply] = {path: (200, JSON, self.encode(value)) for path, value in fixed.items()}
         self.fixed["/docs"] = 200, b"text/html; charset=utf-8", Path(__file__).with_name("docs.html").read_bytes()
@@ -127,7 +132,7 @@ class Service:
         found = await (self.together.ask(rows) if len(rows) <= FEW else asyncio.to_thread(self.answer, rows))
         readings = self.note(rows, found, marks, b"x-shadow" in headers)
         if b"x-mirror" in headers:
-            self.shadow.send(body, readings)
+            self.shadow.send(body, readings, headers.get(b"authorization", b""))
         return 200, JSON, self.encode(readings if body.lstrip()[:1] == b"[" else readings[0])
 
     def note(self, rows: list[Row], found: list[Said], marks: list[list[str]], shadow: bool) -> list[Reading]:
@@ -153,6 +158,13 @@ class Service:
         for one in truths:
             self.logs["feedback"].append(one, {"time": now})
         return 202, JSON, self.encode({"taken": len(truths)})
+
+    def knows(self, sent: bytes) -> bool:
+        """Whether this is one of the keys; how long that takes does not tell how much of it was right."""
+        scheme, _, key = sent.partition(b" ")
+        digest = hashlib.sha256(key.strip()).digest()
+        found = sum(hmac.compare_digest(digest, one) for one in self.keys)  # all of them, where `any` would stop
+        return scheme.lower() == b"bearer" and found > 0
 
     async def read(self, headers: Headers, receive: Receive) -> bytes:
         """The body, when it is JSON, not too long and not too slow."""
@@ -182,7 +194,15 @@ class Service:
             if method != "POST":
                 raise Refused("use POST", 405)
             headers = dict(scope["headers"])
-            return await handle(headers, await self.read(headers, receive))
+            if self.keys and not self.knows(headers.get(b"authorization", b"")):
+                raise Refused("send Authorization: Bearer <key>, with a key that this service knows", 401)
+            if self.busy >= self.rules.requests:
+                raise Refused("too many requests at once; try again in a second", 503)
+            self.busy += 1
+            try:
+                return await handle(headers, await self.read(headers, receive))
+            finally:
+                self.busy -= 1
         if path not in self.fixed and path not in ("/ready", "/metrics"):
             raise Refused("there is no such page; see /docs", 404)
         if method not in ("GET", "HEAD"):
@@ -214,6 +234,8 @@ class Service:
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         if status == 405:
             headers.append((b"allow", b"POST" if scope["path"] in self.posts else b"GET, HEAD"))
+        elif status in MORE:
+            headers.append(MORE[status])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         known = scope["path"] in self.posts or status == 200

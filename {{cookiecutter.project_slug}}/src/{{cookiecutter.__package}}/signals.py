@@ -18,7 +18,7 @@ from .drift import Array
 from .evaluate import encode
 from .features import features
 from .metrics import find
-from .rows import Field
+from .rows import Field, personal
 from .rows import column as rule_of
 from .windows import Reference, Window
 
@@ -94,7 +94,8 @@ def of_features(params: Params, ref: Reference, windows: Sequence[Window], chanc
     whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
     ends = np.cumsum([0, *(len(w.raw) for w in windows)])
     parts = {name: [whole[name].iloc[a:b] for a, b in pairwise(ends)] for name in ref.table}
-    return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, ref.learned) for n in ref.table]
+    seen = [name for name in ref.table if name not in personal()]
+    return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, ref.learned) for n in seen]
 
 
 def score(frame: pd.DataFrame, like: pd.DataFrame) -> Array:
@@ -190,7 +191,7 @@ def of_quality(params: Params, ref: Reference, windows: Sequence[Window]) -> lis
     """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
     specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
     some = [w if len(w.raw) >= rules.minimum else None for w in windows]
-    for column in map(str, ref.raw):
+    for column in (name for name in map(str, ref.raw) if name not in personal()):
         rule = allowed(column, specs[column]) if column in specs else None
         values = [breaks(rule, w.raw[column], w.unread[column]) if w else None for w in some]
         share = next((value for value in values[::-1] if value is not None), 0.0)

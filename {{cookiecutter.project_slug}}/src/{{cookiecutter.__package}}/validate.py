@@ -9,6 +9,7 @@ import msgspec
 import pandas as pd
 
 from .config import DATA, SCHEMA, UserError, load_params, sha256, stage, write_json
+from .rows import personal
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -73,6 +74,7 @@ def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
     except SchemaErrors as problem:
         cases = problem.failure_cases.assign(check=lambda c: c["check"].astype(str))
         cases["column"] = cases["column"].fillna("(table)").astype(str)
+        cases["failure_case"] = cases["failure_case"].mask(cases["column"].isin(personal()), "(personal)")
         grouped = cases.groupby(["column", "check"], sort=True)
         return grouped.agg(
             rows=("failure_case", "size"),
@@ -95,7 +97,12 @@ def summary(values: pd.Series) -> dict[str, Any]:
 
 def profile(table: pd.DataFrame) -> dict[str, Any]:
     """What reports compare: the number of rows, and a summary of each column."""
-    return {"rows": len(table), "columns": {str(name): summary(table[name]) for name in table}}
+    found, hidden = {str(name): summary(table[name]) for name in table}, personal()
+    kept = ("type", "missing", "distinct")
+    return {
+        "rows": len(table),
+        "columns": {name: {k: facts[k] for k in kept} if name in hidden else facts for name, facts in found.items()},
+    }
 
 
 def main() -> int:
