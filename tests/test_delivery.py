@@ -80,7 +80,10 @@ def test_push_is_built_tried_proposed_deployed_and_taken_back(
         models.append(served("staging"))
         (pull,) = delivering.pulls()
         assert pull["head"] == "promote" and "merging this deploys" in str(pull["title"])
-        (attested,) = map(json.loads, (tried.artifacts / "calls.jsonl").read_text().splitlines())
+        calls = (tried.artifacts / "calls.jsonl").read_text().splitlines()
+        attested, bill, model = map(json.loads, calls)
+        assert bill["digest"] == attested["digest"] and bill["sbom"] == "reports/sbom.json"
+        assert model["digest"] == f"sha256:{models[-1]}" and model["sbom"]
         bill = json.loads((tried.artifacts / "image/sbom.json").read_text())
         assert {"numpy", "libc6"} <= {part["name"] for part in bill["components"]}
         merge(delivering, "origin/promote")

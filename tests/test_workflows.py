@@ -1,13 +1,17 @@
 """The generated workflows, run by act: real verbs, real DVC, real training inside the jobs."""
 
+import json
 import shlex
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from actlab.fakegithub import FakeGitHub
+from actlab.fakegithub import FakeGitHub, needed
 from actlab.lab import ACT, GitHub, Run
 from actlab.workflows import load
 from conftest import ROOT, BakedProject, installed, run
@@ -16,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "acme/flight-delays"
 TRAIN = "Train and compare (reusable)/Train and compare"
+SCAN = "Known vulnerabilities and licences"
 REQUIRED = "Required checks pass"
 VENV = ROOT / "build/environments/3.11"
 SHRINK = (
@@ -102,11 +107,28 @@ def pushed(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+USED: dict[str, set[str]] = {}  # by every job's token: the rights to write that a call needed
+GRANTED: dict[str, set[str]] = {}
+
+
+def hold_to_rights(fake: FakeGitHub) -> None:
+    """Every call of a job needed no more than what the job's `permissions:` say, reading included."""
+    for call in fake.calls:
+        if rights := fake.tokens.get(call["token"]):
+            need = needed(call["path"])
+            levels = ("write",) if call["method"] != "GET" else ("read", "write")
+            fit = {name for name in need if rights.get(name) in levels}
+            assert fit, f"{call['token']} has no right to {call['method']} {call['path']}"
+            GRANTED[call["token"]] = {right for right in rights if rights[right] == "write"}
+            USED.setdefault(call["token"], set()).update(fit if levels == ("write",) else ())
+
+
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[FakeGitHub]:
-    """GitHub's API for one test."""
+    """GitHub's API for one test; what was asked of it is held against the rights of who asked."""
     with FakeGitHub(tmp_path / "origin.git") as fake:
         yield fake
+    hold_to_rights(fake)
 
 
 @pytest.fixture
@@ -136,6 +158,31 @@ def outputs(done: Run) -> dict[str, str]:
 def trained(done: Run) -> bool:
     """Whether any stage of the pipeline ran."""
     return "Running stage" in done.job(TRAIN).log
+
+
+@contextmanager
+def advisories(vulnerable: str = "") -> Iterator[str]:
+    """OSV's query on loopback, that knows one advisory; its address."""
+
+    class Osv(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            affected = {"package": {"name": vulnerable, "ecosystem": "PyPI"}, "versions": []}
+            found = {"id": "GHSA-test-test-test", "aliases": [], "affected": [affected]}
+            hit = asked["package"]["name"] == vulnerable
+            body = json.dumps({"vulns": [found]} if hit else {}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Osv) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/query"
+        server.shutdown()
 
 
 def test_pull_request_with_a_better_model_is_told_and_may_be_merged(work: Work) -> None:
@@ -411,3 +458,21 @@ def test_protect_sets_the_rules_once_and_writes_the_owners(work: Work) -> None:
     assert "/deploy/ @acme\n" in work.clone.read(".github/CODEOWNERS")
     again = work.clone.make("protect", VENV=str(VENV), **token)
     assert "is protected as it should be" in again
+
+
+def test_scan_finds_a_vulnerable_library_and_says_which(work: Work) -> None:
+    with advisories("numpy") as url:
+        service = {"PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PIP_AUDIT_OSV_URL": url}
+        done = work.github.schedule("scan.yml", env=service)
+        assert not done.ok and "GHSA-test-test-test" in done.job(SCAN).log, failures(done)
+    with advisories() as url:
+        done = work.github.schedule("scan.yml", env={**service, "PIP_AUDIT_OSV_URL": url})
+        assert done.ok and "No known vulnerabilities found" in done.job(SCAN).log, failures(done)
+
+
+def test_every_right_to_write_was_needed_by_a_call() -> None:
+    if len(USED) < 4:
+        pytest.skip("the tests above were not all run")
+    assert {token: GRANTED[token] - USED[token] for token in USED if GRANTED[token]} == {
+        token: {"id-token"} & GRANTED[token] for token in USED if GRANTED[token]
+    }

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from actlab.fakegithub import FakeGitHub
 from actlab.lab import DOUBLES
-from actlab.workflows import actions, events, load
+from actlab.workflows import actions, events, load, plant
 from conftest import ROOT, Bake
 
 GENERATED = sorted((next(ROOT.glob("{{*")) / ".github/workflows").glob("*.yml"))
@@ -198,6 +199,50 @@ def test_branch_code_meets_no_token_no_secret_and_no_right_to_write(path: Path) 
                 "make post",
                 "make release",
             }
+
+
+# What a thief would like to do with a job's token, and the right that it takes.
+THEFTS = {
+    "push to a branch": ("PATCH", "/git/refs/heads/main"),
+    "make a release": ("POST", "/releases"),
+    "start a workflow": ("POST", "/actions/workflows/deploy.yml/dispatches"),
+    "open a pull request": ("POST", "/pulls"),
+    "comment": ("POST", "/issues/1/comments"),
+    "open an issue": ("POST", "/issues"),
+    "set a status": ("POST", "/statuses/abc"),
+    "merge": ("PUT", "/pulls/1/merge"),
+    "change the ruleset": ("PUT", "/rulesets/1"),
+    "read a secret's key": ("PUT", "/environments/production"),
+    "add a key": ("POST", "/keys"),
+    "delete the repository": ("DELETE", ""),
+}
+BRANCH = {"push to a branch", "make a release"}
+POSTS = {"open a pull request", "comment"}
+LOOT = {
+    "pull-request/post": {*POSTS, "set a status"},
+    "main/release": BRANCH,
+    "monitor/tell": {"start a workflow", "comment", "open an issue"},
+    "retrain/propose": {*BRANCH, *POSTS, "start a workflow", "open an issue"},
+    "retrain/tell": {"comment", "open an issue"},
+    "deploy/propose": {*BRANCH, *POSTS, "start a workflow", "open an issue"},
+}
+
+
+def test_a_stolen_token_can_do_only_what_its_job_is_for(tmp_path: Path) -> None:
+    with FakeGitHub() as fake:
+        for path in GENERATED:
+            copy = tmp_path / path.name
+            copy.write_bytes(path.read_bytes())
+            fake.tokens |= plant(copy)
+        loot = {
+            token.removeprefix("token:"): {
+                name
+                for name, (method, end) in THEFTS.items()
+                if fake.answer(method, f"/repos/acme/x{end}", {}, token)[0] not in (401, 403)
+            }
+            for token in fake.tokens
+        }
+    assert len(loot) > 15 and {job: found for job, found in loot.items() if found} == LOOT
 
 
 def test_only_a_push_to_main_is_built_and_deployed() -> None:

@@ -22,6 +22,7 @@ RIGHTS = [
     (r"/git/.*|/releases.*|/dispatches", ("contents",)),
     (r"/actions/.*", ("actions",)),
 ]
+ADMINISTRATION = ("administration",)  # which no job's token can have
 NOT_PERMITTED = "GitHub Actions is not permitted to create or approve pull requests."
 
 Answer = tuple[int, Any]
@@ -43,6 +44,13 @@ class Failure:
         hit = self.times > 0 and self.method in ("", method) and bool(re.search(self.path, path))
         self.times -= hit
         return hit
+
+
+def needed(path: str) -> tuple[str, ...]:
+    """The rights of which one is needed for what lies at a path."""
+    end = re.sub("^/repos/[^/]+/[^/]+", "", path)
+    found = (names for pattern, names in RIGHTS if re.fullmatch(pattern, end))
+    return next(found, ADMINISTRATION)
 
 
 class FakeGitHub:
@@ -137,11 +145,7 @@ class FakeGitHub:
             return (401, {"message": "Requires authentication"}) if method != "GET" else None
         if method == "GET" or token not in self.tokens:
             return None
-        end = re.sub("^/repos/[^/]+/[^/]+", "", path)
-        need = next(
-            (names for pattern, names in RIGHTS if re.fullmatch(pattern, end)), ("administration",)
-        )
-        if any(self.tokens[token].get(name) == "write" for name in need):
+        if any(self.tokens[token].get(name) == "write" for name in needed(path)):
             return None
         return 403, {"message": "Resource not accessible by integration"}
 

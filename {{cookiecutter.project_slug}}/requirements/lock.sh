@@ -12,4 +12,5 @@ compile pyproject.toml --group model --constraints requirements/dev.txt --output
 {% if cookiecutter.deploy == "compose" %}
 compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/compiled.txt
 {% endif %}
+compile --group scan $upgrade --output-file requirements/scan.txt
 echo uv | compile - $upgrade --output-file requirements/uv.txt
