@@ -173,3 +173,9 @@ def test_every_installed_module_is_refused_as_a_package(flown: BakedProject) -> 
 
 def test_bake_is_untouched(bake: Bake) -> None:
     assert bake().run("git", "status", "--porcelain", "--ignored") == ""
+
+
+@pytest.mark.weekly
+def test_longer_fuzzing_finds_nothing(environment: Path, fresh: Callable[..., BakedProject]) -> None:
+    fuzz = (environment / "bin/python", "-m", "pytest", "tests/test_fuzz.py")
+    assert "8 passed" in fresh().run(*fuzz, FUZZ="500")

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import score
-from {{cookiecutter.__package}}.config import Params, UserError, sha256
+from {{cookiecutter.__package}}.config import SCHEMA, Params, UserError, sha256
 from {{cookiecutter.__package}}.logs import Tally, read
 from {{cookiecutter.__package}}.model import inputs, load, predict
 from {{cookiecutter.__package}}.predictor import current
@@ -67,6 +68,16 @@ def test_a_newer_model_or_table_is_scored_again(params: Params) -> None:
     assert score.done(HOLDOUT, OUT)
     Path("models/model.skops").touch()
     assert not score.done(HOLDOUT, OUT)
+
+
+def test_a_personal_column_is_in_no_log_not_even_as_an_id(params: Params) -> None:
+    schema = yaml.safe_load(SCHEMA.read_text())
+    name = next(iter(schema.get("unique") or params.data.features))
+    schema["columns"][name]["personal"] = True
+    SCHEMA.write_text(yaml.safe_dump(schema))
+    score.main(str(HOLDOUT), str(OUT), "logs")
+    log = pd.concat(pd.read_parquet(path) for path in Path("logs").glob("*.parquet"))
+    assert place(name) not in log and log["id"].str.startswith("predictions-holdout-").all() and log["id"].is_unique
 
 
 def test_what_fails_leaves_no_file(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
