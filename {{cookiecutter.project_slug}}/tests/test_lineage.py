@@ -178,6 +178,75 @@ def test_bytes_that_are_nowhere_stop_no_deployment() -> None:
     assert lineage.walk(lost_model(), strict=False) == LINKS
 
 
+class Engine:
+    """An environment that answers with a chain, from an image of the commit's own files; one of them may be changed."""
+
+    SLOTS = ("champion", "candidate")
+    SEALED, FILES, REVISION = ("run",), "", "revision"
+
+    def __init__(self) -> None:
+        self.there, self.Environment = told(), lambda *_: self
+        self.labels = {label: self.there[key] for key, label in LABELS.items()}
+        path = f"src/{PACKAGE.name}/features.py"
+        self.files = {path: sha256(Path(path)), str(MODEL): sha256(MODEL), "models/other.json": "-"}
+
+    def public(self, path: str) -> Any:
+        return self.there
+
+    def image(self, slot: str) -> str:
+        return "1234"
+
+    def identity(self, image: str) -> str:
+        return image
+
+    def docker(self, *arguments: str) -> str:
+        return json.dumps(self.labels if arguments[0] == "image" else self.files)
+
+
+LABELS = {"model": "model", "data": "data", "dvc_lock": "dvc-lock", "commit": "revision"}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("changed", "link"),
+    [
+        ([], ""),
+        ([("there", "model")], "service"),
+        ([("labels", "model")], "image"),
+        ([("labels", "revision")], "image"),
+        ([("files", "src/other.py")], "image"),
+        ([("files", str(MODEL))], "image"),
+        ([("there", "dvc_lock"), ("labels", "dvc-lock")], "deploy file"),
+        ([("there", "data"), ("labels", "data")], "data"),
+    ],
+)
+def test_what_runs_is_followed_to_its_image(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: list[tuple[str, str]], link: str
+) -> None:
+    engine = Engine()
+    for part, key in changed:
+        getattr(engine, part)[key] = "f" * 64
+    monkeypatch.setattr(verify, "find_spec", lambda _: True)
+    monkeypatch.setattr(verify.importlib, "import_module", lambda _: engine)
+    if link:
+        with pytest.raises(lineage.Broken, match=f"`{link}`"):
+            verify.main(env="production")
+    else:
+        assert verify.main(env="production") == 0
+        assert "11 links hold: service, image" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_an_image_that_the_deploy_file_does_not_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    champion = registry.state("production")["champion"] | {"image": "5678"}
+    registry.write_state("production", registry.state("production") | {"champion": champion})
+    save("Another image")
+    monkeypatch.setattr(verify, "find_spec", lambda _: True)
+    monkeypatch.setattr(verify.importlib, "import_module", lambda _: Engine())
+    with pytest.raises(lineage.Broken, match="`image`"):
+        verify.main(env="production")
+
+
 @pytest.mark.usefixtures("here")
 def test_a_champion_that_no_history_names_is_found() -> None:
     champion = registry.state("production")["champion"] | {"model": "f" * 64}

@@ -142,16 +142,19 @@ def answering(env: str, state: dict[str, Any]) -> Told:
         told: Told = environment.public("/version")
     except UserError as problem:
         raise Broken("service", f"{env} does not answer: {problem}") from None
-    slot = next((slot for slot in engine.SLOTS if (state[slot] or {}).get("model") == told["model"]), None)
+    model = str(told.get("model"))
+    slot = next((slot for slot in engine.SLOTS if (state.get(slot) or {}).get("model") == model), None)
     if not slot:
-        raise Broken("service", f"{env} answers with {told['model'][:12]}, which deploy/{env}.yaml does not name")
-    running, named = environment.image(slot), state[slot]["image"]
+        raise Broken("service", f"{env} answers with {model[:12]}, which deploy/{env}.yaml does not name")
+    running, named = environment.image(slot), state[slot].get("image")
     if named and engine.identity(named) != running:
         raise Broken("image", f"the {slot} runs {str(running)[:12]}, deploy/{env}.yaml names {named}")
-    labels = json.loads(engine.docker("image", "inspect", "--format", "{{json .Config.Labels}}", running))
+    labels = json.loads(engine.docker("image", "inspect", "--format", "{{json .Config.Labels}}", running)) or {}
     for key, label in {"model": "model", "data": "data", "dvc_lock": "dvc-lock", "commit": image.REVISION}.items():
-        if labels.get(label) != told[key]:
-            raise Broken("image", f"its label {label} is {labels.get(label)}, /version says {told[key]}")
+        if labels.get(label) != told.get(key):
+            raise Broken("image", f"its label {label} is {labels.get(label)}, /version says {told.get(key)}")
+    if of_commit(model, state[slot]["commit"])["dvc_lock"] != told["dvc_lock"]:
+        raise Broken("deploy file", f"{LOCK} at its commit {state[slot]['commit'][:12]} is not what /version says")
     inside(json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES)), told)
     return told
 
