@@ -176,6 +176,8 @@ def test_bake_is_untouched(bake: Bake) -> None:
 
 
 @pytest.mark.weekly
-def test_longer_fuzzing_finds_nothing(environment: Path, fresh: Callable[..., BakedProject]) -> None:
+def test_longer_fuzzing_finds_nothing(
+    environment: Path, fresh: Callable[..., BakedProject]
+) -> None:
     fuzz = (environment / "bin/python", "-m", "pytest", "tests/test_fuzz.py")
     assert "8 passed" in fresh().run(*fuzz, FUZZ="500")
