@@ -51,9 +51,9 @@ test: $(STAMP) ## Run the fast tests: render, refuse, parse
 test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, workflows by act, updates
 	@python -m pytest -m "slow and not containers and not weekly" -n $(WORKERS) --dist loadfile
 
-# Alone, since they hold services under load to what users notice.
+# Apart from the rest, since they hold services under load to what users notice.
 test-containers: $(STAMP) ## Ship on a real container engine: canary, rollback, delivery, the loop
-	@python -m pytest -m "containers and not weekly" $(TESTS)
+	@python -m pytest -m "containers and not weekly" -n $(WORKERS) --dist loadfile $(TESTS)
 
 test-weekly: $(STAMP) ## Run what CI has no time for: more real tables
 	@python -m pytest -m weekly -n $(WORKERS)

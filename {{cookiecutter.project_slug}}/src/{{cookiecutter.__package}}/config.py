@@ -139,7 +139,7 @@ class Serve(Block, frozen=True):
 class Score(Block, frozen=True):
     """Rows held in memory at a time for each core; files scored at once, by joblib's engine (loky, dask, ray)."""
 
-    rows: int = 16_384
+    rows: int = 32_768
     workers: int = 1
     engine: str = "loky"
 

@@ -18,6 +18,7 @@ from .rows import personal, place
 
 SUFFIXES = (".parquet", ".csv")
 BYTES = 100  # of a row of CSV, about
+GROUP = 2**17  # rows that are written at a time: many small groups would make a Parquet file twice as long
 Types = dict[str, str]
 
 
@@ -87,6 +88,18 @@ def ahead(work: Callable[[int, pd.DataFrame], pa.Table], parts: Iterator[pd.Data
         yield from (one.result() for one in waiting)
 
 
+def joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The tables' rows in tables of `GROUP` rows or a little more."""
+    held = list[pa.Table]()
+    for table in tables:
+        held.append(table)
+        if sum(one.num_rows for one in held) >= GROUP:
+            yield pa.concat_tables(held)
+            held.clear()
+    if held:
+        yield pa.concat_tables(held)
+
+
 def score(source: Path, target: Path, size: int, threads: int = 1, logs: str = "") -> int:
     """Score one file into another, whole or not at all; the number of its rows, or a `UserError`."""
     passport, keys, rows = Passport.read(), key_types(), 0
@@ -98,7 +111,8 @@ def score(source: Path, target: Path, size: int, threads: int = 1, logs: str = "
             log(part, said, keys, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
         return said
 
-    tables = ahead(answer, (part for part in batches(source, needed, keys, size) if len(part)), threads)
+    parts = (part for part in batches(source, needed, keys, size) if len(part))
+    tables = joined(ahead(answer, parts, threads))
     kind = pyarrow.csv.CSVWriter if target.suffix == ".csv" else pq.ParquetWriter
     try:
         first = next(tables, None)
