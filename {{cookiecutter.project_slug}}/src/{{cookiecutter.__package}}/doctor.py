@@ -34,6 +34,11 @@ def told(*command: str) -> str | None:
     return done.stdout.strip()
 
 
+def finding(name: str, good: str | None, bad: str, cure: str, state: str = "broken") -> Finding:
+    """Well where there is something good to say of it, else what is wrong and its cure."""
+    return ("ok", name, good, "") if good else (state, name, bad, cure)
+
+
 def conflicts() -> list[str]:
     """The files that a merge left in conflict, and a dvc.lock to which git added the marks."""
     names = (told("git", "diff", "--name-only", "--diff-filter=U", "--relative") or "").split("\n")
@@ -44,19 +49,18 @@ def conflicts() -> list[str]:
 
 def tools() -> Iterator[Finding]:
     """Git and who commits, uv, and Docker where a service is shipped."""
-    version = told("git", "--version")
-    yield ("ok", "git", version, "") if version else ("broken", "git", "is not installed", "apt-get install git")
-    who = told("git", "config", "user.email")
+    yield finding("git", told("git", "--version"), "is not installed", "apt-get install git")
     cure = 'git config --global user.email "you@example.org"'
-    yield ("ok", "git's person", who, "") if who else ("broken", "git's person", "nobody to commit as", cure)
-    uv = shutil.which("uv") or (".uv/bin/uv" if Path(".uv/bin/uv").exists() else None)
-    yield ("ok", "uv", told(uv, "--version") or uv, "") if uv else ("note", "uv", "not yet here", "make install")
+    yield finding("git's person", told("git", "config", "user.email"), "nobody to commit as", cure)
+    uv = shutil.which("uv") or ".uv/bin/uv"
+    yield finding("uv", told(uv, "--version"), "not yet here", "make install", "note")
     if Path("compose.yaml").exists():
         engine, plugin = told("docker", "info", "--format", "{{.ServerVersion}}"), told("docker", "compose", "version")
         cure = "export DOCKER_HOST=ssh://user@host  # or install Docker, or start it"
-        if plugin is None and engine:
-            engine, cure = None, "apt-get install docker-compose-plugin"
-        yield ("ok", "docker", f"{engine}, {plugin}", "") if engine else ("note", "docker", "no image, no deploy", cure)
+        if engine and not plugin:
+            cure = "apt-get install docker-compose-plugin"
+        both = f"{engine}, {plugin}" if engine and plugin else None
+        yield finding("docker", both, "no image, no deploy", cure, "note")
 
 
 def environment() -> Iterator[Finding]:
@@ -69,9 +73,8 @@ def environment() -> Iterator[Finding]:
         return
     wrong = [f"{name} is {found.get(name, 'gone')}, not {pin}" for name, pin in pins if found.get(name) != pin]
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-    cure = f"rm -r {folder} && make install"
-    good: Finding = ("ok", "environment", f"Python {sys.version.split()[0]}, {len(pins)} pinned versions", "")
-    yield ("broken", "environment", wrong[0] + more, cure) if wrong else good
+    good = None if wrong else f"Python {sys.version.split()[0]}, {len(pins)} pinned versions"
+    yield finding("environment", good, "".join(wrong[:1]) + more, f"rm -r {folder} && make install")
 
 
 def settings() -> Iterator[Finding]:
@@ -99,8 +102,8 @@ def remotes() -> Iterator[Finding]:
     if not url:
         yield "note", "origin", "no remote: nothing is pushed", cure.replace("set-url", "add")
     else:
-        there = told("git", "ls-remote", "origin") is not None
-        yield ("ok", "origin", url, "") if there else ("broken", "origin", f"{url} does not answer", cure)
+        there = url if told("git", "ls-remote", "origin") is not None else None
+        yield finding("origin", there, f"{url} does not answer", cure)
     if not (name := told(sys.executable, "-m", "dvc", "config", "core.remote")):
         yield "note", "data's remote", "none: data and models are in git and here", "make remote URL=s3://bucket/path"
         return
@@ -136,8 +139,7 @@ def tokens() -> Iterator[Finding]:
         yield "ok", "GitHub's token", f"{name} is taken", ""
     if server := os.environ.get("MLFLOW_TRACKING_URI", ""):
         no = answers(f"{server}/health") if server.startswith("http") else ""
-        cure = "unset MLFLOW_TRACKING_URI"
-        yield ("broken", "MLflow", f"{server}: {no}", cure) if no else ("ok", "MLflow", server, "")
+        yield finding("MLflow", None if no else server, f"{server}: {no}", "unset MLFLOW_TRACKING_URI")
 
 
 def locks() -> Iterator[Finding]:
@@ -157,13 +159,13 @@ def machine() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / 1e9
     cure = f"{sys.executable} -m dvc gc --workspace  # keeps the models of this commit"
     room = f"{free:.1f} GB free"
-    yield ("ok", "disk", room, "") if free > 2 else ("broken", "disk", f"{room}, 2 are wanted", cure)
+    yield finding("disk", room if free > 2 else None, f"{room}, 2 are wanted", cure)
     if Path("compose.yaml").exists():
         host, _, port = os.environ.get("BIND", "127.0.0.1:8000").rpartition(":")
         with socket.socket() as door:
             taken = door.connect_ex((host, int(port))) == 0
-        cure = f"make serve BIND={host}:{int(port) + 1}"
-        yield ("note", "port", f"{port} is taken", cure) if taken else ("ok", "port", f"{port} is free", "")
+        free_port = None if taken else f"{port} is free"
+        yield finding("port", free_port, f"{port} is taken", f"make serve BIND={host}:{int(port) + 1}", "note")
 
 
 def main() -> int:

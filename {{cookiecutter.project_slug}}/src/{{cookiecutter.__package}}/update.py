@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def main(to: str = "", test: bool = True) -> int:
         draft.write_text(json.dumps(state | {"commit": new}, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     git("add", str(ANSWERS))
     for entry in entries[:SHOWN]:
-        print(f"{'new':<10}{entry}")
+        print(f"{'new':<10}{textwrap.shorten(entry, 110, placeholder=' …')}")
     if len(entries) > SHOWN:
         print(f"{'':<10}and {len(entries) - SHOWN} more in its CHANGELOG.md")
     return finish(conflicts, new, test)
