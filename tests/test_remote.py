@@ -1,92 +1,80 @@
 """`make remote` on real stores: what a clone then needs comes from there, and nothing runs again."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BakedProject, free_port, run
+from conftest import ROOT, BakedProject, run
+from stores import STORES, Store
 
 pytestmark = pytest.mark.slow
 
-MOTO = "moto[server]==5.2.5"
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+VENV = str(ROOT / "build/environments/remote")  # one for all: each kind only adds its plugin
 
 
-@pytest.fixture
-def project(trained: BakedProject, tmp_path: Path) -> BakedProject:
-    return trained.copied(tmp_path)
+@pytest.fixture(scope="module", params=STORES)
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """A real store, with one home for data in it."""
+    with STORES[request.param](tmp_path_factory.mktemp(request.param)) as found:
+        yield found
 
 
-def clone(project: BakedProject, folder: Path) -> BakedProject:
-    run("git", "clone", "--quiet", project.path, folder / "clone", cwd=folder)
-    return BakedProject(folder / "clone")
+@pytest.fixture(scope="module")
+def project(
+    trained: BakedProject, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> BakedProject:
+    """A project whose data and models are brought to the store, and committed so."""
+    copy = trained.copied(tmp_path_factory.mktemp("brought"))
+    assert "data/raw/flights.parquet left git" in remote(copy, store.url, store)
+    copy.make("pipeline", "push", VENV=VENV, TRACK="0", **store.may)  # where a plugin moved a pin
+    copy.commit()
+    return copy
 
 
-def test_a_clone_gets_everything_from_a_folder_and_runs_nothing(
-    project: BakedProject, environment: Path, tmp_path: Path
+def remote(project: BakedProject, url: str, store: Store, **env: str) -> str:
+    """What `make remote` prints, whether it works or not."""
+    command = ("make", "--no-print-directory", "remote", f"VENV={VENV}", f"URL={url}")
+    return project.run(*command, f"ENDPOINT={store.endpoint}", check=False, **store.may | env)
+
+
+def test_a_clone_gets_everything_and_runs_nothing(
+    project: BakedProject, store: Store, tmp_path: Path
 ) -> None:
-    where = {"VENV": str(environment), "URL": str(tmp_path / "store")}
-    assert "data/raw/flights.parquet left git" in project.make("remote", **where)
-    project.commit()
-    assert "holds what dvc.lock names" in project.make("remote", **where)
-    assert project.run("git", "status", "--porcelain") == ""
-    copy = clone(project, tmp_path)
+    run("git", "clone", "--quiet", project.path, tmp_path / "clone", cwd=tmp_path)
+    copy = BakedProject(tmp_path / "clone")
     assert not copy.has("data/raw/flights.parquet")
-    said = copy.make("pull", "pipeline", VENV=str(environment), TRACK="0")
+    said = copy.make("pull", "pipeline", VENV=VENV, TRACK="0", **store.may)
     assert "Data and pipelines are up to date." in said and "Running stage" not in said
+    assert copy.run("git", "status", "--porcelain") == ""
 
 
-def test_a_folder_that_cannot_be_written_changes_nothing(
-    project: BakedProject, environment: Path
-) -> None:
-    said = project.run("make", "remote", f"VENV={environment}", "URL=/proc/nowhere", check=False)
-    assert "error: dvc push:" in said and "/proc/nowhere" in said
+def test_a_second_time_changes_nothing(project: BakedProject, store: Store) -> None:
+    assert f"{store.url} holds what dvc.lock names" in remote(project, store.url, store)
     assert project.run("git", "status", "--porcelain") == ""
 
 
-@pytest.fixture
-def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 server with one empty bucket."""
-    run("uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "moto", cwd=tmp_path)
-    python = tmp_path / "moto/bin/python"
-    run("uv", "pip", "install", "--quiet", "--python", python, MOTO, cwd=tmp_path)
-    port = str(free_port())
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
-    address = f"http://127.0.0.1:{port}"
-    make = (
-        f"import boto3; boto3.client('s3', endpoint_url='{address}').create_bucket(Bucket='data')"
-    )
-    with subprocess.Popen([python.with_name("moto_server"), "-p", port], stderr=-3) as server:
-        end = time.monotonic() + 60
-        while subprocess.run([python, "-c", make], capture_output=True, check=False).returncode:
-            assert time.monotonic() < end
-            time.sleep(0.5)
-        yield address
-        server.terminate()
+def test_a_place_that_is_not_there_is_one_sentence(project: BakedProject, store: Store) -> None:
+    said = remote(project, store.wrong, store).splitlines()
+    assert [line for line in said if "make:" not in line] == [said[0]]
+    assert said[0].startswith("error: dvc push: ") and "see that the place is there" in said[0]
+    assert project.run("git", "status", "--porcelain") == ""
 
 
-def test_a_bucket_gets_its_plugin_and_a_clone_gets_everything(
-    project: BakedProject, s3: str, tmp_path: Path
-) -> None:
-    venv = str(tmp_path / "venv")
-    wrong = ("make", "remote", f"VENV={venv}", "URL=s3://none/here", f"ENDPOINT={s3}")
-    said = project.run(*wrong, check=False)
-    assert "error: dvc push:" in said and "bucket" in said.splitlines()[-2]
-    said = project.make("remote", VENV=venv, URL="s3://data/flights", ENDPOINT=s3)
-    assert "AWS_READ_ROLE" in said
-    assert "dvc-s3" in project.read("pyproject.toml") and "dvc-s3==" in project.read(
-        "requirements/dev.txt"
-    )
-    project.make("pipeline", "push", VENV=venv, TRACK="0")  # where the plugin moved a pin
-    project.commit()
-    copy = clone(project, tmp_path)
-    said = copy.make("pull", "pipeline", VENV=venv, TRACK="0")
-    assert "Data and pipelines are up to date." in said and "Running stage" not in said
+def test_a_missing_right_is_one_sentence(project: BakedProject, store: Store) -> None:
+    if not store.may_not:
+        pytest.skip("knows no rights")
+    said = remote(project, store.url, store, **store.may_not).splitlines()
+    assert [line for line in said if "make:" not in line] == [said[0]]
+    assert said[0].startswith("error: dvc push: ") and "you may write" in said[0]
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_a_plugin_that_cannot_be_had_is_one_sentence(trained: BakedProject) -> None:
+    broken = {"UV_INDEX_URL": "http://127.0.0.1:9/", "UV_OFFLINE": "1", "UV_CACHE_DIR": "/dev/null"}
+    command = ("make", "--no-print-directory", "remote", "URL=s3://data/flights")
+    venv = ROOT / "build/environments" / trained.read(".python-version").strip()
+    said = trained.run(*command, f"VENV={venv}", check=False, **broken)
+    assert "error: dvc-s3>=3 could not be installed (" in said and "(make" not in said
+    assert trained.run("git", "status", "--porcelain") == ""

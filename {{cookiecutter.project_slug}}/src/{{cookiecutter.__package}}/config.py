@@ -75,6 +75,7 @@ class Train(Block, frozen=True):
     window: str = "all"
     start: str | None = None
     threads: int = 1
+    megabytes: Positive = 8192
 
 
 class Evaluate(Block, frozen=True):
@@ -137,11 +138,17 @@ class Serve(Block, frozen=True):
 
 
 class Score(Block, frozen=True):
-    """Rows held in memory at a time for each core; files scored at once, by joblib's engine (loky, dask, ray)."""
+    """Rows held in memory at a time for each core."""
 
     rows: int = 32_768
-    workers: int = 1
-    engine: str = "loky"
+
+
+class Compute(Block, frozen=True):
+    """Where sweeps, importances and files go: to the cores of this machine, or to a cluster at an address."""
+
+    backend: Literal["local", "dask", "ray"] = "local"
+    address: str | None = None
+    workers: Positive = 1
 
 
 class Levels(Block, frozen=True):
@@ -219,6 +226,7 @@ class Params(Block, frozen=True):
     sweep: Sweep = Sweep()
     serve: Serve = Serve()
     score: Score = Score()
+    compute: Compute = Compute()
     deploy: Deploy = Deploy()
     monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()
@@ -306,9 +314,11 @@ def dvc(*arguments: str | Path, shown: bool = False) -> subprocess.CompletedProc
 
 def last_words(text: str) -> str:
     """The last line that a tool said of the matter itself."""
+    if first := re.search(r"failed to transfer '.*' - (.*)", text):  # DVC's last line only counts them
+        return first[1]
     lines = [line.strip() for line in text.splitlines() if "https://" not in line and not line.startswith("make")]
     last = next(filter(None, reversed(lines)), "without a word")
-    return re.sub("^(error|fatal): ", "", last, flags=re.IGNORECASE)
+    return re.sub("^(error|fatal): (unexpected error - )?", "", last, flags=re.IGNORECASE)
 
 
 def flat(block: Any, prefix: str = "") -> dict[str, Any]:

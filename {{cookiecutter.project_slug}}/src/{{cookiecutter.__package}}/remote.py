@@ -1,6 +1,5 @@
 """Verb: data and models get a home outside git (a bucket, a server, a folder) and are brought there."""
 
-import importlib.util
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from .config import UserError, dvc, git, last_words, load_params
 NAME = "storage"
 CONFIG, PROJECT, SERVE = Path(".dvc/config"), Path("pyproject.toml"), Path("requirements/serve.txt")
 GITHUB = "Settings → Secrets and variables → Actions → Variables"
-FAR = "GitHub's runners do not reach it: the workflows go on with their cache and the releases"
+FAR = "GitHub's runners have no key to it: the workflows go on with their cache and the releases"
 # The DVC plugin of each kind of address, and what GitHub's side then needs: never a long-lived key.
 KINDS = {
     "s3": ("dvc-s3>=3", f"set AWS_READ_ROLE and AWS_WRITE_ROLE, roles that trust GitHub's OIDC, under {GITHUB}"),
@@ -47,9 +46,9 @@ def kept_on_error(*paths: Path) -> Iterator[None]:
 
 def plug_in(plugin: str) -> None:
     """Let the project depend on a plugin of DVC's, pinned like the rest, and install it; other versions stay."""
-    if not plugin or importlib.util.find_spec(plugin.partition(">")[0].replace("-", "_")):
+    if not plugin or f'"{plugin}"' in (old := PROJECT.read_text(encoding="utf-8")):
         return
-    text = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', PROJECT.read_text(encoding="utf-8"))
+    text = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', old)
     before = SERVE.read_bytes()
     with kept_on_error(PROJECT, *Path("requirements").glob("*.txt")):
         PROJECT.write_text(text, encoding="utf-8")
@@ -67,7 +66,8 @@ def told(*arguments: str) -> str:
     """What DVC answers; its refusal is a `UserError`."""
     done = dvc(*arguments)
     if done.returncode:
-        raise UserError(f"dvc {arguments[0]}: {last_words(done.stderr)}; check address and rights, then run this again")
+        what = "see that the place is there and that you may write to it, then run this again"
+        raise UserError(f"dvc {arguments[0]}: {last_words(done.stderr)}; {what}")
     return done.stdout.strip()
 
 
