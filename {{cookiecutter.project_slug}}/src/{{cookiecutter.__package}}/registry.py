@@ -83,12 +83,12 @@ def version_of(store: Any, name: str, digest: str, tags: dict[str, str]) -> str 
     else:
         experiment = store.get_experiment_by_name(name)
         runs = store.search_runs([experiment.experiment_id], f"tags.model = '{digest}'")
-        uri = next((run.data.tags["model_uri"] for run in runs if "model_uri" in run.data.tags), None)
-        if uri is None:
+        run = next((run for run in runs if "model_uri" in run.data.tags), None)
+        if run is None:
             return None
-        version = str(
-            store.create_model_version(name, uri, run_id=runs[0].info.run_id, tags={"sha256": digest}).version
-        )
+        uri = run.data.tags["model_uri"]
+        more = {"run_id": run.info.run_id, "model_id": uri.rpartition("/")[2], "tags": {"sha256": digest}}
+        version = str(store.create_model_version(name, uri, **more).version)
     for key, value in tags.items():
         store.set_model_version_tag(name, version, key, value)
     return version

@@ -4,11 +4,15 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from .config import (
     DATA,
@@ -31,11 +35,13 @@ from .config import (
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.models import Model
 
 STORE = Path(".mlflow")
 STAMP = STORE / "tracked"
 SERVE = Path("requirements/serve.txt")
+MOVED, PARENT = "moved_from", "mlflow.parentRunId"
 
 
 def own() -> str:
@@ -53,9 +59,15 @@ def tracked() -> bool:
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or STORE.exists()
 
 
+def shown() -> str:
+    """That address for people: without the password that it may hold."""
+    return re.sub("//.*@", "//", uri())
+
+
 def client() -> "MlflowClient":
     """A client of the store, made ready on first use; another version of it is a `UserError`."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a password may stand in it
     os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", str(STORE / "artifacts"))  # else ./mlruns
     STORE.mkdir(exist_ok=True)
     try:
@@ -70,15 +82,15 @@ def client() -> "MlflowClient":
     try:
         if uri() == own():  # MLflow sets the variable itself, so its presence says nothing
             start(STORE / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
-        if not mlflow.get_experiment_by_name(__package__ or ""):
-            place = (STORE / "artifacts").resolve().as_uri() if uri() == own() else None
-            mlflow.create_experiment(__package__ or "", artifact_location=place)
+        if uri() == own() and not mlflow.get_experiment_by_name(__package__ or ""):
+            mlflow.create_experiment(__package__ or "", artifact_location=(STORE / "artifacts").resolve().as_uri())
         mlflow.set_experiment(__package__)
+        if uri() != own():  # again: where another made it just now, MLflow has kept its default
+            mlflow.set_experiment(__package__)
     except Exception as problem:  # SQLAlchemy's, alembic's, the server's
-        first = str(problem).strip().splitlines()[0]
-        raise UserError(
-            f"the MLflow store {uri()} does not open ({first}); move it away or `mlflow db upgrade` it"
-        ) from None
+        first = re.sub("//[^ ]*@", "//", str(problem).strip().splitlines()[0])
+        what = "move it away or `mlflow db upgrade` it" if uri() == own() else "look at its address and password"
+        raise UserError(f"the MLflow store {shown()} does not open ({first}); {what}") from None
     return mlflow.MlflowClient()
 
 
@@ -221,14 +233,85 @@ def track() -> str:
     return run.info.run_id
 
 
-def main() -> int:
-    """Record the current dvc.lock in MLflow, once."""
+def copy_model(source: "MlflowClient", old: str, run: str, place: str, before: str) -> str:
+    """The address on the server of a run's model, which was logged as `old` by the run `before`."""
+    import mlflow
+
+    store, files = mlflow.MlflowClient(), source.get_logged_model(old).artifact_location
+    model = store.create_logged_model(place, "model", run)
+    with TemporaryDirectory() as folder:
+        shutil.copytree(unquote(urlsplit(files).path), folder, dirs_exist_ok=True)
+        page = Path(folder, "MLmodel")
+        named = page.read_text(encoding="utf-8").replace(old, model.model_id).replace(before, run)
+        page.write_text(named, encoding="utf-8")
+        store.log_model_artifacts(model.model_id, folder)
+    store.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_uri)
+
+
+def copy_run(source: "MlflowClient", run: Any, place: str, ids: dict[str, str]) -> str:
+    """The id on the server of a run that holds there what it holds here: parameters, metrics, files, model, parent."""
+    import mlflow
+    from mlflow.entities import Param, RunTag
+
+    old, marks, store = run.info.run_id, dict(run.data.tags), mlflow.MlflowClient()
+    new = str(store.create_run(place, run.info.start_time, run_name=run.info.run_name).info.run_id)
+    metrics = [point for name in run.data.metrics for point in source.get_metric_history(old, name)]
+    store.log_batch(new, metrics, [Param(*pair) for pair in run.data.params.items()])
+    if source.list_artifacts(old):
+        with TemporaryDirectory() as folder:
+            store.log_artifacts(new, source.download_artifacts(old, "", folder))
+    if "model_uri" in marks:
+        marks["model_uri"] = copy_model(source, marks["model_uri"].rpartition("/")[2], new, place, old)
+    if marks.get(PARENT) in ids:
+        marks[PARENT] = ids[marks[PARENT]]
+    store.log_batch(new, tags=[RunTag(*pair) for pair in (marks | {MOVED: old}).items()])  # last: a half copy lacks it
+    store.set_terminated(new, run.info.status, run.info.end_time)
+    return new
+
+
+def bring() -> None:
+    """The runs of the project's own store are on the server too, each once, and its aliases name what git does."""
+    from . import registry
+
+    store = client()
+    import mlflow
+
+    name, source = __package__ or "", mlflow.MlflowClient(own())
+    here, there = (one.get_experiment_by_name(name) for one in (source, store))
+    if uri() == own() or not here:
+        raise UserError("there is nothing to move, or nowhere; set MLFLOW_TRACKING_URI to the server's address")
+    place = there.experiment_id
+    known = mlflow.search_runs([place], f"tags.`{MOVED}` LIKE '%'", output_format="list")
+    ids = {run.data.tags[MOVED]: run.info.run_id for run in known}
+    runs = [run for run in reversed(list(every(source, here.experiment_id))) if run.info.run_id not in ids]
+    for run in runs:
+        ids[run.info.run_id] = copy_run(source, run, place, ids)
+    for env in sorted(path.stem for path in registry.FOLDER.glob("*.yaml")):
+        registry.mirror(env, registry.digests(env), (registry.history(env) or [{}])[-1])
+    print(f"{'track':<10}{len(runs)} runs moved to {shown()}, {len(known)} were there already")
+
+
+def every(store: "MlflowClient", experiment: str) -> "Iterator[Run]":
+    """The finished runs of an experiment, newest first."""
+    token = None
+    while token != "":
+        found = store.search_runs([experiment], "attributes.status != 'RUNNING'", page_token=token)
+        yield from found
+        token = found.token or ""
+
+
+def main(move: bool = False) -> int:
+    """Record the current dvc.lock in MLflow, once; MOVE=1 moves the project's own runs to MLFLOW_TRACKING_URI."""
+    if move:
+        bring()
+        return 0
     if not LOCK.exists():
         raise UserError("there is no dvc.lock; `make pipeline` makes it")
-    stamp = f"{uri()} {sha256(LOCK)}"
+    stamp = f"{shown()} {sha256(LOCK)}"
     if STAMP.exists() and STAMP.read_text(encoding="utf-8").startswith(stamp + " "):
         return 0
     run = track()
     STAMP.write_text(f"{stamp} {run}\n", encoding="utf-8")
-    print(f"{'track':<10}run {run} in {STORE if uri() == own() else uri()}")
+    print(f"{'track':<10}run {run} in {STORE if uri() == own() else shown()}")
     return 0
