@@ -208,17 +208,20 @@ def _fitted(pair: _Pair, both: Influence, confidence: float) -> tuple[float, flo
     return error, freedom, low, high
 
 
+def _redrawn_once(pair: _Pair, members: list[Array] | None, seed: np.random.SeedSequence) -> float:
+    rng, rows = np.random.default_rng(seed), len(pair.truth)
+    if members is None:
+        return pair.take(rng.integers(rows, size=rows)).gain()
+    return pair.take(np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])).gain()
+
+
 def _redrawn(pair: _Pair, found: Difference, resamples: int, seed: int) -> Difference:
     """The interval between the quantiles of paired resamples: of rows, or of whole groups."""
-    rng, rows = np.random.default_rng(seed), len(pair.truth)
+    from joblib import Parallel, delayed
+
     members = None if pair.groups is None else _members(pair.groups)
-    draws = np.empty(resamples)
-    for i in range(resamples):
-        if members is None:
-            drawn = rng.integers(rows, size=rows)
-        else:
-            drawn = np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
-        draws[i] = pair.take(drawn).gain()
+    seeds = np.random.SeedSequence(seed).spawn(resamples)  # so that it does not matter where each is drawn
+    draws = np.array(Parallel()(delayed(_redrawn_once)(pair, members, one) for one in seeds))
     draws = draws[np.isfinite(draws)]
     low, high = np.quantile(draws, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
     return replace(

@@ -2,17 +2,18 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from . import lineage, svg
 from .compare import interval
+from .compute import slots
 from .config import (
     DATA,
     HOLDOUT,
@@ -33,6 +34,9 @@ from .gate import load_verdict
 from .metrics import METRICS as KNOWN
 from .metrics import find
 from .model import inputs, load, predict
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 PAGE = REPORT.with_suffix(".html")
 CARD = Path("reports/model-card.md")
@@ -136,24 +140,30 @@ def change_section(verdict: dict[str, Any]) -> Section | None:
     return Section(f"Changes: {len(rows)}", "", ["where", "what", "before", "now"], rows[:40], len(rows) > 8)
 
 
+def value(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
+    """The primary metric of a model on a table."""
+    codes, scores = encode(table[params.data.target], predict(pipeline, inputs(params, table)))
+    return find(params.evaluate.metric).function(codes, scores, params.evaluate.cost)
+
+
 def importance(params: Params) -> list[tuple[str, float, float]]:
     """The loss of the primary metric when a raw column is shuffled, on at most 2,000 rows, and its spread."""
+    from joblib import Parallel, delayed
+
     rows = pd.read_parquet(HOLDOUT)
     rows = rows.sample(min(SAMPLE, len(rows)), random_state=params.seed)
-    truth, pipeline, rng = rows[params.data.target], load(MODEL), np.random.default_rng(params.seed)
-    metric = find(params.evaluate.metric)
+    pipeline, rng, names = load(MODEL), np.random.default_rng(params.seed), params.data.features
+    sign = 1 if find(params.evaluate.metric).higher_is_better else -1
 
-    def value(table: pd.DataFrame) -> float:
-        codes, scores = encode(truth, predict(pipeline, inputs(params, table)))
-        return metric.function(codes, scores, params.evaluate.cost)
+    def tables() -> Iterator[pd.DataFrame]:
+        for name in np.repeat(names, REPEATS):
+            yield rows.assign(**{name: rows[name].array.take(rng.permutation(len(rows)))})
 
-    whole, lost = value(rows), {}
-    for name in params.data.features:
-        order = [rng.permutation(len(rows)) for _ in range(REPEATS)]
-        shuffled = [value(rows.assign(**{name: rows[name].array.take(o)})) for o in order]
-        sign = 1 if metric.higher_is_better else -1
-        lost[name] = (whole - float(np.mean(shuffled))) * sign, float(np.std(shuffled))
-    return sorted(((name, *values) for name, values in lost.items()), key=lambda item: -item[1])
+    with slots(params.compute):
+        found = Parallel()(delayed(value)(params, pipeline, table) for table in tables())
+    shuffled = np.reshape(found, (len(names), REPEATS))
+    lost = sign * (value(params, pipeline, rows) - shuffled.mean(axis=1))
+    return sorted(zip(names, lost.tolist(), shuffled.std(axis=1).tolist(), strict=True), key=lambda item: -item[1])
 
 
 def importance_section(params: Params) -> Section:

@@ -149,15 +149,17 @@ def done(source: Path, target: Path) -> bool:
 
 def main(in_: str, out: str, logs: str = "") -> int:
     """Write the predictions for IN (Parquet or CSV, a file or a folder) to OUT, and to LOGS for `make monitor`."""
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
     from tqdm import tqdm
+
+    from .compute import slots
 
     params = load_params()
     current(params)
     todo = jobs(Path(in_), Path(out))
     left = [job for job in todo if not done(*job)]
-    with stage("score") as notes, parallel_config(params.score.engine, n_jobs=params.score.workers):
-        threads = max(1, (os.cpu_count() or 1) // params.score.workers)
+    with stage("score") as notes, slots(params.compute) as most:
+        threads = max(1, (os.cpu_count() or 1) // most)
         work = (delayed(score)(*job, params.score.rows, threads, logs) for job in left)
         counts = Parallel(return_as="generator_unordered")(work)
         notes["rows out"] = sum(tqdm(counts, total=len(left), unit="file", disable=len(left) < 2 or None))

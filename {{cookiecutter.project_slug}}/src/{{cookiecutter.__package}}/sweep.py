@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import asdict, replace
 
+from .compute import slots
 from .config import PARAMS, TRAIN, Params, UserError, load_params, sha256
 from .evaluate import encode
 from .metrics import find
@@ -114,22 +115,25 @@ def record(params: Params, sweep: str, number: int, arguments: dict[str, Any], v
 
 def search(params: Params, study: "Study", parts: list[Part], track: bool) -> None:
     """Run the trials that are missing."""
+    from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    space, done = ranges(params), len(finished(study))
+    space, total = ranges(params), params.sweep.trials
     if track:
         client()
-    with tqdm(total=params.sweep.trials, initial=done, unit=" trials", desc="sweep") as progress:
-        for _ in range(done, params.sweep.trials):
-            trial = study.ask(space)
-            arguments = rounded(trial.params)
-            recipe = replace(params.train, arguments=params.train.arguments | arguments)
-            value = score(replace(params, train=recipe), parts)
-            study.tell(trial, value)
-            if track:
-                record(params, study.study_name, trial.number, arguments, value)
+    with slots(params.compute) as most, tqdm(total=total, unit=" trials", desc="sweep") as progress:
+        while left := total - len(finished(study)):
+            progress.update(total - left - progress.n)
+            trials = [study.ask(space) for _ in range(min(most, left))]
+            tried = [params.train.arguments | rounded(trial.params) for trial in trials]
+            recipes = [replace(params, train=replace(params.train, arguments=arguments)) for arguments in tried]
+            values = Parallel()(delayed(score)(recipe, parts) for recipe in recipes)
+            for trial, value in zip(trials, values, strict=True):
+                study.tell(trial, value)
+                if track:
+                    record(params, study.study_name, trial.number, rounded(trial.params), value)
             progress.set_postfix_str(f"best {params.evaluate.metric} {study.best_value:.5g}")
-            progress.update()
+        progress.update(total - progress.n)
 
 
 def conclude(params: Params, study: "Study") -> None:

@@ -1,0 +1,73 @@
+"""Verb: heavy work goes to this machine's cores or to a cluster, Dask's or Ray's, all by joblib's own switch."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from .config import PARAMS, Compute, UserError
+
+LIBRARIES = {"local": "", "dask": "dask[distributed]>=2026.1", "ray": "ray>=2.50"}
+
+
+def connect(rules: Compute, stack: ExitStack) -> None:
+    """Be a client of the cluster until the stack ends; one that does not answer is a `UserError`."""
+    try:
+        if rules.backend == "dask":
+            from distributed import Client
+
+            stack.enter_context(Client(rules.address, timeout=15)).wait_for_workers(1, timeout=15)
+        elif rules.backend == "ray":
+            import ray
+            from ray.util.joblib import register_ray
+
+            ray.init(rules.address or "auto", log_to_driver=False, logging_level="ERROR")
+            stack.callback(ray.shutdown)
+            register_ray()
+    except ImportError:
+        raise UserError(f"{rules.backend} is not installed; `make compute BACKEND={rules.backend}` does it") from None
+    except (OSError, ValueError) as problem:  # a time-out is one; no address, too
+        first = str(problem).split("\n", maxsplit=1)[0]
+        raise UserError(f"no {rules.backend} cluster with workers at {rules.address} ({first}); start it") from None
+
+
+@contextmanager
+def slots(rules: Compute) -> Iterator[int]:
+    """While the block runs, joblib's work goes where params.yaml says; the number of tasks that run at once.
+
+    A cluster that does not answer is said aloud, and this machine does the work.
+    """
+    import joblib
+
+    engine, jobs = ("loky", rules.workers) if rules.backend == "local" else (rules.backend, -1)
+    with ExitStack() as stack:
+        try:
+            connect(rules, stack)
+        except UserError as problem:
+            print(f"{'compute':<10}{problem}; until then this machine does the work", flush=True)
+            engine, jobs = "loky", rules.workers
+        stack.enter_context(joblib.parallel_config(engine, n_jobs=jobs))
+        yield int(joblib.effective_n_jobs(None))
+
+
+def main(backend: str = "local", address: str = "", workers: int = 1) -> int:
+    """Let heavy work go to BACKEND (dask, ray) at ADDRESS, or to so many local WORKERS, after they answered."""
+    from .remote import plug_in
+    from .schema import edited
+
+    found = {"backend": backend, "address": address or None, "workers": workers}
+    try:
+        rules = msgspec.convert(found, Compute)
+    except msgspec.ValidationError as problem:
+        raise UserError(f"{problem}; give BACKEND=dask ADDRESS=tcp://…, BACKEND=ray, or WORKERS=4") from None
+    if backend == "dask" and not address:
+        raise UserError("a Dask cluster is found by its scheduler's address; give ADDRESS=tcp://host:8786")
+    plug_in(LIBRARIES[backend])
+    importlib.invalidate_caches()  # what was installed just now is found
+    with ExitStack() as stack, edited(PARAMS) as document:
+        connect(rules, stack)
+        document["compute"].update(found)
+    with slots(rules) as most:
+        print(f"{'compute':<10}{most} tasks at once, {backend} {address}".rstrip())
+    return 0
