@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from {{cookiecutter.__package}} import split
+from {{cookiecutter.__package}} import split, validate
 from {{cookiecutter.__package}}.config import Data, Params, UserError
 
 DATA = Data(path="t.parquet", target="y", task="classification", features=["x"])
@@ -41,6 +41,15 @@ def test_main_again_gives_the_same_bytes() -> None:
     before = Path("data/holdout.parquet").read_bytes()
     split.main()
     assert Path("data/holdout.parquet").read_bytes() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_a_table_in_blocks_is_parted_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout")]
+    monkeypatch.setattr(validate, "BLOCK", 50)
+    split.main()
+    for old, side in zip(before, ("train", "holdout"), strict=True):
+        pd.testing.assert_frame_equal(pd.read_parquet(f"data/{side}.parquet"), old)
 
 
 def test_by_time_every_holdout_row_is_later() -> None:

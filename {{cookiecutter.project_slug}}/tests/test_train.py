@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from {{cookiecutter.__package}} import train
+from {{cookiecutter.__package}} import train, validate
 from {{cookiecutter.__package}}.config import Params, UserError, sha256
+from {{cookiecutter.__package}}.model import inputs, predict
 from {{cookiecutter.__package}}.split import marks
 
 TABLE = pd.DataFrame({"at": pd.date_range("2024-01-01", periods=100)[::-1], "y": [0, 1] * 50})
@@ -42,6 +44,42 @@ def test_main_again_gives_the_same_model() -> None:
     before = sha256(Path("models/model.skops"))
     train.main()
     assert sha256(Path("models/model.skops")) == before
+
+
+def learn(params: Params, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Any, np.ndarray, int]:
+    """What is learned where 100 rows fit into memory, in blocks of 50."""
+    recipe = replace(params.train, window="all", **options)
+    monkeypatch.setattr(train, "fitting", lambda _: 100)
+    monkeypatch.setattr(validate, "BLOCK", 50)
+    return train.learned(replace(params, train=recipe))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_table_that_does_not_fit_is_learned_from_a_sample(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, rows, count = learn(params, monkeypatch)
+    assert 60 < count == len(rows) < 140
+    assert set(rows) < set(marks(pd.read_parquet("data/train.parquet")))
+    assert "a sample of 100 is learned" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("project")
+def test_a_table_that_does_not_fit_is_learned_in_parts_where_the_estimator_can(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = params.data.task == "classification"
+    name, arguments = ("SGDClassifier", {"loss": "log_loss"}) if classes else ("SGDRegressor", {})
+    model, rows, _ = learn(params, monkeypatch, estimator=f"sklearn.linear_model.{name}", arguments=arguments)
+    table = pd.read_parquet("data/train.parquet")
+    assert rows.tolist() == np.sort(marks(table)).tolist()
+    assert len(predict(model, inputs(params, table))) == len(table)
+    assert "the model learns in parts" in capsys.readouterr().out
+
+
+def test_memory_allows_so_many_rows(params: Params) -> None:
+    less = replace(params, train=replace(params.train, megabytes=1024))
+    assert train.fitting(replace(params, train=replace(params.train, megabytes=4096))) == 4 * train.fitting(less)
 
 
 @pytest.mark.usefixtures("project")

@@ -1,7 +1,10 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -64,6 +67,53 @@ def test_main_stops_with_the_rules_and_how_many(
     with pytest.raises(UserError, match=r"breaks 1 rule of schema\.yaml"):
         validate.main()
     assert name in capsys.readouterr().out
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large table, as far as the project knows."""
+    monkeypatch.setattr(validate, "BLOCK", 50)
+
+
+def profiles(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: {key: pytest.approx(v) for key, v in column.items()} for name, column in found["columns"].items()}
+
+
+@pytest.mark.usefixtures("project")
+def test_a_table_in_blocks_has_the_same_profile(params: Params, request: pytest.FixtureRequest) -> None:
+    path, schema = Path(params.data.path), validate.load_schema()
+    whole = validate.examined(path, schema)[1]
+    request.getfixturevalue("blocks")
+    broken, found = validate.examined(path, schema)
+    assert broken.empty and found["rows"] == whole["rows"] and found["columns"] == profiles(whole)
+
+
+@pytest.mark.usefixtures("project", "blocks")
+def test_what_blocks_break_is_counted_over_all(params: Params, frame: pd.DataFrame) -> None:
+    name = numeric(params, frame)
+    frame.loc[[3, 7, 120], name] = int(FAR)
+    frame.to_parquet(params.data.path)
+    found = validate.examined(Path(params.data.path), validate.load_schema())[0].set_index("column")
+    assert found.loc[name, "rows"] == 3
+
+
+@pytest.mark.usefixtures("project", "blocks")
+def test_rows_that_repeat_in_another_block_are_found(params: Params, frame: pd.DataFrame) -> None:
+    schema = validate.load_schema()
+    schema.unique = list(frame)
+    pd.concat([frame, frame[:2]]).to_parquet(params.data.path, index=False)
+    (rule,) = validate.examined(Path(params.data.path), schema)[0].to_dict("records")
+    assert (rule["check"], rule["rows"]) == ("multiple_fields_uniqueness", 4)
+    assert rule["examples"] == f"0, 1, {len(frame)}, {len(frame) + 1}"
+
+
+@pytest.mark.usefixtures("project", "blocks")
+def test_whole_numbers_with_a_gap_are_floats_in_every_block(tmp_path: Path) -> None:
+    path = tmp_path / "gap.parquet"
+    pq.write_table(pa.table({"a": pa.array([1] * 99 + [None], "int64"), "b": range(100)}), path)
+    parts = list(validate.blocks(path))
+    assert [[*map(str, part.dtypes)] for part in parts] == [["float64", "int64"]] * 2
+    assert parts[1].index.tolist() == list(range(50, 100))
 
 
 @pytest.mark.usefixtures("project")

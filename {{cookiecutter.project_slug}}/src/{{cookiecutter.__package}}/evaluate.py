@@ -20,6 +20,7 @@ from .config import (
 )
 from .metrics import evaluate_all
 from .model import inputs, load, predict
+from .validate import blocks, size
 
 POINTS = 500  # a plot needs no more, and DVC keeps every version of them
 
@@ -97,15 +98,14 @@ def main() -> int:
     from threadpoolctl import threadpool_limits
 
     params = load_params()
-    holdout = pd.read_parquet(HOLDOUT)
-    with stage("evaluate", len(holdout)) as notes:
-        truth = holdout[params.data.target]
-        pipeline = load(MODEL)
+    with stage("evaluate", size(HOLDOUT)) as notes:
+        pipeline, target = load(MODEL), params.data.target
         with threadpool_limits(params.train.threads):
-            predictions = predict(pipeline, inputs(params, holdout))
-        metrics, tables = evaluate(params, predictions, truth)
+            said = [predict(pipeline, inputs(params, part)).assign(truth=part[target]) for part in blocks(HOLDOUT)]
+        predictions = pd.concat(said)
         with atomic(PREDICTIONS) as draft:
-            predictions.assign(truth=truth).to_parquet(draft, index=False)
+            predictions.to_parquet(draft, index=False)
+        metrics, tables = evaluate(params, predictions, predictions.pop("truth"))
         write_points(tables)
         write_json(METRICS, metrics)
         notes[params.evaluate.metric] = f"{metrics.get(params.evaluate.metric, float('nan')):.4f}"

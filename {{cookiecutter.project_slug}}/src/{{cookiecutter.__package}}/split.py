@@ -1,13 +1,16 @@
 """Stage: the rows are parted into training and holdout; no group and no moment is on both sides."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from . import validate
-from .config import HOLDOUT, TRAIN, Data, UserError, atomic, load_params, stage
-from .validate import read_table
+from .config import HOLDOUT, TRAIN, Data, Params, UserError, atomic, load_params, stage
+from .validate import blocks, size
 
 CLASSES = "classification"
 
@@ -65,6 +68,12 @@ def split(
     table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and holdout rows, each in the table's order; a side without rows is a `UserError`."""
+    chosen = sides(table, data, key, share, seed)
+    return table[~chosen], table[chosen]
+
+
+def sides(table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int) -> np.ndarray:
+    """Which rows are held out, where both sides have some; else a `UserError`."""
     if not 0 < share < 1:
         raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
     chosen = held_out(table, data, key, share, seed)
@@ -72,17 +81,33 @@ def split(
         raise UserError(
             f"a holdout of {share:.0%} leaves one side without rows; change split.holdout or bring more rows"
         )
-    return table[~chosen], table[chosen]
+    return chosen
+
+
+def parted(path: Path, params: Params) -> tuple[int, int]:
+    """Write both sides of a table of any size, block by block; only the columns that part it are held in memory."""
+    data, key = params.data, validate.key()
+    wanted = list(dict.fromkeys(filter(None, [data.group, data.time] if data.group or data.time else key)))
+    table = pd.concat(list(blocks(path, wanted or [data.target])))
+    chosen, start = sides(table, data, key, params.split.holdout, params.split.seed), 0
+    del table
+    with ExitStack() as stack:
+        writers = dict[bool, pq.ParquetWriter]()
+        for part in blocks(path):
+            side = chosen[start : (start := start + len(part))]
+            for held, to in ((False, TRAIN), (True, HOLDOUT)):
+                rows = pa.Table.from_pandas(part[side == held], preserve_index=False)
+                if held not in writers:
+                    draft = stack.enter_context(atomic(to))
+                    writers[held] = stack.enter_context(pq.ParquetWriter(draft, rows.schema))
+                writers[held].write_table(rows)
+    return int((~chosen).sum()), int(chosen.sum())
 
 
 def main() -> int:
     """Write data/train.parquet and data/holdout.parquet."""
     params = load_params()
-    table = read_table(Path(params.data.path))
-    with stage("split", len(table)) as notes:
-        parts = split(table, params.data, validate.key(), params.split.holdout, params.split.seed)
-        for path, part in zip((TRAIN, HOLDOUT), parts, strict=True):
-            with atomic(path) as draft:
-                part.to_parquet(draft, index=False)
-            notes[path.stem] = len(part)
+    path = Path(params.data.path)
+    with stage("split", size(path)) as notes:
+        notes["train"], notes["holdout"] = parted(path, params)
     return 0

@@ -1,13 +1,20 @@
 """Stage: the model learns from the training rows and remembers which rows those were."""
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .config import MODEL, ROWS, TRAIN, Params, UserError, atomic, load_params, stage
-from .model import build, inputs, save
-from .split import marks
+from .model import build, estimator, inputs, save
+from .split import by_hash, marks
+from .validate import BLOCK, blocks, size
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+BYTES = 64  # that a value costs while a model learns, about
 
 
 def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
@@ -33,21 +40,57 @@ def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
+def fitting(params: Params) -> int:
+    """How many rows may be learned at once, by the memory that params.yaml allows: no machine changes the model."""
+    return params.train.megabytes * 2**20 // (BYTES * (len(params.data.features) + 1))
+
+
+def sampled(most: int) -> pd.DataFrame:
+    """All training rows where they fit; else about so many of them, the same ones wherever they are drawn."""
+    rows = size(TRAIN)
+    if rows <= most:
+        return pd.read_parquet(TRAIN)
+    return pd.concat([part[by_hash(part, most / rows, seed=1)] for part in blocks(TRAIN)], ignore_index=True)
+
+
+def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
+    """The model, what tells its rows apart, and how many they are; what is done with too large a table is said."""
+    rows, most, recipe = size(TRAIN), fitting(params), params.train
+    parts = rows > most and not recipe.start and recipe.window == "all"
+    parts = parts and hasattr(estimator(recipe, params.seed), "partial_fit")
+    if rows > most:
+        how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
+        print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
+    if parts:
+        return by_parts(params, sampled(min(most, BLOCK)))
+    chosen = learnable(params, sampled(most))
+    if recipe.start:
+        from .stateful import resume
+
+        return *resume(params, chosen), len(chosen)
+    return build(params, inputs(params, chosen), chosen[params.data.target]), np.sort(marks(chosen)), len(chosen)
+
+
+def by_parts(params: Params, first: pd.DataFrame) -> "tuple[Pipeline, np.ndarray, int]":
+    """A model that learned a sample as usual, and then by `partial_fit` every other row, block by block."""
+    from .stateful import go_on
+
+    pipeline, seen = build(params, inputs(params, first), first[params.data.target]), [marks(first)]
+    for part in blocks(TRAIN):
+        new = part[~np.isin(marks(part), seen[0])]
+        if len(new):
+            pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], 0)
+            seen.append(marks(new))
+    rows = np.sort(np.concatenate(seen))
+    return pipeline, rows, len(rows)
+
+
 def main() -> int:
     """Write models/model.skops and models/rows.npy."""
     params = load_params()
-    table = pd.read_parquet(TRAIN)
-    with stage("train", len(table)) as notes:
-        chosen = learnable(params, table)
-        if params.train.start:
-            from .stateful import resume
-
-            pipeline, rows = resume(params, chosen)
-        else:
-            pipeline = build(params, inputs(params, chosen), chosen[params.data.target])
-            rows = np.sort(marks(chosen))
+    with stage("train", size(TRAIN)) as notes:
+        pipeline, rows, notes["learned from"] = learned(params)
         with atomic(ROWS) as draft, draft.open("wb") as file:
             np.save(file, rows)
-        notes["learned from"] = len(chosen)
         notes["model"] = save(pipeline, MODEL)[:12]
     return 0

@@ -2,11 +2,15 @@
 
 import difflib
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .config import DATA, SCHEMA, UserError, load_params, sha256, stage, write_json
 from .rows import personal
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
 
 EXAMPLES = 5
+BLOCK = 1 << 18  # of a large table in memory at a time
+DISTINCT = 1 << 16  # that are counted; more are estimated
 
 
 def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
@@ -55,14 +61,45 @@ def key(path: Path = SCHEMA) -> list[str]:
     return list(found.get("unique") or []) if isinstance(found, dict) else []
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The raw table; a missing or broken file is a `UserError`."""
-    if not path.exists():
-        raise UserError(f"the data {path} is missing; `dvc pull` fetches it, `make adopt CSV=…` brings new data")
+def size(path: Path) -> int:
+    """The rows of a table; a missing or broken file is a `UserError`."""
     try:
-        return pd.read_parquet(path)
+        return int(pq.read_metadata(path).num_rows)
+    except FileNotFoundError:
+        say = f"the data {path} is missing; `dvc pull` fetches it, `make adopt CSV=…` brings new data"
+        raise UserError(say) from None
     except (OSError, ValueError) as problem:
         raise UserError(f"{path} is not a Parquet table ({problem}); `make adopt CSV=…` makes one") from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The raw table; a missing or broken file is a `UserError`."""
+    size(path)
+    return pd.read_parquet(path)
+
+
+def blocks(path: Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    """The table in blocks of some rows: a small one in one block, as it is read whole."""
+    if size(path) <= BLOCK:
+        yield pd.read_parquet(path, columns=columns)
+        return
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        types, start = gapless(file), 0
+        for batch in file.iter_batches(BLOCK, columns=columns, use_threads=False):
+            fields = [pa.field(field.name, types.get(field.name, field.type)) for field in batch.schema]
+            frame = batch.cast(pa.schema(fields, batch.schema.metadata)).to_pandas()
+            frame.index = pd.RangeIndex(start, start := start + len(frame))
+            yield frame
+
+
+def gapless(file: pq.ParquetFile) -> dict[str, pa.DataType]:
+    """Columns of whole numbers with gaps somewhere: pandas reads the table as a whole with floats there."""
+    found = {}
+    for number, field in enumerate(file.schema_arrow):
+        groups = (file.metadata.row_group(i).column(number).statistics for i in range(file.num_row_groups))
+        if pa.types.is_integer(field.type) and any(s is None or s.null_count for s in groups):
+            found[field.name] = pa.float64()
+    return found
 
 
 def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
@@ -87,6 +124,57 @@ def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
     return pd.DataFrame(columns=["column", "check", "rows", "values", "examples"])
 
 
+def repeats(path: Path, names: list[str]) -> pd.DataFrame:
+    """The rule that no two rows are equal in some columns, where rows in different blocks break it."""
+    marks = np.concatenate([pd.util.hash_pandas_object(part, index=False) for part in blocks(path, names)])
+    marks.sort()
+    twice = np.unique(marks[1:][marks[1:] == marks[:-1]])
+    some = [part[np.isin(pd.util.hash_pandas_object(part, index=False), twice)] for part in blocks(path, names)]
+    rows = pd.concat(some)
+    rows = rows[rows.duplicated(keep=False)]
+    examples = {"values": str(rows[:1].to_dict("list")), "examples": ", ".join(map(str, rows.index[:EXAMPLES]))}
+    told = {"column": "(table)", "check": "multiple_fields_uniqueness", "rows": len(rows), **examples}
+    return pd.DataFrame([told][: len(rows)])
+
+
+def examined(path: Path, schema: "DataFrameSchema") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rules that a table of any size breaks, and its profile; more than one block is never in memory."""
+    broken, profiles, sketches = [], [], dict[str, np.ndarray]()
+    several = size(path) > BLOCK
+    unique, schema.unique = schema.unique, None if several else schema.unique
+    for part in blocks(path):
+        broken.append(failures(part, schema))
+        profiles.append(profile(part))
+        for name in part if several else ():
+            marks = pd.util.hash_array(part[name].dropna().unique())
+            sketches[name] = np.unique(np.concatenate([sketches.get(name, marks), marks]))[:DISTINCT]
+    if several:
+        broken += [repeats(path, unique)] if unique else []
+        rules = pd.concat(broken).groupby(["column", "check"], as_index=False)
+        return rules.agg({"rows": "sum", "values": "first", "examples": "first"}), merged(profiles, sketches)
+    return broken[0], profiles[0]
+
+
+def merged(profiles: list[dict[str, Any]], sketches: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The profile of a table from those of its blocks; distinct values from the smallest hashes of a column."""
+    rows, columns = np.array([one["rows"] for one in profiles]), {}
+    for name, marks in sketches.items():
+        parts = [one["columns"][name] for one in profiles]
+        many = len(marks) == DISTINCT
+        full = rows * (1 - np.array([part["missing"] for part in parts]))
+        columns[name] = parts[0] | {
+            "missing": float(1 - full.sum() / rows.sum()),
+            "distinct": int((DISTINCT - 1) / (int(marks[-1]) / 2**64)) if many else len(marks),
+        }
+        if numbers := [(part, weight) for part, weight in zip(parts, full, strict=True) if "mean" in part]:
+            columns[name] |= {
+                "min": min(part["min"] for part, _ in numbers),
+                "max": max(part["max"] for part, _ in numbers),
+                "mean": float(np.average([p["mean"] for p, _ in numbers], weights=[w for _, w in numbers])),
+            }
+    return {"rows": int(rows.sum()), "columns": columns}
+
+
 def summary(values: pd.Series) -> dict[str, Any]:
     """A column's type, missing share and distinct values; range and mean where it holds numbers."""
     facts = {"type": str(values.dtype), "missing": float(values.isna().mean()), "distinct": int(values.nunique())}
@@ -109,9 +197,8 @@ def main() -> int:
     """Stop with the rules that the data breaks; else write reports/data.json."""
     params = load_params()
     path = Path(params.data.path)
-    table = read_table(path)
-    with stage("validate", len(table)) as notes:
-        broken = failures(table, load_schema())
+    with stage("validate", size(path)) as notes:
+        broken, found = examined(path, load_schema())
         if len(broken):
             print(broken.to_string(index=False))
             word = "rule" if len(broken) == 1 else "rules"
@@ -119,6 +206,6 @@ def main() -> int:
                 f"{path} breaks {len(broken)} {word} of {SCHEMA}; "
                 "correct the rows above, or the schema (`make schema` shows how it would differ)"
             )
-        write_json(DATA, {"path": str(path), "sha256": sha256(path), **profile(table)})
-        notes["columns"] = len(table.columns)
+        write_json(DATA, {"path": str(path), "sha256": sha256(path), **found})
+        notes["columns"] = len(found["columns"])
     return 0
