@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import CHOICES, ROOT, free_port, run
+from conftest import CHOICES, ROOT, free_port, lacking, run
 
 HOME = ROOT / "build/stores"
 PARTS = (
@@ -45,7 +46,8 @@ def parts() -> Path:
             run(
                 "uv", "pip", "install", "-q", "--python", HOME / "venv/bin/python", *PARTS, cwd=HOME
             )
-            run("npm", "install", "--silent", "--prefix", HOME / "npm", AZURITE, cwd=HOME)
+            if shutil.which("npm"):
+                run("npm", "install", "--silent", "--prefix", HOME / "npm", AZURITE, cwd=HOME)
             (HOME / "made").touch()
     return HOME / "venv/bin"
 
@@ -114,6 +116,8 @@ BlobServiceClient.from_connection_string(sys.argv[1]).create_container("data")
 @contextmanager
 def azure(folder: Path) -> Iterator[Store]:
     """An Azure Blob Storage with one empty container, and the key of its account."""
+    if not shutil.which("npm"):
+        lacking("there is no npm to install azurite with")
     port = free_port()
     right, wrong = (base64.b64encode(secrets.token_bytes(64)).decode() for _ in range(2))
     where = f"BlobEndpoint=http://127.0.0.1:{port}/flights;"
@@ -143,6 +147,8 @@ def gs(folder: Path) -> Iterator[Store]:
 @contextmanager
 def ssh(folder: Path) -> Iterator[Store]:
     """An ssh server that lets in who has the key that an agent holds."""
+    if not Path("/usr/sbin/sshd").exists():
+        lacking("there is no ssh server; apt-get install openssh-server")
     port, agent = free_port(), folder / "agent"
     for name in ("host", "user"):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name, cwd=folder)

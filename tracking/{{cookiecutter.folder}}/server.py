@@ -71,7 +71,9 @@ def refill() -> None:
     into = bucket()
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
         for entry in tar:
-            with tempfile.TemporaryFile() as whole:  # a stream cannot go back, which uploading wants
+            with (
+                tempfile.TemporaryFile() as whole
+            ):  # a stream cannot go back, which uploading wants
                 shutil.copyfileobj(tar.extractfile(entry), whole)
                 whole.seek(0)
                 into.upload_fileobj(whole, entry.name)

@@ -145,7 +145,7 @@ def examined(path: Path, schema: "DataFrameSchema") -> tuple[pd.DataFrame, dict[
     for part in blocks(path):
         broken.append(failures(part, schema))
         profiles.append(profile(part))
-        for name in part if several else ():
+        for name in map(str, part if several else ()):
             marks = pd.util.hash_array(part[name].dropna().unique())
             sketches[name] = np.unique(np.concatenate([sketches.get(name, marks), marks]))[:DISTINCT]
     if several:
