@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from conftest import BakedProject, free_port, run
+from conftest import BakedProject, free_port, lacking, run
 from cookiecutter.main import cookiecutter
 from stores import parts, server
 
@@ -112,7 +112,7 @@ class Tracking:
 def tracking(folder: Path, environment: Path) -> Iterator[Tracking]:
     """The tracking server, its parts started by hand and its own process as in the container."""
     if not BINARIES.name:
-        pytest.fail("PostgreSQL is not installed; apt-get install postgresql")
+        lacking("PostgreSQL is not installed; apt-get install postgresql")
     has, scratch = settings(folder), Path(tempfile.mkdtemp(prefix="tracking-"))
     scratch.chmod(0o711)  # another user owns the database
     ports = [free_port() for _ in range(5)]
