@@ -16,7 +16,7 @@ from stores import server
 
 pytestmark = pytest.mark.slow
 
-VENV = ROOT / "build/environments/remote"
+VENV = ROOT / "build/environments/cluster"
 
 
 @dataclass
@@ -44,7 +44,8 @@ def cluster(trained: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> 
         stack.enter_context(hub)
         command, workers = [str(dask), "worker", address, *more], []
         for _ in range(2):
-            process = subprocess.Popen(command, env=os.environ | env, stdout=-3, stderr=-3)
+            how = {"cwd": project.path, "env": os.environ | env, "stdout": -3, "stderr": -3}
+            process = subprocess.Popen(command, **how)
             stack.callback(process.wait)
             stack.callback(process.kill)
             workers.append(process)

@@ -288,7 +288,8 @@ def bring() -> None:
     for run in runs:
         ids[run.info.run_id] = copy_run(source, run, place, ids)
     for env in sorted(path.stem for path in registry.FOLDER.glob("*.yaml")):
-        registry.mirror(env, registry.digests(env), (registry.history(env) or [{}])[-1])
+        for sentence in registry.mirror(env, registry.digests(env), (registry.history(env) or [{}])[-1]):
+            print(f"{'track':<10}{sentence}")
     print(f"{'track':<10}{len(runs)} runs moved to {shown()}, {len(known)} were there already")
 
 
