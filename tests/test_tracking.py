@@ -280,10 +280,10 @@ def test_a_projects_own_runs_move_once_and_answer_as_before(
     copy.make("track", "sweep", **env)
     count = "SELECT count(*) FROM runs"
     before = int(tracking.database.ask(count))
-    move = {"MLFLOW_TRACKING_URI": tracking.uri, "MOVE": "1", **env}
-    assert "4 runs moved" in copy.make("track", **move)
+    move = {"MLFLOW_TRACKING_URI": tracking.uri, **env}
+    assert "4 runs moved" in copy.make("move", **move)
     assert answers(copy, environment, tracking.uri) == f"FINISHED {model(copy)} 150"
-    assert "0 runs moved" in copy.make("track", **move)
+    assert "0 runs moved" in copy.make("move", **move)
     assert int(tracking.database.ask(count)) == before + 4
     children = tracking.database.ask(
         "SELECT count(*) FROM tags JOIN runs ON value = runs.run_uuid WHERE key = 'mlflow.parentRunId'"
