@@ -30,3 +30,8 @@ def test_store_of_another_version_is_one_sentence() -> None:
     (track.STORE / "mlflow.db").write_bytes(b"SQLite format 3\x00 not really")
     with pytest.raises(UserError, match="does not open"):
         track.client()
+
+
+def test_a_servers_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://admin:secret@host:5000/path")
+    assert track.shown() == "http://host:5000/path"
