@@ -18,12 +18,12 @@ PAGES = [
     *sorted({*ROOT.glob("docs/*.md")} - {ROOT / "docs/comparison.md"}),  # its commands are others'
     *(PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md"))),
 ]
-MAKEFILES = [ROOT / "Makefile", PROJECT / "Makefile"]
+MAKEFILES = [ROOT / "Makefile", PROJECT / "Makefile", *ROOT.glob("tracking/*/Makefile")]
 VERB = re.compile(r"(?m)^([a-z-]+):.*## ")
 # What a page may start with besides `make`, and where it is run.
 OTHERS = {
     **dict.fromkeys(
-        ("uvx", "cd", "git", "sed", "rm", "echo", ".venv/bin/python", "$EDITOR"),
+        ("uvx", "cd", "git", "sed", "rm", "echo", "export", ".venv/bin/python", "$EDITOR"),
         "the tutorial, test_update.py",
     ),
     **dict.fromkeys(("bash", "gh"), "the CI itself; GitHub, docs/first-push.md"),
@@ -37,6 +37,8 @@ ELSEWHERE = {
     **dict.fromkeys(("lint", "docs"), "the CI"),
     "test-slow": "the CI",
     "files": "test_the_reference_is_current, test_render.py",
+    "up": "by hand: Docker Compose; test_tracking.py runs what it starts",
+    **dict.fromkeys(("backup", "restore"), "test_tracking.py"),
 }
 
 
