@@ -66,13 +66,15 @@ def every(store: "MlflowClient", experiment: str) -> "Iterator[Run]":
 
 def main() -> int:
     """Copy the project's own runs to the server, each once; its aliases then name what git does."""
+    if uri() == own():
+        raise UserError("there is nowhere to move to; set MLFLOW_TRACKING_URI to the server's address")
     store = client()
     import mlflow
 
     name, source = __package__ or "", mlflow.MlflowClient(own())
     here, there = (one.get_experiment_by_name(name) for one in (source, store))
-    if uri() == own() or not here:
-        raise UserError("there is nothing to move, or nowhere; set MLFLOW_TRACKING_URI to the server's address")
+    if not here:
+        raise UserError(f"there are no runs of {name} here to move")
     place = there.experiment_id
     known = mlflow.search_runs([place], f"tags.`{MOVED}` LIKE '%'", output_format="list")
     ids = {run.data.tags[MOVED]: run.info.run_id for run in known}
