@@ -157,7 +157,8 @@ def ssh(folder: Path) -> Iterator[Store]:
     lines += [f"Port {port}", "ListenAddress 127.0.0.1", "StrictModes no", "UsePAM no"]
     lines += ["PasswordAuthentication no", "KbdInteractiveAuthentication no"]
     (folder / "config").write_text("\n".join([*lines, "Subsystem sftp internal-sftp", ""]))
-    Path("/run/sshd").mkdir(exist_ok=True)  # where the server parts with its rights
+    if not os.getuid():
+        Path("/run/sshd").mkdir(exist_ok=True)  # where the server parts with its rights
     with (
         server("/usr/sbin/sshd", "-De", "-f", folder / "config", port=port, log=folder / "log"),
         subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=-3) as holder,
