@@ -185,7 +185,7 @@ class Engine:
     SEALED, FILES, REVISION = ("run",), "", "revision"
 
     def __init__(self) -> None:
-        self.there, self.Environment = told(), lambda *_: self
+        self.there, self.Environment = told(), lambda *_: self  # pylint: disable=invalid-name
         self.labels = {label: self.there[key] for key, label in LABELS.items()}
         path = f"src/{PACKAGE.name}/features.py"
         self.files = {path: sha256(Path(path)), str(MODEL): sha256(MODEL), "models/other.json": "-"}
