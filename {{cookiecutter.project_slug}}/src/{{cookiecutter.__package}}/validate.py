@@ -29,6 +29,7 @@ def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
 
     try:
         schema = pa.DataFrameSchema.from_yaml(path)
+        found = misspelt(path) if schema.columns else ""
     except FileNotFoundError:
         raise UserError(f"there is no {path}; `make schema` infers it from the data") from None
     except Exception as problem:  # pandera and PyYAML raise a dozen kinds
@@ -36,7 +37,7 @@ def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
         raise UserError(f"{path} cannot be read as a schema ({detail}); `make schema` infers it again") from None
     if not schema.columns:
         raise UserError(f"{path} names no columns; `make schema` infers it again")
-    if found := misspelt(path):
+    if found:
         raise UserError(f"{path} has {found}; correct it, since a rule that nobody knows holds for nothing")
     return schema
 
