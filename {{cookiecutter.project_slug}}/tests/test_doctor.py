@@ -15,7 +15,7 @@ from {{cookiecutter.__package}}.config import git
 @pytest.fixture(autouse=True)
 def healthy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project in a repository of its own, with nothing set; each test breaks something."""
-    for name in ("GITHUB_TOKEN", "GH_TOKEN", "MLFLOW_TRACKING_URI", "BIND"):
+    for name in ("GITHUB_TOKEN", "GH_TOKEN", "MLFLOW_TRACKING_URI", "BIND", "VENV"):
         monkeypatch.delenv(name, raising=False)
     git("init", "--quiet", "--initial-branch", "main")
     git("config", "user.email", "a@example.org")
