@@ -278,8 +278,8 @@ def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None
     work.make("pipeline")
     work.push("parameter")
     work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
-    learnable = "        chosen = learnable(params, table)\n"
-    fewer = "        chosen = chosen.head(-99 * len(params.data.left_out['flight']))\n"
+    learnable = "    chosen = learnable(params, sampled(most))\n"
+    fewer = "    chosen = chosen.head(-99 * len(params.data.left_out['flight']))\n"
     work.edit("src/flight_delays/train.py", (learnable, learnable + fewer))
     work.make("pipeline")
     work.push("main")
