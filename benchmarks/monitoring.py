@@ -23,9 +23,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.sample import landed, tables
-from benchmarks.template import PACKAGE, load, settle
+from benchmarks.template import PACKAGE, cost, load, settle
 
-drift, config, metrics = load("drift"), load("config"), load("metrics")
+drift, config, metrics, rival = map(load, ("drift", "config", "metrics", "evidently"))
 Array = npt.NDArray[Any]
 RULES = config.Monitor()
 WINDOWS, SAMPLE, REFERENCE = 52, RULES.sample, 20_000
@@ -33,15 +33,6 @@ SIZES = (1_000, 50_000, 500_000)
 RUNS = 400
 CARRIER, HOUR = "carrier", "scheduled_hour"
 RACE = Path(__file__).parents[1] / "build" / "race"
-EVIDENTLY = ("evidently==0.7.23", "pandas<3.1")
-RIVAL = """
-import sys
-import pandas as pd
-from evidently import Report
-from evidently.presets import DataDriftPreset
-reference, current = map(pd.read_parquet, sys.argv[1:3])
-Report([DataDriftPreset()]).run(current, reference).save_html(sys.argv[3])
-"""
 
 
 @cache
@@ -292,7 +283,7 @@ def race(_: ProcessPoolExecutor) -> str:
             "--python",
             RACE / "evidently/bin/python",
         ]
-        subprocess.run([*install, *EVIDENTLY], check=True)
+        subprocess.run([*install, *rival.NEEDS], check=True)
     project = RACE / "project"
     laid(project)
     name = "flights_package"
@@ -301,16 +292,16 @@ def race(_: ProcessPoolExecutor) -> str:
     theirs = [
         RACE / "evidently/bin/python",
         "-c",
-        RIVAL,
+        rival.CODE,
         "reference.parquet",
         "current.parquet",
         "evidently.html",
     ]
     mine = spent(*ours, folder=project, PYTHONPATH=str(RACE / "src"))
-    rival = spent(*theirs, folder=project)
+    other = spent(*theirs, folder=project)
     rows = [
-        ["make monitor", f"{mine:.2f}", f"{100 * mine / rival:.1f} %"],
-        ["Evidently", f"{rival:.2f}", "100 %"],
+        ["make monitor", f"{mine:.2f}", f"{100 * mine / other:.1f} %"],
+        ["Evidently", f"{other:.2f}", "100 %"],
     ]
     return table(["", "CPU seconds", "of Evidently's"], rows)
 
@@ -327,16 +318,10 @@ def bulk(_: ProcessPoolExecutor) -> str:
         for file in range(files, millions):
             whole["id"] = np.char.add(f"{file}-", np.arange(len(whole)).astype(str))
             whole.to_parquet(project / f"logs/predictions-{file}.parquet")
-        files, start = millions, time.time()
-        with subprocess.Popen(
-            [sys.executable, "-m", name, "monitor", "--until", "2024-06-03"],
-            cwd=project,
-            env=os.environ | {"PYTHONPATH": str(RACE / "src")},
-        ) as process:
-            _, code, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(code)
-        cells = time.time() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-        rows.append([f"{millions},000,000", *(f"{cell:,.0f}" for cell in cells)])
+        files = millions
+        command = [sys.executable, "-m", name, "monitor", "--until", "2024-06-03"]
+        took = cost(command, project, os.environ | {"PYTHONPATH": str(RACE / "src")})
+        rows.append([f"{millions},000,000", *(f"{cell:,.0f}" for cell in took)])
     return table(["logged rows", "seconds", "CPU seconds", "peak MB"], rows)
 
 

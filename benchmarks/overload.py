@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from .pipeline import DEMO
+from .template import free_port
 
 LIMIT, CLIENTS, SECONDS, ROWS = 8, 80, 10, 1000
 
@@ -45,9 +45,7 @@ async def flood(port: int, body: bytes, clients: int) -> Counter[str]:
 def main() -> None:
     """Print the table's lines: as many connections as the service takes, ten times as many, and as many again."""
     project = Path(os.environ.get("PROJECT", DEMO))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     params = project / "params.yaml"
     before = params.read_text()
     params.write_text(before.replace("requests: 512", f"requests: {LIMIT}"))

@@ -4,12 +4,8 @@ Run by `make bench PART=scale`, in the demo's environment. Tables are all flight
 """
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +15,7 @@ import pyarrow.parquet as pq
 
 from . import sample
 from .pipeline import project
+from .template import Cost, cost
 
 STAGES = ("validate", "split", "train", "evaluate")
 TIMES = tuple(int(n) for n in os.environ.get("TIMES", "1,10").split(","))  # all flights, so often
@@ -46,32 +43,25 @@ def write(times: int, path: Path) -> int:
     return times * len(flights)
 
 
-def cost(copy: Path, *command: str) -> tuple[float, float]:
-    """CPU seconds and peak megabytes of a verb, in a process of its own."""
+def verb(copy: Path, *command: str) -> Cost:
+    """What a verb costs, in a process of its own."""
     env = os.environ | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-m", "flight_delays", *command]
-    process = subprocess.Popen(arguments, cwd=copy, env=env, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} in {copy} ended with {status}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return cost([sys.executable, "-m", "flight_delays", *command], copy, env)
 
 
 def sizes(folder: Path) -> None:
     """Print the table of stages by rows."""
     copy, table = project(folder, sample.EVERY), folder / "all.parquet"
-    # A process's peak begins with that of the one that starts it: large tables are made elsewhere.
-    make = ProcessPoolExecutor(1, get_context("spawn")).submit
     raw = copy / "data/raw/flights.parquet"
     columns = [f"{stage} {what}" for stage in (*STAGES, "score") for what in ("s", "MB")]
     print("| rows | " + " | ".join(columns) + " |\n" + "|---:" * (1 + len(columns)) + "|")
     for times in (0, *TIMES):
-        rows = make(write, times, raw).result() if times else pq.read_metadata(raw).num_rows
-        found = [cost(copy, stage) for stage in STAGES]
+        rows = write(times, raw) if times else pq.read_metadata(raw).num_rows
+        found = [verb(copy, stage) for stage in STAGES]
         table.unlink(missing_ok=True)
-        cost(copy, "compile")
-        found.append(cost(copy, "score", "--in", str(raw), "--out", str(table)))
-        figures = " | ".join(f"{seconds:.1f} | {megabytes:.0f}" for seconds, megabytes in found)
+        verb(copy, "compile")
+        found.append(verb(copy, "score", "--in", str(raw), "--out", str(table)))
+        figures = " | ".join(f"{took.cpu:.1f} | {took.megabytes:.0f}" for took in found)
         print(f"| {rows:,} | {figures} |", flush=True)
 
 
@@ -80,15 +70,14 @@ def sweeps(folder: Path) -> None:
     copy = project(folder, sample.EVERY)
     params = (copy / "params.yaml").read_text(encoding="utf-8").replace("trials: 20", "trials: 40")
     for stage in STAGES[:2]:
-        cost(copy, stage)
+        verb(copy, stage)
     print("\n| workers | seconds |\n|---:|---:|")
     for workers in (1, 2):
         text = params.replace("workers: 1 ", f"workers: {workers} ")
         (copy / "params.yaml").write_text(text, encoding="utf-8")
         (copy / ".mlflow/sweep.log").unlink(missing_ok=True)
-        start = time.perf_counter()
-        cost(copy, "sweep", "--no-track")
-        print(f"| {workers} | {time.perf_counter() - start:.0f} |", flush=True)
+        took = verb(copy, "sweep", "--no-track")
+        print(f"| {workers} | {took.seconds:.0f} |", flush=True)
 
 
 def main() -> None:

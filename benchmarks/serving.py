@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from statistics import median
 import pandas as pd
 
 from .pipeline import DEMO, ROOT
+from .template import cost, free_port
 
 FOLDER = ROOT / "build/rivals"
 RUNS, SECONDS, CONNECTIONS = 3, 5, 16
@@ -186,12 +186,9 @@ def serve() -> None:
     """Print the table of requests."""
     found: dict[str, list[tuple[float, ...]]] = {}
     row = json.dumps(json.loads((DEMO / "models/passport.json").read_text())["rows"][0])
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        work = Path(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        work, port = Path(folder), free_port()
         shutil.copy(Path(__file__).with_name("rivals.py"), work)
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
         every = servers(work, port)
         for _ in range(RUNS):
             for server in every:
@@ -210,25 +207,9 @@ def serve() -> None:
         print(f"| {name} | {rate:,.0f} | {times} | {memory:.0f} |")
 
 
-def cost(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of a command that may use every core; its parent runs nothing else."""
-    code = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, capture_output=True)\n"
-    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    start = time.perf_counter()
-    kept = {k: v for k, v in around(DEMO).items() if k != "LOGS" and "_THREADS" not in k}
-    said = subprocess.run(
-        [sys.executable, "-c", code, *command],
-        cwd=DEMO,
-        env=kept,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return time.perf_counter() - start, int(said.stdout) / 1024
-
-
 def score() -> None:
-    """Print the table of files: ours and the loop, at each size."""
+    """Print the table of files: ours and the loop, at each size, every core for both and no log."""
+    env = {k: v for k, v in around(DEMO).items() if k != "LOGS" and "_THREADS" not in k}
     print("| file | rows/s | peak MB | loop rows/s | loop peak MB |\n|---|---:|---:|---:|---:|")
     table, rivals = (
         pd.read_parquet(DEMO / "data/holdout.parquet"),
@@ -242,13 +223,12 @@ def score() -> None:
                 Path(folder, "out.parquet"),
             )
             write(table, rows, source)
-            seconds, peak = cost(
-                [sys.executable, "-m", "flight_delays", "score", f"--in={source}", f"--out={out}"]
-            )
-            other, theirs = cost([sys.executable, str(rivals), "loop", str(source), str(out)])
+            ours = ["-m", "flight_delays", "score", f"--in={source}", f"--out={out}"]
+            loop = [str(rivals), "loop", str(source), str(out)]
+            mine, theirs = (cost([sys.executable, *words], DEMO, env) for words in (ours, loop))
             print(
-                f"| {millions} million rows | {rows / seconds:,.0f} | {peak:,.0f} "
-                f"| {rows / other:,.0f} | {theirs:,.0f} |",
+                f"| {millions} million rows | {rows / mine.seconds:,.0f} | {mine.megabytes:,.0f} "
+                f"| {rows / theirs.seconds:,.0f} | {theirs.megabytes:,.0f} |",
                 flush=True,
             )
             out.unlink()

@@ -162,22 +162,31 @@ def gs(folder: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def ssh(folder: Path) -> Iterator[Store]:
-    """An ssh server that lets in who has the key that an agent holds."""
+def sshd(folder: Path, *more: str) -> Iterator[int]:
+    """The port of an ssh server on loopback that lets in who has the key `user` of the folder."""
     if not Path("/usr/sbin/sshd").exists():
         lacking("there is no ssh server; apt-get install openssh-server")
-    port, agent = free_port(), folder / "agent"
+    port = free_port()
     for name in ("host", "user"):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name, cwd=folder)
     rules = {"HostKey": "host", "AuthorizedKeysFile": "user.pub", "PidFile": "pid"}
     lines = [f"{key} {folder / value}" for key, value in rules.items()]
     lines += [f"Port {port}", "ListenAddress 127.0.0.1", "StrictModes no", "UsePAM no"]
     lines += ["PasswordAuthentication no", "KbdInteractiveAuthentication no"]
-    (folder / "config").write_text("\n".join([*lines, "Subsystem sftp internal-sftp", ""]))
+    (folder / "config").write_text("\n".join([*lines, *more, ""]))
     if not os.getuid():
         Path("/run/sshd").mkdir(exist_ok=True)  # where the server parts with its rights
+    command = ("/usr/sbin/sshd", "-De", "-f", folder / "config")
+    with server(*command, port=port, log=folder / "log"):
+        yield port
+
+
+@contextmanager
+def ssh(folder: Path) -> Iterator[Store]:
+    """An ssh server that lets in who has the key that an agent holds."""
+    agent = folder / "agent"
     with (
-        server("/usr/sbin/sshd", "-De", "-f", folder / "config", port=port, log=folder / "log"),
+        sshd(folder, "Subsystem sftp internal-sftp") as port,
         subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=-3) as holder,
     ):
         while not agent.exists():

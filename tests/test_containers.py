@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import CHOICES, ROOT, BakedProject, free_address, lacking, run
+from stores import sshd
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
@@ -448,31 +449,16 @@ def test_an_interrupted_deploy_goes_back_and_can_be_repeated(
 @pytest.fixture
 def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """This machine as another host: its engine behind an ssh server, whose key is known."""
-    server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if not server:
-        stop = pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip
-        stop("there is no ssh server here")
-    for name in ("host", "user"):
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name, cwd=tmp_path)
-    host, port = free_address().split(":")
     engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    lines = [f"ListenAddress {host}:{port}", f"HostKey {tmp_path}/host", "PidFile none"]
-    lines += [
-        f"AuthorizedKeysFile {tmp_path}/user.pub",
-        "StrictModes no",
-        f"SetEnv DOCKER_HOST={engine}",
-    ]
-    (tmp_path / "sshd").write_text("\n".join(lines) + "\n")
-    (tmp_path / "known").write_text(f"[{host}]:{port} {(tmp_path / 'host.pub').read_text()}")
-    (tmp_path / "bin").mkdir()
-    keys = f"-F none -o IdentityFile={tmp_path}/user -o UserKnownHostsFile={tmp_path}/known"
-    (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} {keys} "$@"\n')
-    (tmp_path / "bin/ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    Path("/run/sshd").mkdir(exist_ok=True)  # where sshd lets its children look, which is nowhere
-    with subprocess.Popen([server, "-D", "-e", "-f", str(tmp_path / "sshd")]) as process:
-        yield f"ssh://{getpass.getuser()}@{host}:{port}"
-        process.terminate()
+    with sshd(tmp_path, f"SetEnv DOCKER_HOST={engine}") as port:
+        place, known, client = f"127.0.0.1:{port}", tmp_path / "known", tmp_path / "bin/ssh"
+        known.write_text(f"[127.0.0.1]:{port} {(tmp_path / 'host.pub').read_text()}")
+        keys = f"-F none -o IdentityFile={tmp_path}/user -o UserKnownHostsFile={known}"
+        client.parent.mkdir()
+        client.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} {keys} "$@"\n')
+        client.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{client.parent}:{os.environ['PATH']}")
+        yield f"ssh://{getpass.getuser()}@{place}"
 
 
 @pytest.mark.usefixtures("first_serves")

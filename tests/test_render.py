@@ -72,12 +72,16 @@ def test_render_leaves_no_tag(bake: Bake, answers: Answers) -> None:
 @pytest.mark.parametrize("answers", [*OPTION_SETS, pytest.param(HARD, id="hard-names")])
 def test_every_file_parses(bake: Bake, answers: Answers) -> None:
     project = bake(**answers)
-    for name in text_files(project):
+    names = text_files(project)
+    assert {"params.yaml", "pyproject.toml", "README.md"} <= {*names}
+    for name in names:
         parse(name, project.read(name))
 
 
 def test_python_of_the_template_is_python_before_rendering() -> None:
-    for file in [*ROOT.glob("hooks/*.py"), *ROOT.glob("{{*/src/**/*.py")]:
+    files = [*ROOT.glob("hooks/*.py"), *ROOT.glob("{{*/src/**/*.py")]
+    assert {"pre_gen_project.py", "gate.py"} <= {file.name for file in files}
+    for file in files:
         ast.parse(file.read_text(encoding="utf-8"))
 
 

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
-from {{cookiecutter.__package}} import gate, model, track
+from {{cookiecutter.__package}} import champion, model, track
 from {{cookiecutter.__package}}.config import MODEL, ROWS, UserError, load_params
 from {{cookiecutter.__package}}.predictor import current, load_predictor
 
@@ -186,7 +186,7 @@ def test_pickled_rows_are_refused_and_run_nothing() -> None:
     np.save(ROWS, np.array([Evil()], dtype=object), allow_pickle=True)
     CANARY.unlink(missing_ok=True)
     with pytest.raises(UserError, match=r"models/rows\.npy"):
-        gate.learned(Path())
+        champion.learned(Path())
     assert not CANARY.exists()
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from {{cookiecutter.__package}} import report
-from {{cookiecutter.__package}}.config import load_params
+from {{cookiecutter.__package}}.config import MODEL, load_params
+from {{cookiecutter.__package}}.model import load
 
 VERDICT: dict[str, Any] = {
     "verdict": "worse",
@@ -83,9 +84,10 @@ def test_lists_are_shown_by_what_the_other_lacks(old: Any, new: Any, shown: tupl
 
 def test_a_column_that_the_model_leans_on_moves_its_predictions(project: Path) -> None:
     params, rows = load_params(), pd.read_parquet("data/holdout.parquet").reset_index(drop=True)
-    same = report.contributions(params, rows, [3], rows.iloc[[3]])
+    pipeline = load(MODEL)
+    same = report.contributions(params, pipeline, rows, [3], rows.iloc[[3]])
     assert abs(same).max() < 1e-9  # its own values change nothing
-    assert abs(report.contributions(params, rows, list(range(9)), rows)).max() > 0
+    assert abs(report.contributions(params, pipeline, rows, list(range(9)), rows)).max() > 0
 
 
 def test_the_report_explains_three_predictions_and_says_how_stable(project: Path) -> None:

@@ -65,21 +65,16 @@ def events(since: str) -> Iterator[Event]:
     after = [f"--since={since}"] if since else []
     form = ["--first-parent", "-m", "--reverse", "--format=%H%x09%cI%x09%an <%ae>"]
     for row in git("log", *form, *after, "--", f"{registry.FOLDER}/*.yaml").splitlines():
-        for env in environments():
+        for env in registry.environments():
             if found := event(env, *row.split("\t")):
                 yield found
-
-
-def environments() -> list[str]:
-    """The environments that there are."""
-    return sorted(path.stem for path in registry.FOLDER.glob("*.yaml"))
 
 
 def unlike() -> Iterator[str]:
     """Where MLflow's registry says other than git."""
     from mlflow.exceptions import MlflowException
 
-    for env in environments() if tracked() else ():
+    for env in registry.environments() if tracked() else ():
         truth, mirrored = registry.digests(env), registry.aliases(env)
         for alias in (alias for alias in registry.ALIASES if truth[alias] != mirrored[alias]):
             ours, theirs = ((side[alias] or "none")[:12] for side in (truth, mirrored))

@@ -86,6 +86,14 @@ def cached(digest: str | None) -> Path:
     return CACHE / (digest or "none")[:2] / (digest or "none")[2:]
 
 
+def learned(project: Path) -> np.ndarray:
+    """The hashes of the rows that a model learned from; a file that holds anything else is a `UserError`."""
+    try:
+        return np.asarray(np.load(project / ROWS, allow_pickle=False))
+    except (ValueError, OSError, EOFError):
+        raise UserError(f"{project / ROWS} holds no hashes of rows; `make pipeline` makes it anew") from None
+
+
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
     """A scratch checkout of a commit that shares our DVC cache and is gone when the block ends."""

@@ -33,22 +33,30 @@ def connect(rules: Compute, stack: ExitStack) -> None:
 
 
 @contextmanager
+def engine(rules: Compute) -> Iterator[int]:
+    """While the block runs, joblib's work goes where the rules say, or a `UserError`; how many tasks run at once."""
+    import joblib
+
+    name, jobs = ("loky", rules.workers) if rules.backend == "local" else (rules.backend, -1)
+    with ExitStack() as stack:
+        connect(rules, stack)
+        stack.enter_context(joblib.parallel_config(name, n_jobs=jobs))
+        yield int(joblib.effective_n_jobs(None))
+
+
+@contextmanager
 def slots(rules: Compute) -> Iterator[int]:
     """While the block runs, joblib's work goes where params.yaml says; the number of tasks that run at once.
 
     A cluster that does not answer is said aloud, and this machine does the work.
     """
-    import joblib
-
-    engine, jobs = ("loky", rules.workers) if rules.backend == "local" else (rules.backend, -1)
     with ExitStack() as stack:
         try:
-            connect(rules, stack)
+            most = stack.enter_context(engine(rules))
         except UserError as problem:
             print(f"{'compute':<10}{problem}; until then this machine does the work", flush=True)
-            engine, jobs = "loky", rules.workers
-        stack.enter_context(joblib.parallel_config(engine, n_jobs=jobs))
-        yield int(joblib.effective_n_jobs(None))
+            most = stack.enter_context(engine(msgspec.structs.replace(rules, backend="local")))
+        yield most
 
 
 def main(backend: str = "local", address: str = "", workers: int = 1) -> int:
@@ -65,9 +73,7 @@ def main(backend: str = "local", address: str = "", workers: int = 1) -> int:
         raise UserError("a Dask cluster is found by its scheduler's address; give ADDRESS=tcp://host:8786")
     plug_in(LIBRARIES[backend])
     importlib.invalidate_caches()  # what was installed just now is found
-    with ExitStack() as stack, edited(PARAMS) as document:
-        connect(rules, stack)
+    with engine(rules) as most, edited(PARAMS) as document:
         document["compute"].update(found)
-    with slots(rules) as most:
-        print(f"{'compute':<10}{most} tasks at once, {backend} {address}".rstrip())
+    print(f"{'compute':<10}{most} tasks at once, {backend} {address}".rstrip())
     return 0

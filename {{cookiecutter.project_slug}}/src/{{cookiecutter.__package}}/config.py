@@ -1,6 +1,7 @@
 """What every module shares: parameters, paths, digests, and files that are written whole or not at all."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -293,6 +295,12 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5(what: Path | bytes) -> str:
+    """DVC's own name for a file or some bytes; what they are is said by SHA-256."""
+    with io.BytesIO(what) if isinstance(what, bytes) else what.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 def git(*arguments: str, cwd: Path = Path()) -> str:

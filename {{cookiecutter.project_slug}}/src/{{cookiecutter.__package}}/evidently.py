@@ -12,7 +12,7 @@ from .windows import collect, reference
 
 REPORT = Path("reports/evidently.html")
 # Its release imports what pandas 3.1 no longer has, so it cannot share the project's environment.
-NEEDS = ("--with", "evidently==0.7.23", "--with", "pandas<3.1", "--with", "pyarrow")
+NEEDS = ("evidently==0.7.23", "pandas<3.1", "pyarrow")
 CODE = """
 import sys
 import pandas as pd
@@ -39,7 +39,8 @@ def main(until: str | None = None, uv: str = "uv") -> int:
         sides = {"then.parquet": ref.raw, "now.parquet": full[-1].raw}
         for name, rows in sides.items():
             rows.to_parquet(Path(folder, name))
-        command = [tool, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable, *NEEDS]
+        needs = [f"--with={need}" for need in NEEDS]
+        command = [tool, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable, *needs]
         files = [*(str(Path(folder, name)) for name in sides), str(draft)]
         done = subprocess.run([*command, "python", "-c", CODE, *files], capture_output=True, text=True, check=False)
         if done.returncode:

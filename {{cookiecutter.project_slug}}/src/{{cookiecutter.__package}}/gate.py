@@ -1,6 +1,5 @@
 """Verb: the candidate is judged against the champion on the same rows, by the rules of the base."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from .config import (
     git,
     known,
     load_params,
+    md5,
     read_json,
     sha256,
     write_json,
@@ -118,20 +118,12 @@ def leaked(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarr
     return np.asarray(nth < seen[where])
 
 
-def learned(project: Path) -> np.ndarray:
-    """The hashes of the rows that a model learned from; a file that holds anything else is a `UserError`."""
-    try:
-        return np.asarray(np.load(project / ROWS, allow_pickle=False))
-    except (ValueError, OSError, EOFError):
-        raise UserError(f"{project / ROWS} holds no hashes of rows; `make pipeline` makes it anew") from None
-
-
 def known_rows(project: Path, schema: Any, rows: pd.DataFrame, table: pd.DataFrame) -> np.ndarray | None:
     """Which of the rows a model saw in training; None where its columns are gone and nobody can tell."""
     names = list(schema.get("unique") or sorted(schema["columns"]))
     if not (project / ROWS).exists() or any(name not in table for name in names):
         return None
-    return leaked(learned(project), hashes(rows[names]), hashes(table[names]))
+    return leaked(champions.learned(project), hashes(rows[names]), hashes(table[names]))
 
 
 def candidate_side(params: Params, table: pd.DataFrame, splits: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -496,7 +488,7 @@ def base_judges(base: str) -> int | None:
 def own_model() -> None:
     """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
     named = champions.outs(yaml.safe_load(LOCK.read_text(encoding="utf-8"))) if LOCK.exists() else {}
-    if named.get(str(MODEL)) not in (None, hashlib.md5(MODEL.read_bytes(), usedforsecurity=False).hexdigest()):
+    if named.get(str(MODEL)) not in (None, md5(MODEL)):
         raise UserError(f"{MODEL} is not the model that {LOCK} names; `make pipeline` brings that back")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from .champion import cached, outs
-from .config import DATA, LOCK, MODEL, PARAMS, SCHEMA, VERDICT, UserError, git, read_json, sha256, write_json
+from .config import DATA, LOCK, MODEL, PARAMS, SCHEMA, VERDICT, UserError, git, md5, read_json, sha256, write_json
 
 LINEAGE = Path("reports/lineage.json")
 BILL = Path("reports/environment.json")
@@ -36,11 +36,6 @@ def blob(commit: str, path: str | Path) -> bytes | None:
     return None if done.returncode else done.stdout
 
 
-def md5(content: bytes) -> str:
-    """DVC's own name for some bytes; what they are is said by SHA-256."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
 def content(link: str, commit: str, path: str, name: str) -> str | None:
     """The SHA-256 of the bytes that dvc.lock means: in git, DVC's cache or this folder; None where they are nowhere."""
     if (there := blob(commit, path)) is not None:
@@ -49,9 +44,8 @@ def content(link: str, commit: str, path: str, name: str) -> str | None:
         return hashlib.sha256(there).hexdigest()
     for place in (cached(name), Path(path)):
         if place.is_file():
-            with place.open("rb") as file:
-                if hashlib.file_digest(file, "md5").hexdigest() == name:
-                    return sha256(place)
+            if md5(place) == name:
+                return sha256(place)
             if place != Path(path):
                 raise Broken(link, f"{place} holds other bytes than its name says; delete it and `make pull`")
     return None

@@ -81,7 +81,7 @@ def main() -> int:
     runs = [run for run in reversed(list(every(source, here.experiment_id))) if run.info.run_id not in ids]
     for run in runs:
         ids[run.info.run_id] = copy_run(source, run, place, ids)
-    for env in sorted(path.stem for path in registry.FOLDER.glob("*.yaml")):
+    for env in registry.environments():
         for sentence in registry.mirror(env, registry.digests(env), (registry.history(env) or [{}])[-1]):
             print(f"{'move':<10}{sentence}")
     print(f"{'move':<10}{len(runs)} runs moved to {shown()}, {len(known)} were there already")

@@ -1,10 +1,9 @@
 """Verb: the judged model becomes an environment's champion: its deploy file, history and aliases say so."""
 
-import hashlib
 from typing import Any
 
 from . import champion, registry
-from .config import LOCK, MODEL, VERDICT, UserError, git, sha256
+from .config import LOCK, MODEL, VERDICT, UserError, git, md5, sha256
 from .gate import load_verdict
 from .track import tracked
 
@@ -17,9 +16,7 @@ def promotable() -> dict[str, Any]:
     if git("status", "--porcelain", "--", str(LOCK)):
         raise UserError(f"{LOCK} is not committed; commit it, so that the model can be found again")
     lock = champion.at("HEAD", LOCK) or {}
-    with MODEL.open("rb") as file:
-        actual = hashlib.file_digest(file, "md5").hexdigest()  # DVC's own name for the file, no security
-    if champion.outs(lock).get(str(MODEL)) != actual:
+    if champion.outs(lock).get(str(MODEL)) != md5(MODEL):
         raise UserError(f"{MODEL} is not the one that {LOCK} names; run `make pipeline` and commit")
     return verdict
 

@@ -1,10 +1,8 @@
 """Verb: data and models come from the remote, the promoted model from its release; the pipeline makes the rest."""
 
-import hashlib
-
 from . import release
 from .champion import PRODUCTION, at, cached, outs
-from .config import LOCK, dvc, last_words
+from .config import LOCK, dvc, last_words, md5
 from .github import Api, ApiError, Unavailable, patiently
 
 
@@ -35,7 +33,7 @@ def champion_from_release() -> str:
     if not files:
         return f"no release has the promoted model {digest[:12]}; it is trained again from its commit"
     for content in files.values():
-        place = cached(hashlib.md5(content, usedforsecurity=False).hexdigest())
+        place = cached(md5(content))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
     return f"the promoted model {digest[:12]} came from its release"

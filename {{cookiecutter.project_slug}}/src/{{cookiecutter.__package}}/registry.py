@@ -16,11 +16,15 @@ LINE = ("environment", "from", "to", "action", "when", "who")
 ALIASES = ("champion", "challenger", "previous")
 
 
+def environments() -> list[str]:
+    """The environments that there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
 def state(env: str) -> dict[str, Any]:
     """What deploy/<env>.yaml says; an unknown environment is a `UserError` that lists those there are."""
     path = FOLDER / f"{env}.yaml"
-    known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
-    if env not in known:
+    if env not in (known := environments()):
         raise UserError(f"there is no environment {env!r}; there are {', '.join(known)}")
     found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found

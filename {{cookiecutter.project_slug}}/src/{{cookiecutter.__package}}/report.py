@@ -179,9 +179,11 @@ def said(frame: pd.DataFrame) -> np.ndarray:
     return frame[frame.columns[-1]].to_numpy(dtype=float)
 
 
-def contributions(params: Params, rows: pd.DataFrame, chosen: Sequence[int], others: pd.DataFrame) -> np.ndarray:
+def contributions(
+    params: Params, pipeline: "Pipeline", rows: pd.DataFrame, chosen: Sequence[int], others: pd.DataFrame
+) -> np.ndarray:
     """By chosen row and column: how far a prediction lies from what it is with other rows' values of the column."""
-    names, pipeline = params.data.features, load(MODEL)
+    names = params.data.features
     mine = rows.iloc[np.repeat(chosen, len(names) * len(others))].reset_index(drop=True)
     for place, name in enumerate(names):
         of = np.arange(len(mine)) // len(others) % len(names) == place
@@ -197,7 +199,8 @@ def reason_section(params: Params) -> Section:
     order = np.argsort(scores, kind="stable")
     chosen = [int(order[int(share * (len(order) - 1))]) for share in (0, 0.5, 1)]
     others = [rows.sample(min(BACKGROUND, len(rows)), random_state=params.seed + draw) for draw in range(2)]
-    first, second = (contributions(params, rows, chosen, draw) for draw in others)
+    pipeline = load(MODEL)
+    first, second = (contributions(params, pipeline, rows, chosen, draw) for draw in others)
     mean, agree = (first + second) / 2, float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
     shown = [np.argsort(-abs(row))[:REASONS] for row in mean]
     lines = [

@@ -65,9 +65,8 @@ def answered(rows: pd.DataFrame, keys: Types, answer: Answer, classes: list[obje
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def log(rows: pd.DataFrame, said: pa.Table, keys: Types, model: str, path: Path) -> None:
+def log(rows: pd.DataFrame, said: pa.Table, keys: Types, hidden: frozenset[str], model: str, path: Path) -> None:
     """Log a batch as the service logs its answers; a row's id is its key, else the file and its place in it."""
-    hidden = personal()
     named = [] if hidden & set(keys) else [name for name in keys if name in rows]
     rows, said = rows.drop(columns=hidden & set(rows)), said.drop_columns([n for n in keys if n in said.column_names])
     ids = ["|".join(map(str, row)) for row in rows[named].itertuples(index=False)] if named else rows.index
@@ -103,12 +102,12 @@ def joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 def score(source: Path, target: Path, size: int, threads: int = 1, logs: str = "") -> int:
     """Score one file into another, whole or not at all; the number of its rows, or a `UserError`."""
     passport, keys, rows = Passport.read(), key_types(), 0
-    predict, needed = load_predictor(passport), passport.dtypes
+    predict, needed, hidden = load_predictor(passport), passport.dtypes, personal()
 
     def answer(number: int, part: pd.DataFrame) -> pa.Table:
         said = answered(part, keys, predict(part[list(needed)].astype(needed)), passport.classes)
         if logs:
-            log(part, said, keys, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
+            log(part, said, keys, hidden, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
         return said
 
     parts = (part for part in batches(source, needed, keys, size) if len(part))

@@ -94,7 +94,8 @@ def of_features(params: Params, ref: Reference, windows: Sequence[Window], chanc
     whole = features(pd.concat([w.raw for w in windows], ignore_index=True))
     ends = np.cumsum([0, *(len(w.raw) for w in windows)])
     parts = {name: [whole[name].iloc[a:b] for a, b in pairwise(ends)] for name in ref.table}
-    seen = [name for name in ref.table if name not in personal()]
+    hidden = personal()
+    seen = [name for name in ref.table if name not in hidden]
     return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, ref.learned) for n in seen]
 
 
@@ -191,7 +192,8 @@ def of_quality(params: Params, ref: Reference, windows: Sequence[Window]) -> lis
     """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
     specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
     some = [w if len(w.raw) >= rules.minimum else None for w in windows]
-    for column in (name for name in map(str, ref.raw) if name not in personal()):
+    hidden = personal()
+    for column in (name for name in map(str, ref.raw) if name not in hidden):
         rule = allowed(column, specs[column]) if column in specs else None
         values = [breaks(rule, w.raw[column], w.unread[column]) if w else None for w in some]
         share = next((value for value in values[::-1] if value is not None), 0.0)

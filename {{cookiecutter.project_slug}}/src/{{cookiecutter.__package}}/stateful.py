@@ -4,6 +4,7 @@ Only estimators that really go on are let through: those with `partial_fit`, and
 """
 
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from . import champion
 from .compare import Difference, difference
-from .config import DVC, HOLDOUT, LOCK, MODEL, ROWS, Params, UserError
+from .config import DVC, HOLDOUT, LOCK, MODEL, Params, UserError
 from .evaluate import class_names, encode
 from .model import inputs, load, predict, prepare
 from .split import marks
@@ -27,7 +28,7 @@ def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
     """The model of a commit, the rows it learned from, and its holdout."""
     with champion.checkout(commit) as project:
         champion.bring(project, champion.Champion("base", None, commit))
-        pipeline, rows = load(project / MODEL), np.load(project / ROWS, allow_pickle=False)
+        pipeline, rows = load(project / MODEL), champion.learned(project)
         held = champion.cached(champion.outs(champion.at(commit, LOCK) or {}).get(str(HOLDOUT)))
         if not held.is_file():
             champion.run(project, *DVC, "repro", "split")
@@ -69,7 +70,7 @@ def resume(params: Params, chosen: pd.DataFrame) -> tuple["Pipeline", Hashes]:
 def forgetting(params: Params, commit: str) -> Difference:
     """What the model here has lost, against the model of a commit, on that one's holdout."""
     before, _, held = earlier(commit)
-    rows = held[~np.isin(marks(held), np.load(ROWS, allow_pickle=False))].reset_index(drop=True)
+    rows = held[~np.isin(marks(held), champion.learned(Path()))].reset_index(drop=True)
     if rows.empty:
         raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")
     answers = [predict(pipeline, inputs(params, rows)) for pipeline in (before, load(MODEL))]

@@ -125,13 +125,14 @@ def search(params: Params, study: "Study", parts: list[Part], track: bool) -> No
         while left := total - len(finished(study)):
             progress.update(total - left - progress.n)
             trials = [study.ask(space) for _ in range(min(most, left))]
-            tried = [params.train.arguments | rounded(trial.params) for trial in trials]
-            recipes = [replace(params, train=replace(params.train, arguments=arguments)) for arguments in tried]
+            tried = [rounded(trial.params) for trial in trials]
+            blocks = [replace(params.train, arguments=params.train.arguments | arguments) for arguments in tried]
+            recipes = [replace(params, train=train) for train in blocks]
             values = Parallel()(delayed(score)(recipe, parts) for recipe in recipes)
-            for trial, value in zip(trials, values, strict=True):
+            for trial, arguments, value in zip(trials, tried, values, strict=True):
                 study.tell(trial, value)
                 if track:
-                    record(params, study.study_name, trial.number, rounded(trial.params), value)
+                    record(params, study.study_name, trial.number, arguments, value)
             progress.set_postfix_str(f"best {params.evaluate.metric} {study.best_value:.5g}")
         progress.update(total - progress.n)
 

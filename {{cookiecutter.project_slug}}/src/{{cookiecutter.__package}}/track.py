@@ -77,11 +77,11 @@ def client() -> "MlflowClient":
     try:
         if uri() == own():  # MLflow sets the variable itself, so its presence says nothing
             start(STORE / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
-        if uri() == own() and not mlflow.get_experiment_by_name(__package__ or ""):
-            mlflow.create_experiment(__package__ or "", artifact_location=(STORE / "artifacts").resolve().as_uri())
-        mlflow.set_experiment(__package__)
-        if uri() != own():  # again: where another made it just now, MLflow has kept its default
+            if not mlflow.get_experiment_by_name(__package__ or ""):
+                mlflow.create_experiment(__package__ or "", artifact_location=(STORE / "artifacts").resolve().as_uri())
+        else:  # makes it; where another did so just now, MLflow keeps its default, and the next line is heard
             mlflow.set_experiment(__package__)
+        mlflow.set_experiment(__package__)
     except Exception as problem:  # SQLAlchemy's, alembic's, the server's
         first = re.sub("//[^ ]*@", "//", str(problem).strip().splitlines()[0])
         what = "move it away or `mlflow db upgrade` it" if uri() == own() else "look at its address and password"

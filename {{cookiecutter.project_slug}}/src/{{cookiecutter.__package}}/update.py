@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from .config import UserError, atomic, git
+from .config import UserError, atomic, git, last_words
 
 ANSWERS = Path(".cruft.json")  # cruft's own file: `cruft diff` works, too
 BRANCH, SHOWN = "template-update", 10
@@ -32,8 +32,7 @@ def render(template: Path, commit: str, answers: dict[str, Any], folder: Path) -
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     made = folder / answers["project_slug"]
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        raise UserError(f"the template at {commit[:9]} does not render ({last})")
+        raise UserError(f"the template at {commit[:9]} does not render ({last_words(done.stderr)})")
     shutil.rmtree(made / ".git", ignore_errors=True)
     (made / ANSWERS).unlink(missing_ok=True)
     env = os.environ | {"GIT_INDEX_FILE": str(folder / "index")}

@@ -130,6 +130,8 @@ def repeats(path: Path, names: list[str]) -> pd.DataFrame:
     marks = np.concatenate([pd.util.hash_pandas_object(part, index=False) for part in blocks(path, names)])
     marks.sort()
     twice = np.unique(marks[1:][marks[1:] == marks[:-1]])
+    if not twice.size:  # nothing to show: the table is not read once more
+        return pd.DataFrame()
     some = [part[np.isin(pd.util.hash_pandas_object(part, index=False), twice)] for part in blocks(path, names)]
     rows = pd.concat(some)
     rows = rows[rows.duplicated(keep=False)]
