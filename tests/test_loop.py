@@ -38,7 +38,7 @@ def test_monitor_by_the_clock_starts_a_retrain_when_params_give_a_reason(work: W
     done = work.github.schedule("monitor.yml")
     assert done.ok and "no trigger fired" in done.job(WATCH).log, failures(done)
     assert not work.api.posted(RETRAIN) and not work.issues()
-    work.edit("params.yaml", ("schedule: null", "schedule: 0h"), ("minimum: 500", "minimum: 0"))
+    work.edit("params.yaml", ("schedule: 90d", "schedule: 0h"), ("minimum: 500", "minimum: 0"))
     work.push("main")
     done = work.github.schedule("monitor.yml")
     (started,) = work.api.posted(RETRAIN)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -18,9 +19,10 @@ from {{cookiecutter.__package}}.evaluate import class_names, encode
 from {{cookiecutter.__package}}.facts import sample
 from {{cookiecutter.__package}}.model import build, inputs, predict
 from {{cookiecutter.__package}}.split import split
+from {{cookiecutter.__package}}.sweep import ranges
 from {{cookiecutter.__package}}.validate import key
 
-ROWS = 4000
+ROWS, DRAWS = 4000, 4
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,20 @@ def test_simpler_a_linear_model_is_not_better(model: Model) -> None:
     pipeline = build(simple, inputs(simple, model.train), model.train[model.params.data.target])
     found = against(model, predict(pipeline, inputs(simple, model.holdout)))
     assert found.high > 0 or found.difference > -margin_of(found.metric, found.champion, model.params.gate.margin)
+
+
+def test_tuned_no_drawn_setting_is_better(model: Model) -> None:
+    """By more than the margin, of a few that are drawn from sweep.space; where one is, `make sweep` finds it."""
+    if not model.params.sweep.space:
+        pytest.skip("sweep.space is empty")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(DRAWS):
+        arguments = model.params.train.arguments | study.ask(ranges(model.params)).params
+        other = replace(model.params, train=replace(model.params.train, arguments=arguments))
+        pipeline = build(other, inputs(other, model.train), model.train[model.params.data.target])
+        found = against(model, predict(pipeline, inputs(other, model.holdout)))
+        margin = margin_of(found.metric, found.champion, model.params.gate.margin)
+        assert found.chance > 0.025 / DRAWS or found.difference > -margin, f"{arguments} is better: make sweep"
 
 
 def test_features_none_of_them_harms(model: Model) -> None:

@@ -1,5 +1,6 @@
 """What must hold for the data itself; skipped where DVC has not fetched it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from conftest import ROOT
 
 from {{cookiecutter.__package}}.config import Params
 from {{cookiecutter.__package}}.facts import facts_of, repeated, sample
+from {{cookiecutter.__package}}.schema import PERSONAL
 from {{cookiecutter.__package}}.split import split
 from {{cookiecutter.__package}}.validate import failures, key, load_schema
 
+MAIL = r"[^@\s]+@[^@\s]+\.\w+"
 ROWS = 20_000  # `make pipeline` validates every row
 
 
@@ -70,6 +73,14 @@ def test_no_group_and_no_moment_is_on_both_sides(rows: pd.DataFrame, params: Par
     elif params.data.time:
         assert train[params.data.time].max() < holdout[params.data.time].min()
     assert len(train) + len(holdout) == len(rows)
+
+
+def test_columns_that_look_personal_are_marked(rows: pd.DataFrame) -> None:
+    """By their name, or by values that are e-mail addresses; `personal: false` says that one is not."""
+    columns = yaml.safe_load((ROOT / "schema.yaml").read_text(encoding="utf-8"))["columns"]
+    mails = {name for name, values in rows.items() if values.astype(str).str.fullmatch(MAIL).mean() > 0.5}
+    named = {name for name in rows if PERSONAL.search(re.sub(r"\W+", "_", name))}
+    assert {name for name in mails | named if "personal" not in columns[name]} == set()
 
 
 def test_numbers_are_finite(rows: pd.DataFrame) -> None:

@@ -14,12 +14,14 @@ from {{cookiecutter.__package}}.config import (
     LOCK,
     MODEL,
     SCHEMA,
+    TRAINING,
     Data,
     Evaluate,
     Gate,
     Params,
     Train,
     UserError,
+    write_json,
 )
 
 PARAMS = Params(
@@ -91,6 +93,17 @@ def test_conclusion_blocks_on_a_failed_rule_and_names_it() -> None:
 def test_inconclusive_blocks_when_params_say_so() -> None:
     verdict = gate.conclusion(ruled(inconclusive="block"), "inconclusive", [], found(0.0), 0.01, "base")
     assert verdict["decision"] == "block"
+
+
+@pytest.mark.parametrize(("model", "failed"), [("this one", ["training memory"]), ("another", [])])
+def test_training_has_a_budget_where_it_was_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, failed: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gate, "sha256", lambda _: "this one")
+    write_json(TRAINING, {"model": model, "seconds": 12.5, "megabytes": 300})
+    rules = gate.training_rules(ruled(seconds=60, peak=256))
+    assert [rule["name"] for rule in rules if not rule["passed"]] == failed
 
 
 @pytest.mark.parametrize(("difference", "passes"), [(-0.015, True), (-0.025, False)])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from {{cookiecutter.__package}} import report
-from {{cookiecutter.__package}}.config import MODEL, load_params
+from {{cookiecutter.__package}}.config import MODEL, Params, load_params
 from {{cookiecutter.__package}}.model import load
 
 VERDICT: dict[str, Any] = {
@@ -99,3 +99,18 @@ def test_the_report_explains_three_predictions_and_says_how_stable(project: Path
 def test_importance_comes_with_its_spread(project: Path) -> None:
     section = report.importance_section(load_params())
     assert section.head[-1] == "spread" and all(row[2] >= 0 for row in section.rows)
+
+
+def test_a_column_that_nothing_is_lost_without_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [("leant on", 0.2, 0.01), ("noise", 0.001, 0.002), ("harm", -0.01, 0.001)]
+    monkeypatch.setattr(report, "importance", lambda _: found)
+    assert "No loss without `noise`, `harm`" in report.importance_section(load_params()).text
+
+
+def test_the_report_says_what_older_knowledge_costs(project: Path, params: Params) -> None:
+    if not params.data.time:
+        assert report.age_section(params) is None
+        return
+    rows = pd.read_parquet("data/train.parquet")
+    section = report.age_section(params)
+    assert section is None or f"{rows[params.data.time].max():%Y-%m-%d}" in section.text

@@ -99,6 +99,15 @@ def test_comments_and_further_keys_stay(params: Params, frame: pd.DataFrame) -> 
     assert yaml.safe_load(FILE.read_text(encoding="utf-8"))["columns"][name]["personal"] is True
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_a_column_that_looks_personal_is_marked_unless_it_was_said(said: bool) -> None:
+    both = {name: Facts(name, "str", rows=9, low=1, high=9) for name in ("customer_email", "emails_sent")}
+    entry = "" if said else "columns:\n  customer_email: {personal: false}\n"
+    old = schema.HEAD.replace("columns: {}\n", entry or "columns: {}\n")
+    found = yaml.safe_load(schema.amended(old, both, DATA, {"customer_email"}))["columns"]
+    assert found["customer_email"]["personal"] is said and "personal" not in found["emails_sent"]
+
+
 @pytest.mark.parametrize("text", ["", "columns: 5", "[", "columns: {a: {dtype: nonsense}}"])
 def test_nonsense_is_inferred_again(text: str, frame: pd.DataFrame) -> None:
     FILE.write_text(text, encoding="utf-8")

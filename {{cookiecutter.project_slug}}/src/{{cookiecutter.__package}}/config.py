@@ -27,6 +27,7 @@ MODEL = Path("models/model.skops")
 ROWS = Path("models/rows.npy")
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.parquet")
+TRAINING = Path("reports/training.json")  # what it took here; no two machines agree, so git does not keep it
 PLOTS = Path("reports/plots")
 VERDICT = Path("reports/verdict.json")
 REPORT = Path("reports/report.md")
@@ -100,6 +101,8 @@ class Gate(Block, frozen=True):
     fairness: float | None = None
     megabytes: float | None = None
     milliseconds: float | None = None
+    seconds: float | None = None
+    peak: float | None = None
 
 
 class Range(Block, frozen=True):

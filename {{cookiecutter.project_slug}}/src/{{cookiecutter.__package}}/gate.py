@@ -24,6 +24,7 @@ from .config import (
     ROWS,
     SCHEMA,
     TRAIN,
+    TRAINING,
     VERDICT,
     Params,
     UserError,
@@ -239,7 +240,21 @@ def budget_rules(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
         took = min(spent)  # what the model costs, not what else the machine was doing
         budget = params.gate.milliseconds
         found.append(rule("latency", took <= budget, f"{took:.1f} ms a row of {budget:g}"))
-    return found
+    return [*found, *training_rules(params)]
+
+
+def training_rules(params: Params) -> list[dict[str, Any]]:
+    """The CPU seconds and the memory of learning, where this model was learned here."""
+    took = read_json(TRAINING) if TRAINING.exists() else {}
+    if took.get("model") != sha256(MODEL):
+        return []
+    limits = {"seconds": ("training time", "CPU s"), "megabytes": ("training memory", "MB")}
+    budgets = {"seconds": params.gate.seconds, "megabytes": params.gate.peak}
+    return [
+        rule(limits[name][0], took[name] <= budget, f"{took[name]:,.4g} {limits[name][1]} of {budget:,.6g}")
+        for name, budget in budgets.items()
+        if budget is not None
+    ]
 
 
 def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:

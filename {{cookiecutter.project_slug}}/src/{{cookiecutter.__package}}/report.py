@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import lineage, svg
-from .compare import interval
+from .compare import difference, interval
 from .compute import slots
 from .config import (
     DATA,
@@ -29,11 +29,12 @@ from .config import (
     read_json,
     sha256,
 )
-from .evaluate import encode
+from .evaluate import class_names, encode
 from .gate import load_verdict
 from .metrics import METRICS as KNOWN
 from .metrics import find
-from .model import inputs, load, predict
+from .model import build, inputs, load, predict
+from .train import learnable, sampled
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -47,6 +48,7 @@ SIGNS = {"pass": "✅", "warn": "⚠️", "block": "❌"}
 CHART = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#0969da"}}}}%%\n'
 SAMPLE, REPEATS, SHOWN = 2000, 3, 12
 BACKGROUND, REASONS, AGREE = 50, 5, 0.9
+LEARN = 20_000
 
 Rows = Sequence[Sequence[Any]]
 
@@ -167,9 +169,12 @@ def importance(params: Params) -> list[tuple[str, float, float]]:
 
 
 def importance_section(params: Params) -> Section:
-    """The features that the model leans on most."""
-    rows = importance(params)[:SHOWN]
+    """The features that the model leans on most, and those that it does as well without."""
+    every = importance(params)
+    rows, idle = every[:SHOWN], [name for name, lost, spread in every if lost <= spread]
     text = f"Loss of {params.evaluate.metric} when the column is shuffled, and how far {REPEATS} shuffles differ."
+    if idle:
+        text += f" No loss without {', '.join(f'`{name}`' for name in idle)}: what they cost may be saved."
     chart = svg.bars("importance", [(name, value, min(value, 0.0), max(value, 0.0)) for name, value, _ in rows])
     return Section("Top features", text, ["column", "importance", "spread"], rows, charts=[chart])
 
@@ -209,6 +214,34 @@ def reason_section(params: Params) -> Section:
     ]
     text = f"By how much a prediction differs from what it is with other rows' values. {stable(agree)}"
     return Section("Three predictions explained", text, ["holdout row (prediction)", "columns that move it"], lines)
+
+
+def age_section(params: Params) -> Section | None:
+    """What it costs to know only older rows: the recipe with the earlier and with the later half of the training rows.
+
+    At most 20,000 of them; both models answer for the same holdout. None where the rows have no time.
+    """
+    data, metric = params.data, params.evaluate.metric
+    if not data.time:
+        return None
+    rows = learnable(params, sampled(LEARN)).sort_values(data.time, kind="stable")
+    halves, held = [rows[: len(rows) // 2], rows[len(rows) // 2 :]], pd.read_parquet(HOLDOUT)
+    classes = class_names(held[data.target])
+    if data.task == "classification" and any(set(half[data.target].astype(str)) != set(classes) for half in halves):
+        return None
+    models = [build(params, inputs(params, half), half[data.target]) for half in halves]
+    sides = [encode(held[data.target], predict(model, inputs(params, held)), classes) for model in models]
+    (truth, older), (_, newer) = sides
+    groups = held[data.group].to_numpy() if data.group else None
+    found = difference(metric, truth, older, newer, groups=groups, cost=params.evaluate.cost)
+    until = [half[data.time].max() for half in halves]
+    text = (
+        f"The same recipe with {len(halves[0]):,} rows until {until[0]:%Y-%m-%d} and as many until "
+        f"{until[1]:%Y-%m-%d}: {metric} {found.champion:.4f} and {found.candidate:.4f} on this holdout. Rows that are "
+        f"{(until[1] - until[0]).days:,} days younger are worth {signed(asdict(found))}: what `retrain.schedule` "
+        "and `train.window` rest on."
+    )
+    return Section("Age", text)
 
 
 def stable(agree: float) -> str:
@@ -276,6 +309,7 @@ def sections(params: Params, verdict: dict[str, Any]) -> list[Section]:
         change_section(verdict),
         importance_section(params),
         reason_section(params),
+        age_section(params),
         plot_section(),
         lineage_section(verdict),
     ]

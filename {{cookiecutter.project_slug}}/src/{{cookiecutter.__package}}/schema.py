@@ -3,6 +3,7 @@
 import difflib
 import io
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,11 @@ schema_type: dataframe
 api: pandas
 columns: {}
 """
+# Columns that by their name are about one person; `personal: false` says that a column is not.
+PERSONAL = re.compile(
+    r"(?i)(^|_)(e_?mail|phone|mobile|fax|(first|last|full|middle|given|family|sur|maiden)_?name|street|birth_?da(y|te)"
+    r"|date_of_birth|dob|ssn|passport|iban|ip_address|(home|mail|postal)_?address)(_|$)"
+)
 INFERRED = ("dtype", "nullable", "isin", "in_range", "str_length")
 
 
@@ -77,6 +83,7 @@ def widened(low: float, high: float) -> tuple[float, float]:
 def rules(facts: Facts, data: Data) -> dict[str, Any]:
     """What holds for a column's values and for values like them: type, gaps, categories or range."""
     found: dict[str, Any] = {"dtype": facts.type} | ({"nullable": True} if facts.gaps else {})
+    found |= {"personal": True} if PERSONAL.search(re.sub(r"\W+", "_", facts.name)) else {}
     few = facts.count <= min(CATEGORIES, facts.rows / 10) and (facts.type == "str" or facts.count == 2)
     if facts.low is None or facts.type.startswith("datetime") or facts.name in data.left_out:
         return found
@@ -100,7 +107,7 @@ def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str]) -> s
     for name, column in facts.items():
         entry = columns.setdefault(name, {})
         if not entry or name in wrong:
-            fresh = rules(column, data)
+            fresh = rules(column, data) | ({"personal": entry["personal"]} if "personal" in entry else {})
             for rule in [rule for rule in INFERRED if rule in entry and rule not in fresh]:
                 del entry[rule]
             entry.update(fresh)

@@ -1,12 +1,14 @@
 """Stage: the model learns from the training rows and remembers which rows those were."""
 
 import re
+import resource
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .config import MODEL, ROWS, TRAIN, Params, UserError, atomic, load_params, stage
+from .config import MODEL, ROWS, TRAIN, TRAINING, Params, UserError, atomic, load_params, sha256, stage, write_json
 from .model import build, estimator, inputs, save
 from .split import by_hash, marks
 from .validate import BLOCK, blocks, size
@@ -85,12 +87,20 @@ def by_parts(params: Params, first: pd.DataFrame) -> "tuple[Pipeline, np.ndarray
     return pipeline, rows, len(rows)
 
 
+def spent() -> dict[str, float]:
+    """The CPU seconds of this process, and its peak memory in megabytes."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return {"seconds": round(used.ru_utime + used.ru_stime, 1), "megabytes": round(peak)}
+
+
 def main() -> int:
-    """Write models/model.skops and models/rows.npy."""
+    """Write models/model.skops and models/rows.npy, and what that took to reports/training.json."""
     params = load_params()
     with stage("train", size(TRAIN)) as notes:
         pipeline, rows, notes["learned from"] = learned(params)
         with atomic(ROWS) as draft, draft.open("wb") as file:
             np.save(file, rows)
         notes["model"] = save(pipeline, MODEL)[:12]
+        write_json(TRAINING, {"model": sha256(MODEL), **spent()})
     return 0
