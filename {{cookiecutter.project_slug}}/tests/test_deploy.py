@@ -1,5 +1,6 @@
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,9 @@ class Fake(Environment):
 
     def reached(self, slot: str) -> bool:
         return True
+
+    def at(self, slot: str) -> str:
+        return f"{slot}:8000"
 
     def ask(self, address: str, path: str) -> str:
         if address.partition(":")[0] not in self.slots:
@@ -209,10 +213,19 @@ def test_once_it_took_over_an_interrupt_keeps_what_answers(environment: Fake, mo
     assert environment.percent == 100 and environment.slots["candidate"] == image(B)
 
 
+def test_an_answer_that_takes_all_the_time_gets_a_look(environment: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.slots["champion"] = image(A)
+    looks = [False, True]
+    monkeypatch.setattr(environment, "answers", lambda slot: not time.sleep(RULES.patience))
+    monkeypatch.setattr(environment, "reached", lambda slot: looks.pop(0))
+    deploy.wait(environment, "champion", RULES)
+    assert not looks
+
+
 @pytest.mark.parametrize(("restarts", "said"), [(0, "was not ready within 0.5 s"), (3, "ends again and again")])
 def test_what_is_never_ready_is_told_with_its_last_words(environment: Fake, restarts: int, said: str) -> None:
     environment.restarts = restarts
-    facts = f"{said}.* after {restarts} restarts; /ready does not answer; the proxy reaches it; its last words"
+    facts = f"{said}.* after {restarts} restarts; /ready does not answer; the proxy does not reach it; its last words"
     with pytest.raises(UserError, match=facts):
         deploy.wait(environment, "candidate", RULES)
 

@@ -66,6 +66,28 @@ def test_a_user_error_is_one_line_and_its_code(known: ModuleType, capsys: pytest
     assert capsys.readouterr().err == "error: this is wrong; do that\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["remote"], "error: remote needs URL; run `make remote URL=…`\n"),
+        (["score", "--int", "x"], "error: score needs IN and OUT; run `make score IN=… OUT=…`\n"),
+    ],
+)
+def test_what_is_missing_is_one_sentence(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("URL", "IN", "OUT"):
+        monkeypatch.delenv(name, raising=False)
+    assert command.run(arguments) == 2
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.usefixtures("known")
+def test_an_option_of_another_kind_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(["verb", "--trials", "many"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--help"], 0), (["nonsense"], 2)])
 def test_without_a_verb_the_verbs_are_listed(
     arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]

@@ -5,9 +5,11 @@ import gc
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from .config import UserError
 
@@ -18,9 +20,21 @@ def verbs() -> dict[str, Path]:
     return {f.stem: f for f in files if "\ndef main(" in f.read_text(encoding="utf-8")}
 
 
-def parser(verb: str, main: Callable[..., int | None]) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A command line whose mistakes are one sentence, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is missing as make and as the command line take it, or what is wrong."""
+        verb, lacks = str(self.prog).split()[-1], re.findall(r"--(\w+)", message.partition("required:")[2])
+        if not lacks:
+            raise UserError(f"{message}; `python -m {self.prog} --help` lists the options", code=2)
+        wanted = " ".join(f"{name.upper()}=…" for name in lacks)
+        raise UserError(f"{verb} needs {' and '.join(map(str.upper, lacks))}; run `make {verb} {wanted}`", code=2)
+
+
+def parser(verb: str, main: Callable[..., int | None]) -> Parser:
     """An option for each parameter of `main` (`in_` is `--in`); its default is that variable of the environment."""
-    command = argparse.ArgumentParser(prog=f"{__package__} {verb}", description=main.__doc__)
+    command = Parser(prog=f"{__package__} {verb}", description=main.__doc__)
     for name, parameter in inspect.signature(main).parameters.items():
         option = name.rstrip("_")
         value = os.environ.get(option.upper()) or parameter.default

@@ -87,13 +87,16 @@ def lock(environment: Environment, seconds: float) -> Iterator[None]:
 
 def wait(environment: Environment, slot: str, rules: Deploy) -> None:
     """Return when a slot is ready and the proxy reaches it; a `UserError` that says what is not so, in time."""
-    end, restarts, ready, reached = time.monotonic() + rules.patience, 0, False, False
-    while time.monotonic() < end and restarts < RESTARTS:
+    end = time.monotonic() + rules.patience
+    while True:  # however slow the engine answers: what is said is of one look, and the last one begins after the end
+        over = time.monotonic() >= end
         restarts = int(environment.inspect(slot, "{{.RestartCount}}") or 0)
-        reached = environment.reached(slot)
         ready = environment.answers(slot)
-        if reached and ready:
+        reached = ready and environment.reached(slot)
+        if reached:
             return
+        if over or restarts >= RESTARTS:
+            break
         time.sleep(0.2)
     state = environment.inspect(slot, "{{.State.Status}}")
     said = environment.compose("logs", "--no-color", "--no-log-prefix", "--tail=2", slot).replace("\n", " ").strip()
@@ -111,7 +114,7 @@ def smoke(environment: Environment, slot: str, rules: Deploy, seconds: float) ->
     """Ask a slot real rows and put load on it; a `UserError` where it differs, fails or is slow."""
     network, image = f"--network={environment.project}_default", environment.values[slot.upper()]
     command = ["--rm", network, "--env=API_KEY", "--entrypoint=python", image, "-m", f"{__package__}.probe"]
-    found = json.loads(docker("run", *command, f"{slot}:8000", str(seconds), str(rules.load.connections)))
+    found = json.loads(docker("run", *command, environment.at(slot), str(seconds), str(rules.load.connections)))
     if found["difference"] is None or found["difference"] > rules.levels.difference:
         raise UserError(f"the {slot} answers otherwise than the pipeline: {found.get('said') or found['difference']}")
     judge(slot, found["errors"], found["requests"], found["p99"], rules)
@@ -130,7 +133,7 @@ def judge(slot: str, errors: float, requests: float, slowest: float, rules: Depl
 def counted(environment: Environment) -> Numbers:
     """The candidate's numbers; a `UserError` where it does not tell them."""
     try:
-        families = text_string_to_metric_families(environment.ask("candidate:8000", "/metrics"))
+        families = text_string_to_metric_families(environment.ask(environment.at("candidate"), "/metrics"))
     except EngineError:
         raise UserError("the candidate died") from None
     samples = [one for family in families for one in family.samples if one.labels.get("path", "/predict") == "/predict"]

@@ -113,10 +113,14 @@ class Environment:
             raise EngineError(f"{path} answers {head.partition(chr(10))[0] or 'nothing'}")
         return body
 
+    def at(self, slot: str) -> str:
+        """Where a slot's container answers: its address, since after a change its name may take seconds to be found."""
+        return self.inspect(slot, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}") + ":8000"
+
     def answers(self, slot: str) -> bool:
         """Whether the service in a slot says that it is ready."""
         try:
-            return bool(self.ask(f"{slot}:8000", "/ready"))
+            return bool(self.ask(self.at(slot), "/ready"))
         except EngineError:
             return False
 
@@ -142,9 +146,11 @@ class Environment:
         return {row[3]: (row[4], row[5] == "2", int(row[7])) for row in rows if len(row) > 7}
 
     def reached(self, slot: str) -> bool:
-        """Whether the proxy sends requests to the very container that runs in a slot."""
-        address = self.inspect(slot, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-        return self.servers()[slot][:2] == (address, True)
+        """Whether the proxy sends requests to the very container of a slot; if not, it is told where that is."""
+        (known, up, _), address = self.servers()[slot], self.at(slot).partition(":")[0]
+        if known != address and address:  # while its name has an earlier address, too, the proxy would stay there
+            self.front(f"set server model/{slot} addr {address}")
+        return up and known == address
 
     def share(self, percent: int) -> None:
         """Give the candidate a percentage of the traffic, now and after a restart of the proxy."""
