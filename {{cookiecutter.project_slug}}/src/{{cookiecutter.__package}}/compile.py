@@ -71,7 +71,27 @@ def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
             initial_types=[("x", FloatTensorType([None, width]))],
             options={id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None,
         )
-    return bytes(made.SerializeToString())
+    return bytes(lean(made).SerializeToString())
+
+
+def lean(made: Any) -> Any:
+    """Two classes of boosted trees as one sum and its sigmoid: the second class's probability, a sixth sooner."""
+    from onnx.helper import make_attribute, make_node
+
+    node = made.graph.node[-1]
+    given = {one.name: one for one in node.attribute}
+    if node.op_type == "TreeEnsembleClassifier" and given["post_transform"].s == b"LOGISTIC":
+        node.op_type, node.output[:], given["post_transform"].s = "TreeEnsembleRegressor", ["sum"], b"NONE"
+        for name in [name for name in given if name.startswith("classlabels")]:
+            node.attribute.remove(given[name])
+        for name in ("ids", "nodeids", "treeids", "weights"):
+            given[f"class_{name}"].name = f"target_{name}"
+        given["class_ids"].ints[:] = [0] * len(given["class_ids"].ints)
+        node.attribute.append(make_attribute("n_targets", 1))
+        del made.graph.output[0]
+        made.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+        made.graph.node.append(make_node("Sigmoid", ["sum"], [made.graph.output[0].name]))
+    return made
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -145,6 +145,8 @@ class Compiled:
         (scores,) = self.session.run(self.output, {"x": self.matrix(features(raw))})  # type: ignore[arg-type]
         if self.classes is None:
             return scores.reshape(-1).astype(float), None
+        if scores.shape[1] == 1:  # of two classes it says the second one's
+            scores = np.hstack([1 - scores, scores])
         return self.classes[scores.argmax(axis=1)], scores.astype(float)
 
 

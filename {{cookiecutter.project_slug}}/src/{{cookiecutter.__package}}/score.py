@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import yaml
@@ -65,12 +66,19 @@ def answered(rows: pd.DataFrame, keys: Types, answer: Answer, classes: list[obje
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
+def words(column: pd.Series) -> pa.Array:
+    """Each value as Python writes it; a value that is there often is written once."""
+    codes, distinct = column.factorize(use_na_sentinel=False)
+    return pa.array(map(str, distinct), pa.string()).take(pa.array(codes))
+
+
 def log(rows: pd.DataFrame, said: pa.Table, keys: Types, hidden: frozenset[str], model: str, path: Path) -> None:
     """Log a batch as the service logs its answers; a row's id is its key, else the file and its place in it."""
     named = [] if hidden & set(keys) else [name for name in keys if name in rows]
     rows, said = rows.drop(columns=hidden & set(rows)), said.drop_columns([n for n in keys if n in said.column_names])
-    ids = ["|".join(map(str, row)) for row in rows[named].itertuples(index=False)] if named else rows.index
-    about = rows.rename(columns=place).assign(id=[f"{path.stem}-{i}" if not named else i for i in ids], model=model)
+    parts = [words(rows[name]) for name in named] or [pa.scalar(path.stem), words(rows.index.to_series())]
+    ids = pc.binary_join_element_wise(*parts, "|" if named else "-")
+    about = rows.rename(columns=place).assign(id=ids.to_pandas().array, model=model)
     frame = about.assign(time=pd.Timestamp.now("UTC")).join(said.to_pandas())
     with atomic(path) as draft:
         frame.to_parquet(draft, index=False)
