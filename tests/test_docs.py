@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BakedProject, installed, run
+from conftest import ROOT, Bake, BakedProject, installed, run
 
 from docs import reference
 
@@ -55,10 +55,15 @@ def parts(line: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
+def blocks_of(page: Path) -> list[str]:
+    """The shell blocks of a page."""
+    return re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+
+
 def commands(page: Path) -> list[list[str]]:
     """The commands of a page: the lines of its `sh` blocks and every code span that starts with make."""
     text = page.read_text(encoding="utf-8")
-    lines = [x for block in re.findall(r"```sh\n(.*?)```", text, re.S) for x in block.splitlines()]
+    lines = [x for block in blocks_of(page) for x in block.splitlines()]
     lines += [" ".join(span.split()) for span in re.findall(r"`(make\s[^`]+)`", text)]
     return [words for line in lines for words in parts(line)]
 
@@ -136,10 +141,9 @@ def test_the_score_is_the_sum_of_its_rows() -> None:
 
 def blocks(project: Path, template: Path) -> Iterator[str]:
     """The tutorial's blocks, with this template for the published one and a folder for GitHub."""
-    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     hub = project.parent / "hub.git"
     run("git", "init", "--quiet", "--bare", hub, cwd=project.parent)
-    for block in re.findall(r"```sh\n(.*?)```", text, re.S):
+    for block in blocks_of(ROOT / "docs/tutorial.md"):
         here = block.replace(
             "uvx cookiecutter gh:<owner>/mlops-template", f"{BIN}/cookiecutter {template}"
         )
@@ -174,3 +178,77 @@ def test_the_tutorial_runs(
     (done.path / "dvc.lock").write_text("<<<<<<< HEAD\n")
     assert "run `make resolve`" in done.make("pipeline", venv, check=False)
     assert done.make(venv).startswith("next  make resolve")
+
+
+ROWS = "import pandas as p; f = 'data/raw/flights.parquet'; t = p.read_parquet(f)"
+SAID = "p.read_parquet('logs/predictions-holdout-0.parquet')[['id']].assign(truth=0)"
+# The recipes that run here: what each supposes, and the words that stand for something of yours.
+SUPPOSED = {
+    "Bring data": f'$VENV/bin/python -c "{ROWS}; t[:-500].to_parquet(f, index=False)"',
+    "Add a feature": 's="table[\\"evening\\"] = table[\\"scheduled_hour\\"] ** 2"; '
+    'sed -i.bak "s/^    return table$/    $s\\n    return table/" src/*/features.py; '
+    "rm src/*/*.bak; export PYTEST_ADDOPTS=-ktest_behaviour",
+    "Add a slice": "sed -i.bak 's/slices: .origin/slices: [dest, origin/' params.yaml",
+    "Tune": "sed -i.bak 's/trials: 20/trials: 1/' params.yaml",
+    "Connect storage": "",
+    "Answer an alert": "make score IN=data/holdout.parquet OUT=../said.csv LOGS=logs; "
+    f"$VENV/bin/python -c \"import pandas as p; {SAID}.to_csv('truth.csv', index=False)\"",
+}
+YOURS = {"s3://bucket/path": "../store", "make rollback ENV=production": "true"}
+# Recipes whose commands another test runs.
+SHOWN = {
+    "Deploy": "test_containers.py::test_what_answers_is_verified_and_audited",
+    "Roll back": "test_containers.py::test_a_new_champion_takes_over_and_is_taken_back",
+    "Merge two branches": "test_adopt.py::test_a_merge_conflict_ends_with_resolve",
+    "Update the template": "test_update.py::test_make_update_says_what_is_new",
+}
+
+
+def recipes(page: Path) -> dict[str, str]:
+    """The commands of each section of a page that has some."""
+    sections = page.read_text(encoding="utf-8").split("\n## ")[1:]
+    found = {part.split("\n")[0]: re.findall(r"```sh\n(.*?)```", part, re.S) for part in sections}
+    return {title: "".join(blocks) for title, blocks in found.items() if blocks}
+
+
+def test_every_recipe_is_run() -> None:
+    assert {*recipes(ROOT / "docs/howto.md")} == {*SUPPOSED, *SHOWN}
+    for file, name in (shown.split("::") for shown in SHOWN.values()):
+        assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", SUPPOSED)
+def test_a_recipe_runs(
+    title: str, trained: BakedProject, environment: Path, tmp_path: Path
+) -> None:
+    """As it is written, in a project whose model was trained."""
+    block, project = recipes(ROOT / "docs/howto.md")[title], trained.copied(tmp_path / "project")
+    for words, here in YOURS.items():
+        block = block.replace(words, here)
+    env = {"VENV": str(environment), "TRACK": "0"}
+    run("bash", "-euc", f"{SUPPOSED[title]}\n{block}", cwd=project.path, **env)
+    assert not project.run("git", "diff", "--name-only", "--diff-filter=U")
+
+
+@pytest.mark.slow
+def test_the_readmes_five_lines_run(
+    bake: Bake, environment: Path, trained: BakedProject, tmp_path: Path
+) -> None:
+    """For a table at home, with an editor that changes the seed."""
+    project, home = bake().copied(tmp_path / "project"), tmp_path / "home"
+    home.mkdir()
+    at = str(trained.path / "data/raw")
+    write = f"{ROWS.replace('data/raw', at)}; t = t[::5].rename(columns={{'late': 'column'}})"
+    write += "; t.to_csv('table.csv', index=False)"
+    run(environment / "bin/python", "-c", write, cwd=home)
+    run("git", "init", "--quiet", "--bare", tmp_path / "hub.git", cwd=tmp_path)
+    project.run("git", "remote", "add", "origin", str(tmp_path / "hub.git"))
+    (block,) = [b for b in blocks_of(ROOT / "README.md") if "make adopt" in b]
+    env = {"HOME": str(home), "VENV": str(environment), "TRACK": "0"}
+    env["EDITOR"] = r"sed -i.bak s/^seed:.*/seed:\x201/"
+    said = run("bash", "-euc", block, cwd=project.path, **env)
+    assert "Better than the dummy model" in said and "the champion" in said, said
+    assert run("git", "log", "--format=%s", "better", cwd=tmp_path / "hub.git").startswith(
+        "An idea"
+    )
