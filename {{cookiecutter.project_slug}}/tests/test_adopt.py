@@ -89,7 +89,7 @@ BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
     ("blank lines", lambda: "\n\n \n", {}, "is blank"),
     ("header only", lambda: "a,b,y\n", {}, "no rows"),
     ("one column", lambda: text(table()[["y"]]), {}, "one column"),
-    ("no such target", text, {"target": "Y"}, "no column Y in .*; it has y, "),
+    ("no such target", text, {"target": "yes"}, "no column yes in .*; it has y, "),
     ("no such time", text, {"time": "date"}, "no column date"),
     ("no such group", text, {"group": "whom"}, "it has who, "),
     ("no such sensitive", text, {"sensitive": "kind,sex"}, "no column sex"),
@@ -129,6 +129,14 @@ BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
         "size in .* has infinite values",
     ),
     ("mixed types", lambda: changed(size=["n.a.", *range(ROWS - 1)]), {}, "also 'n.a.'; .*MISSING=n.a."),
+    (
+        "gaps and mixed types",
+        lambda: text(
+            table().assign(size=["n.a.", *range(ROWS - 1)], count=[*range(ROWS - 1), "?!"], y=[None, *"ab" * 59, "a"])
+        ),
+        {},
+        r"1 have no y; add DROP=1 .*'n.a.'.*'\?!'.*MISSING=n.a.,\?!",
+    ),
     ("one group", lambda: changed(who="all"), {"group": "who"}, "one side without rows"),
     (
         "one class by time",
@@ -362,6 +370,12 @@ def test_task_and_metric_follow_from_the_target(target: list[object], task: str,
     params = load_params()
     assert (params.data.task, params.evaluate.metric) == (task, metric)
     assert list(params.gate.floors) == [metric]
+
+
+def test_a_column_is_found_in_any_case_where_one_is_meant() -> None:
+    adopted(text(table().rename(columns={"y": "Sold"})), target="SOLD", time="AT")
+    data = load_params().data
+    assert (data.target, data.time) == ("Sold", "at")
 
 
 def test_the_task_may_be_overruled() -> None:

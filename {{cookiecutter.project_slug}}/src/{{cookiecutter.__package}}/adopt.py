@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, UserError, dvc, last_words, load_params
 from .facts import Facts, facts_of, sample
 from .infer import Blocks, infer, key_of
 from .schema import Editor, inferred, inline
 from .split import split
-from .tables import convert, existing, is_parquet, known, open_parquet, open_text
+from .tables import Table, convert, existing, is_parquet, known, open_parquet, open_text
 
 RAW = Path("data/raw")
 IGNORE = RAW / ".gitignore"
@@ -27,18 +29,21 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def checked(source: Path, facts: dict[str, Facts]) -> dict[str, Facts]:
-    """The facts of a table without infinite values and without numbers that are mixed with words."""
+def questions(source: Path, facts: dict[str, Facts]) -> Iterator[str]:
+    """What only its owner can say of a table: infinite values, and words among numbers."""
+    words = dict[str, list[str]]()
     for name, column in facts.items():
         if column.type == "float64" and math.inf in (column.high, -(column.low or 0)):
-            raise UserError(f"{name} in {source} has infinite values; correct them, or leave them empty")
+            yield f"{name} in {source} has infinite values; correct them, or leave them empty"
         full = column.rows - column.gaps
         if column.stray is not None and MOSTLY * full <= column.numbers < full:
-            raise UserError(
-                f"{name} in {source} holds numbers, but also {column.stray!r}; correct it, "
-                f"or say MISSING={column.stray} to take that for a missing value"
-            )
-    return facts
+            words.setdefault(column.stray, []).append(name)
+    for word, names in words.items():
+        also = f" ({', '.join(names[1:3])}{' …' * (len(names) > 3)}, too)" if names[1:] else ""
+        yield (
+            f"{names[0]} in {source} holds numbers, but also {word!r}{also}; correct it, "
+            f"or say MISSING={','.join(words)} to take that for a missing value"
+        )
 
 
 def check_split(draft: Path, blocks: Blocks, key: list[str]) -> None:
@@ -135,14 +140,27 @@ def new_params(blocks: Blocks) -> str:
     return re.sub(r"(?m)^( .*\n)(?=\w)", r"\1\n", editor.text())
 
 
+def opened(source: Path, wish: Data, options: dict[str, str]) -> tuple[Table, Data]:
+    """The table, and the wish with its columns as the table spells them."""
+    table = open_parquet(source, wish.time) if is_parquet(source) else open_text(source, wish.time, **options)
+    target, time, group, *others = (
+        known(source, list(table.kinds), name) if name else None
+        for name in (wish.target, wish.time, wish.group, *wish.sensitive)
+    )
+    named = replace(wish, target=target, time=time, group=group, sensitive=others)
+    return opened(source, named, options) if time != wish.time else (table, named)
+
+
 def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None:
     """Make a table the project's data and say what was inferred."""
-    table = open_parquet(source, wish.time) if is_parquet(source) else open_text(source, wish.time, **options)
-    known(source, list(table.kinds), wish.target, wish.time, wish.group, *wish.sensitive)
+    table, wish = opened(source, wish, options)
     with tempfile.TemporaryDirectory(prefix=".adopt-", dir=".") as folder:
         draft = Path(folder, "table")
         lacking = convert(table, draft, [name for name in (wish.target, wish.time) if name], drop)
-        facts = checked(source, facts_of(draft))
+        facts = facts_of(draft)
+        asked = [f"{lacking}; add DROP=1 to leave them out"] if lacking and not drop else []
+        if asked := [*asked, *questions(source, facts)]:
+            raise UserError(". ".join(asked))
         blocks, why, notes = infer(draft, facts, wish)
         key = key_of(draft, facts, blocks["data"]["left_out"])
         check_split(draft, blocks, key)
@@ -157,7 +175,7 @@ def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None
         moved = put(draft, texts, Path(load_params().data.path), Path(wish.path))
     print(f"{'adopt':<10}{source.name}: {rows:,} rows, {len(facts)} columns → {wish.path}")
     show(told(blocks, why, key) + [("read as", name, what) for name, what in table.notes.items()])
-    for note in filter(None, [lacking, *notes, moved]):
+    for note in filter(None, [lacking and f"{lacking}: left out", *notes, moved]):
         print(f"  note       {note}")
     print("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from .config import DVC, LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, last_words, load_params, sha256
+from .config import DVC, LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, last_words, load_params, md5, sha256
 
 PRODUCTION = "deploy/production.yaml"
 CACHE = Path(".dvc/cache/files/md5")
@@ -79,6 +79,13 @@ def outs(lock: dict[str, Any]) -> dict[str, str]:
     """The MD5 of every output that a dvc.lock names: where DVC's cache keeps its bytes."""
     rows = (out for stage in lock.get("stages", {}).values() for out in stage.get("outs", []))
     return {out["path"]: out["md5"] for out in rows if "md5" in out}
+
+
+def own_model() -> None:
+    """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
+    named = outs(yaml.safe_load(LOCK.read_text(encoding="utf-8"))) if LOCK.exists() else {}
+    if named.get(str(MODEL)) not in (None, md5(MODEL)):
+        raise UserError(f"{MODEL} is not the model that {LOCK} names; `make pipeline` brings that back")
 
 
 def cached(digest: str | None) -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-import yaml
 
 from . import champion as champions
 from .compare import ENOUGH, Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
@@ -32,7 +31,6 @@ from .config import (
     git,
     known,
     load_params,
-    md5,
     read_json,
     sha256,
     write_json,
@@ -500,20 +498,13 @@ def base_judges(base: str) -> int | None:
         return subprocess.run(command, env=env, check=False).returncode
 
 
-def own_model() -> None:
-    """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
-    named = champions.outs(yaml.safe_load(LOCK.read_text(encoding="utf-8"))) if LOCK.exists() else {}
-    if named.get(str(MODEL)) not in (None, md5(MODEL)):
-        raise UserError(f"{MODEL} is not the model that {LOCK} names; `make pipeline` brings that back")
-
-
 def main(base: str | None = None) -> int:
     """Judge the model in this folder against BASE; exit 0 pass, 1 block, 2 could not judge."""
     try:
         for path in (MODEL, TRAIN, HOLDOUT, PREDICTIONS):
             if not path.exists():
                 raise UserError(f"{path} is missing; `make pipeline` makes it")
-        own_model()
+        champions.own_model()
         revision = champions.resolve(base)
         VERDICT.unlink(missing_ok=True)
         elsewhere = base_judges(revision)

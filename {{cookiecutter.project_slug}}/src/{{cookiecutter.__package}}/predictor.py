@@ -172,8 +172,10 @@ def current(params: Params) -> Passport:
     """The passport of the model here: in a working copy it follows the model, in an image it stands."""
     if not HOLDOUT.exists() or not MODEL.exists():
         return Passport.read()
+    from .champion import own_model
     from .compile import anew, sources  # pylint: disable=cyclic-import # a working copy only: an image has no compiler
 
+    own_model()
     try:
         old = Passport.read()
         fresh = old.sources == sources() and FILES[old.engine].exists()

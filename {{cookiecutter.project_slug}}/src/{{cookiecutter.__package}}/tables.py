@@ -106,12 +106,13 @@ def distinct(path: Path, names: list[str]) -> None:
             raise UserError(f"{path} has {count} columns called {name}; give each its own name")
 
 
-def known(path: Path, names: list[str], *wanted: str | None) -> None:
-    """Refuse a column that the table does not have, and name those that it has, similar ones first."""
-    name = next((name for name in wanted if name and name not in names), "")
-    if name:
-        near = sorted(names, key=lambda other: -SequenceMatcher(None, name.lower(), other.lower()).ratio())
-        raise UserError(f"there is no column {name} in {path}; it has {', '.join(near[:12])}{' …' * (len(near) > 12)}")
+def known(path: Path, names: list[str], name: str) -> str:
+    """The column of that name, in whatever case where only one is meant; else a `UserError` that names similar ones."""
+    alike = [other for other in names if other.lower() == name.lower()]
+    if name in names or len(alike) == 1:
+        return name if name in names else alike[0]
+    near = sorted(names, key=lambda other: -SequenceMatcher(None, name.lower(), other.lower()).ratio())
+    raise UserError(f"there is no column {name} in {path}; it has {', '.join(near[:12])}{' …' * (len(near) > 12)}")
 
 
 def decoded(path: Path, wanted: str) -> tuple[str, str]:
@@ -239,7 +240,7 @@ def complete(batch: pa.RecordBatch, required: list[str]) -> pa.RecordBatch:
 
 
 def scan(table: Table, required: list[str], drop: bool) -> tuple[dict[str, str], Counter[str], str]:
-    """What each column is, its gaps, and what gaps in required columns cost; unasked ones are a `UserError`."""
+    """What each column is, its gaps, and what gaps in required columns cost."""
     kinds, holes, gaps, rows = dict(table.kinds), Counter[str](), Counter[str](), 0
     for batch in table.read():
         rows += len(batch)
@@ -256,9 +257,7 @@ def scan(table: Table, required: list[str], drop: bool) -> tuple[dict[str, str],
         if not kinds[name]:
             raise UserError(f"TIME={name} does not hold times that can be read; write them as 2024-12-31 23:59")
     lacking = " and ".join(f"{gaps[name]:,} have no {name}" for name in required if gaps[name])
-    if lacking and not drop:
-        raise UserError(f"of {rows:,} rows {lacking}; add DROP=1 to leave them out")
-    return settled(kinds), holes, lacking and f"of {rows:,} rows {lacking}: left out"
+    return settled(kinds), holes, lacking and f"of {rows:,} rows {lacking}"
 
 
 def settled(kinds: dict[str, list[str]]) -> dict[str, str]:
@@ -268,7 +267,7 @@ def settled(kinds: dict[str, list[str]]) -> dict[str, str]:
 
 
 def convert(table: Table, to: Path, required: list[str], drop: bool) -> str:
-    """Write a table as Parquet of plain types; the sentence on rows that were left out, or nothing."""
+    """Write a table as Parquet of plain types; how many rows lack what is required, in words, or nothing."""
     kinds, holes, lacking = scan(table, required, drop)
     told = {name: kind for name, kind in kinds.items() if kind not in (TEXT, WHOLE, NUMBER, ISO)}
     table.notes |= {name: f"times such as {kind}" if kind in TIMES else kind for name, kind in told.items()}
