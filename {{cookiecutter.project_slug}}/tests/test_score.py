@@ -6,7 +6,7 @@ import yaml
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import score
-from {{cookiecutter.__package}}.config import LOCK, SCHEMA, Params, UserError, sha256
+from {{cookiecutter.__package}}.config import SCHEMA, Params, UserError, sha256
 from {{cookiecutter.__package}}.logs import Tally, read
 from {{cookiecutter.__package}}.model import inputs, load, predict
 from {{cookiecutter.__package}}.predictor import current
@@ -110,7 +110,7 @@ def test_what_cannot_be_scored_is_one_sentence(params: Params) -> None:
 
 
 def test_a_model_that_the_pipeline_did_not_make_is_not_scored_with() -> None:
-    LOCK.write_text("stages:\n  train:\n    outs:\n    - path: models/model.skops\n      md5: abc\n", encoding="utf-8")
+    Path("dvc.lock").write_text("stages:\n  train:\n    outs:\n    - path: models/model.skops\n      md5: abc\n", encoding="utf-8")
     with pytest.raises(UserError, match="not the model that"):
         score.main(str(HOLDOUT), str(OUT))
     assert not OUT.exists()
