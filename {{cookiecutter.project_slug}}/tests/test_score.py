@@ -110,7 +110,7 @@ def test_what_cannot_be_scored_is_one_sentence(params: Params) -> None:
 
 
 def test_a_model_that_the_pipeline_did_not_make_is_not_scored_with() -> None:
-    Path("dvc.lock").write_text("stages:\n  train:\n    outs:\n    - path: models/model.skops\n      md5: abc\n", encoding="utf-8")
+    Path("dvc.lock").write_text("stages: {train: {outs: [{path: models/model.skops, md5: abc}]}}", encoding="utf-8")
     with pytest.raises(UserError, match="not the model that"):
         score.main(str(HOLDOUT), str(OUT))
     assert not OUT.exists()
