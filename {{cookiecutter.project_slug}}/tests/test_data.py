@@ -10,10 +10,10 @@ import yaml
 from conftest import ROOT
 
 from {{cookiecutter.__package}}.config import Params
-from {{cookiecutter.__package}}.facts import facts_of, repeated, sample
+from {{cookiecutter.__package}}.facts import facts_of, sample
 from {{cookiecutter.__package}}.schema import PERSONAL
 from {{cookiecutter.__package}}.split import split
-from {{cookiecutter.__package}}.validate import failures, key, load_schema
+from {{cookiecutter.__package}}.validate import failures, key, load_schema, twins
 
 MAIL = r"[^@\s]+@[^@\s]+\.\w+"
 ROWS = 20_000  # `make pipeline` validates every row
@@ -45,7 +45,7 @@ def test_the_key_tells_rows_apart(path: Path) -> None:
     names = key(ROOT / "schema.yaml")
     if not names:
         pytest.skip("the schema names no key")
-    assert repeated(path, names) == 0
+    assert twins(path, names).size == 0
 
 
 def test_every_row_has_a_target(path: Path, params: Params) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import split, validate
 from {{cookiecutter.__package}}.config import Data, Params, UserError
@@ -44,12 +45,40 @@ def test_main_again_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_a_table_in_blocks_is_parted_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_in_blocks_is_parted_the_same(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout")]
-    monkeypatch.setattr(validate, "BLOCK", 50)
+    monkeypatch.setattr(validate, "WHOLE", 80)
     split.main()
     for old, side in zip(before, ("train", "holdout"), strict=True):
-        pd.testing.assert_frame_equal(pd.read_parquet(f"data/{side}.parquet"), old)
+        new = pd.read_parquet(f"data/{side}.parquet")
+        if params.data.group or params.data.time or validate.key():
+            pd.testing.assert_frame_equal(new, old)
+        assert len(new) == len(old)  # by chance other rows, but as many
+
+
+@pytest.mark.usefixtures("project")
+def test_more_rows_than_are_wanted_are_held_out_from_both_sides(params: Params) -> None:
+    before = [pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout")]
+    few = replace(params, split=replace(params.split, rows=len(before[1]) // 2))
+    counts = split.parted(Path(params.data.path), few)
+    train, holdout = (pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout"))
+    assert counts == (len(train), len(holdout), len(before[1]) - len(holdout))
+    pd.testing.assert_frame_equal(train, before[0])
+    assert 0 < len(holdout) < len(before[1])
+    assert set(split.marks(holdout)) < set(split.marks(before[1]))
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "shuffled", "waves"])
+def test_a_value_is_found_at_its_rank_whatever_the_order(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "SAMPLE", 100)
+    monkeypatch.setattr(split, "WIDE", 5)
+    values = {"rising": range(5000), "falling": range(5000)[::-1], "waves": np.arange(5000) % 50 * 100}.get(
+        order, np.random.default_rng(0).permutation(5000)
+    )
+    table = pd.DataFrame({"x": values})
+    for rank in (0, 1, 999, 4000, 4999):
+        found = split.ranked(lambda _: (table[i : i + 300] for i in range(0, 5000, 300)), "x", 5000, rank)
+        assert found == np.sort(table["x"])[rank]
 
 
 def test_by_time_every_holdout_row_is_later() -> None:
@@ -79,6 +108,12 @@ def test_by_key_rows_keep_their_side_when_others_go() -> None:
 def test_by_chance_every_class_has_its_share() -> None:
     _, holdout = parted()
     assert holdout["y"].value_counts().to_dict() == {0: 150, 1: 50}
+
+
+def test_by_chance_every_class_has_its_share_in_blocks_too() -> None:
+    side = split.by_chance(DATA, 0.2, 0)
+    held = pd.concat(part[side(part)] for part in (TABLE[i : i + 7] for i in range(0, len(TABLE), 7)))
+    assert held["y"].value_counts().to_dict() == {0: 150, 1: 50}
 
 
 def test_by_chance_numbers_have_their_share() -> None:

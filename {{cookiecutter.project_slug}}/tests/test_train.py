@@ -47,10 +47,10 @@ def test_main_again_gives_the_same_model() -> None:
 
 
 def learn(params: Params, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Any, np.ndarray, int]:
-    """What is learned where 100 rows fit into memory, in blocks of 50."""
+    """What is learned where 100 rows fit into memory, in blocks of 20."""
     recipe = replace(params.train, window="all", **options)
     monkeypatch.setattr(train, "fitting", lambda _: 100)
-    monkeypatch.setattr(validate, "BLOCK", 50)
+    monkeypatch.setattr(validate, "WHOLE", 80)
     return train.learned(replace(params, train=recipe))
 
 

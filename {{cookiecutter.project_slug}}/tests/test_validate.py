@@ -72,7 +72,7 @@ def test_main_stops_with_the_rules_and_how_many(
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large table, as far as the project knows."""
-    monkeypatch.setattr(validate, "BLOCK", 50)
+    monkeypatch.setattr(validate, "WHOLE", 80)
 
 
 def profiles(found: dict[str, Any]) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def test_whole_numbers_with_a_gap_are_floats_in_every_block(tmp_path: Path) -> N
     path = tmp_path / "gap.parquet"
     pq.write_table(pa.table({"a": pa.array([1] * 99 + [None], "int64"), "b": range(100)}), path)
     parts = list(validate.blocks(path))
-    assert [[*map(str, part.dtypes)] for part in parts] == [["float64", "int64"]] * 2
-    assert parts[1].index.tolist() == list(range(50, 100))
+    assert [[*map(str, part.dtypes)] for part in parts] == [["float64", "int64"]] * 5
+    assert parts[1].index.tolist() == list(range(20, 40))
 
 
 @pytest.mark.usefixtures("project")

@@ -64,10 +64,11 @@ class Data(Block, frozen=True):
 
 
 class Split(Block, frozen=True):
-    """How the holdout is taken: its share of the rows and the seed of the draw."""
+    """How the holdout is taken: its share of the rows, at most so many, and the seed of the draw."""
 
     seed: int = 0
     holdout: float = 0.2
+    rows: Positive = 1 << 18
 
 
 class Train(Block, frozen=True):

@@ -20,7 +20,7 @@ from .config import (
 )
 from .metrics import evaluate_all
 from .model import inputs, load, predict
-from .validate import blocks, size
+from .validate import WHOLE, blocks, size
 
 POINTS = 500  # a plot needs no more, and DVC keeps every version of them
 
@@ -101,7 +101,8 @@ def main() -> int:
     with stage("evaluate", size(HOLDOUT)) as notes:
         pipeline, target = load(MODEL), params.data.target
         with threadpool_limits(params.train.threads):
-            said = [predict(pipeline, inputs(params, part)).assign(truth=part[target]) for part in blocks(HOLDOUT)]
+            parts = blocks(HOLDOUT, whole=WHOLE // 4)
+            said = [predict(pipeline, inputs(params, part)).assign(truth=part[target]) for part in parts]
         predictions = pd.concat(said)
         with atomic(PREDICTIONS) as draft:
             predictions.to_parquet(draft, index=False)

@@ -4,13 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .split import hashes
 
 CLASSES = 1000  # more distinct values than this are not kept
 BLOCK = 1 << 16
@@ -87,14 +85,3 @@ def sample(path: Path, rows: int, columns: list[str] | None = None) -> pd.DataFr
             parts.append(batch.take(pa.array(range(-seen % step, len(batch), step), pa.int64())))
             seen += len(batch)
     return pa.Table.from_batches(parts).to_pandas()
-
-
-def repeated(path: Path, key: list[str]) -> int:
-    """How many rows repeat the key of an earlier row; in memory are nine bytes for each."""
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        every, seen = np.empty(file.metadata.num_rows, np.uint64), 0
-        for block in file.iter_batches(BLOCK, columns=key):
-            every[seen : seen + len(block)] = hashes(block.to_pandas()[key])
-            seen += len(block)
-    every.sort()
-    return int((every[1:] == every[:-1]).sum())

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from .config import Data, UserError
-from .facts import CLASSES, Facts, repeated, sample
+from .facts import CLASSES, Facts, sample
+from .validate import twins
 
 FEW_ROWS = 30
 FEW_VALUES = 20
@@ -165,4 +166,4 @@ def infer(path: Path, facts: dict[str, Facts], wish: Data) -> tuple[Blocks, dict
 def key_of(path: Path, facts: dict[str, Facts], gone: dict[str, str]) -> list[str]:
     """A single column that tells rows apart: an identifier, also by its name, that every row has but once."""
     names = (n for n, why in gone.items() if why == "identifier" and names_rows(n) and not facts[n].gaps)
-    return next(([name] for name in names if not repeated(path, [name])), [])
+    return next(([name] for name in names if not twins(path, [name]).size), [])

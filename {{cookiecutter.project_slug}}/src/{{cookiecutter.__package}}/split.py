@@ -1,7 +1,10 @@
 """Stage: the rows are parted into training and holdout; no group and no moment is on both sides."""
 
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,9 @@ from . import validate
 from .config import HOLDOUT, TRAIN, Data, Params, UserError, atomic, load_params, stage
 from .validate import blocks, size
 
-CLASSES = "classification"
+SAMPLE, WIDE = 1 << 16, 512  # of a column's values, and of its places around the one that is looked for
+Read = Callable[[list[str]], Iterable[pd.DataFrame]]  # some columns of a table, block by block
+Side = Callable[[pd.DataFrame], np.ndarray]  # which rows of the next block are held out
 
 
 def hashes(table: pd.DataFrame) -> np.ndarray:
@@ -20,15 +25,14 @@ def hashes(table: pd.DataFrame) -> np.ndarray:
     return pd.util.hash_pandas_object(table, index=False, hash_key="0" * 16).to_numpy()
 
 
+def naming(table: pd.DataFrame) -> pd.DataFrame:
+    """What tells rows apart: the schema's key where it names one, else all columns."""
+    return table[validate.key() or sorted(table.columns)]
+
+
 def marks(table: pd.DataFrame) -> np.ndarray:
-    """What tells rows apart, in their order: the hash of the schema's key where it names one, else of the row."""
-    return hashes(table[validate.key() or sorted(table.columns)])
-
-
-def by_time(moments: pd.Series, share: float) -> np.ndarray:
-    """True for the latest `share` of the rows; rows of one moment stay together."""
-    border = moments.sort_values(kind="stable").iloc[int(len(moments) * (1 - share))]
-    return (moments >= border).to_numpy()
+    """The hash of what tells rows apart, in their order."""
+    return hashes(naming(table))
 
 
 def by_hash(keys: pd.DataFrame, share: float, seed: int) -> np.ndarray:
@@ -39,69 +43,111 @@ def by_hash(keys: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     return found < np.uint64(share * 2**64)
 
 
-def stratified(target: pd.Series, share: float, seed: int) -> np.ndarray:
-    """True for `share` of the rows of each class, drawn with the seed."""
-    draw = pd.Series(np.random.default_rng(seed).random(len(target)), index=target.index)
-    rank = draw.groupby(target.to_numpy()).rank(method="first").to_numpy()
-    size = target.groupby(target.to_numpy()).transform("size").to_numpy()
-    return np.asarray(rank <= np.maximum(1, np.round(size * share)))
+def by_chance(data: Data, share: float, seed: int) -> Side:
+    """True for `share` of the rows of each class so far, drawn with the seed."""
+    draw, seen, taken = np.random.default_rng(seed), Counter[Any](), Counter[Any]()
+
+    def side(part: pd.DataFrame) -> np.ndarray:
+        classes = part[data.target].to_numpy() if data.task == "classification" else np.zeros(len(part))
+        rank = pd.Series(draw.random(len(part))).groupby(classes).rank(method="first").to_numpy()
+        seen.update(pd.Series(classes).value_counts().to_dict())
+        due = {name: max(1, round(count * share)) - taken[name] for name, count in seen.items()}
+        taken.update(due)
+        return np.asarray(rank <= pd.Series(classes).map(due).to_numpy())
+
+    return side
 
 
-def held_out(table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int) -> np.ndarray:
+def at(counts: "pd.Series[int]", rank: int) -> Any:
+    """The value at a rank among values that come so often, or a `UserError` where the column has gaps there."""
+    place = int(np.searchsorted(counts.cumsum(), rank, side="right"))
+    if place == len(counts):
+        raise UserError("too many rows have no time or group to be split by; leave them out, or split otherwise")
+    return counts.index[place]
+
+
+def ranked(read: Read, name: str, rows: int, rank: int) -> Any:
+    """The value at a rank of a column in order; only those near it, by a sample, are held."""
+    step = -(-rows // SAMPLE)
+    some = pd.concat([part[name].iloc[::step] for part in read([name])]).sort_values(ignore_index=True)
+    for wide in (WIDE, rows):  # all of them where the sample misled
+        low, high = rank * len(some) // rows - wide, rank * len(some) // rows + wide
+        under, near = 0, []
+        for part in read([name]):
+            values = part[name]
+            if low > 0:
+                under += int((values < some[low]).sum())
+                values = values[values >= some[low]]
+            near.append((values[values <= some[high]] if high < len(some) else values).value_counts())
+        counts = pd.concat(near).groupby(level=0).sum()
+        if under <= rank < under + counts.sum():
+            break
+    return at(counts, rank - under)
+
+
+def first_moments(read: Read, group: str, time: str) -> pd.DataFrame:
+    """Of each group its first moment and the number of its rows."""
+    found = pd.DataFrame()
+    for part in read([group, time]):
+        both = pd.concat([found, part.groupby(group)[time].agg(["min", "size"])])
+        found = both.groupby(level=0).agg({"min": "min", "size": "sum"})
+    return found
+
+
+def rule(read: Read, rows: int, data: Data, key: list[str], share: float, seed: int) -> Side:
     """Which rows are held out: by group, else by time, else by key, else stratified or at random."""
-    if data.group:
-        chosen = by_hash(table[[data.group]], share, seed)
-        if data.time:
-            first = table.groupby(data.group)[data.time].transform("min")
-            chosen = by_time(first, share)
-        return chosen
-    if data.time:
-        return by_time(table[data.time], share)
-    if key:
-        return by_hash(table[key], share, seed)
-    if data.task == CLASSES:
-        return stratified(table[data.target], share, seed)
-    return stratified(pd.Series(0, index=table.index), share, seed)
+    if not 0 < share < 1:
+        raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
+    rank, (group, time) = int(rows * (1 - share)), (data.group, data.time)
+    if group and time:
+        groups = first_moments(read, group, time)
+        border = at(groups.groupby("min")["size"].sum(), rank)
+        return lambda part: (part[group].map(groups["min"]) >= border).to_numpy()
+    if time:
+        border = ranked(read, time, rows, rank)
+        return lambda part: (part[time] >= border).to_numpy()
+    if group or key:
+        return lambda part: by_hash(part[[group] if group else key], share, seed)
+    return by_chance(data, share, seed)
+
+
+def refuse_empty(*sides: int, share: float) -> None:
+    """Raise a `UserError` where a side has no rows."""
+    if not all(sides):
+        raise UserError(
+            f"a holdout of {share:.0%} leaves one side without rows; change split.holdout or bring more rows"
+        )
 
 
 def split(
     table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and holdout rows, each in the table's order; a side without rows is a `UserError`."""
-    chosen = sides(table, data, key, share, seed)
+    chosen = rule(lambda _: [table], len(table), data, key, share, seed)(table)
+    refuse_empty(chosen.sum(), (~chosen).sum(), share=share)
     return table[~chosen], table[chosen]
 
 
-def sides(table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int) -> np.ndarray:
-    """Which rows are held out, where both sides have some; else a `UserError`."""
-    if not 0 < share < 1:
-        raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
-    chosen = held_out(table, data, key, share, seed)
-    if chosen.all() or not chosen.any():
-        raise UserError(
-            f"a holdout of {share:.0%} leaves one side without rows; change split.holdout or bring more rows"
-        )
-    return chosen
-
-
-def parted(path: Path, params: Params) -> tuple[int, int]:
-    """Write both sides of a table of any size, block by block; only the columns that part it are held in memory."""
-    data, key = params.data, validate.key()
-    wanted = list(dict.fromkeys(filter(None, [data.group, data.time] if data.group or data.time else key)))
-    table = pd.concat(list(blocks(path, wanted or [data.target])))
-    chosen, start = sides(table, data, key, params.split.holdout, params.split.seed), 0
-    del table
+def parted(path: Path, params: Params) -> tuple[int, int, int]:
+    """Write both sides of a table of any size, block by block; how many rows each has, and how many are in none."""
+    rows, share, recipe = size(path), params.split.holdout, params.split
+    side = rule(lambda names: blocks(path, names), rows, params.data, validate.key(), share, recipe.seed)
+    few, counts = recipe.rows / (share * rows), Counter[Path]()
     with ExitStack() as stack:
-        writers = dict[bool, pq.ParquetWriter]()
+        writers = dict[Path, pq.ParquetWriter]()
         for part in blocks(path):
-            side = chosen[start : (start := start + len(part))]
-            for held, to in ((False, TRAIN), (True, HOLDOUT)):
-                rows = pa.Table.from_pandas(part[side == held], preserve_index=False)
-                if held not in writers:
+            held = side(part)
+            late = part[held]
+            kept = late[by_hash(naming(late), few, seed=2)] if few < 1 else late
+            for to, chosen in ((TRAIN, part[~held]), (HOLDOUT, kept)):
+                found = pa.Table.from_pandas(chosen, preserve_index=False)
+                if to not in writers:
                     draft = stack.enter_context(atomic(to))
-                    writers[held] = stack.enter_context(pq.ParquetWriter(draft, rows.schema))
-                writers[held].write_table(rows)
-    return int((~chosen).sum()), int(chosen.sum())
+                    writers[to] = stack.enter_context(pq.ParquetWriter(draft, found.schema))
+                writers[to].write_table(found)
+                counts[to] += len(chosen)
+        refuse_empty(counts[TRAIN], counts[HOLDOUT], share=share)
+    return counts[TRAIN], counts[HOLDOUT], rows - counts.total()
 
 
 def main() -> int:
@@ -109,5 +155,7 @@ def main() -> int:
     params = load_params()
     path = Path(params.data.path)
     with stage("split", size(path)) as notes:
-        notes["train"], notes["holdout"] = parted(path, params)
+        notes["train"], notes["holdout"], left = parted(path, params)
+        if left:
+            notes["held out beyond split.rows"] = left
     return 0

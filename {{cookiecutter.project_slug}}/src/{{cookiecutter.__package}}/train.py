@@ -11,7 +11,7 @@ import pandas as pd
 from .config import MODEL, ROWS, TRAIN, TRAINING, Params, UserError, atomic, load_params, sha256, stage, write_json
 from .model import build, estimator, inputs, save
 from .split import by_hash, marks
-from .validate import BLOCK, blocks, size
+from .validate import WHOLE, blocks, size
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -64,7 +64,7 @@ def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
         how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
         print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
     if parts:
-        return by_parts(params, sampled(min(most, BLOCK)))
+        return by_parts(params, sampled(min(most, WHOLE)))
     chosen = learnable(params, sampled(most))
     if recipe.start:
         from .stateful import resume

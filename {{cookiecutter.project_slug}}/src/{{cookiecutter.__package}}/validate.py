@@ -3,7 +3,9 @@
 import difflib
 import inspect
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
 
 EXAMPLES = 5
-BLOCK = 1 << 18  # of a large table in memory at a time
+WHOLE = 1 << 18  # rows of a table that is read as a whole; a larger one in blocks of a quarter of them
 DISTINCT = 1 << 16  # that are counted; more are estimated
 
 
@@ -79,14 +81,15 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def blocks(path: Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
-    """The table in blocks of some rows: a small one in one block, as it is read whole."""
-    if size(path) <= BLOCK:
+def blocks(path: Path, columns: list[str] | None = None, whole: int = 0) -> Iterator[pd.DataFrame]:
+    """The table as one block where it has no more rows than `whole`, else in blocks of a quarter of that."""
+    whole = whole or WHOLE
+    if size(path) <= whole:
         yield pd.read_parquet(path, columns=columns)
         return
     with pq.ParquetFile(path, pre_buffer=False) as file:
         types, start = gapless(file), 0
-        for batch in file.iter_batches(BLOCK, columns=columns, use_threads=False):
+        for batch in file.iter_batches(whole // 4, columns=columns, use_threads=False):
             fields = [pa.field(field.name, types.get(field.name, field.type)) for field in batch.schema]
             frame = batch.cast(pa.schema(fields, batch.schema.metadata)).to_pandas()
             frame.index = pd.RangeIndex(start, start := start + len(frame))
@@ -125,11 +128,25 @@ def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
     return pd.DataFrame(columns=["column", "check", "rows", "values", "examples"])
 
 
+def twins(path: Path, names: list[str]) -> np.ndarray:
+    """The hash of each row's values in some columns that a row before it has; hashes wait on disk, by their ends."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile()) for _ in range(64)]
+        for part in blocks(path, names):
+            marks = pd.util.hash_pandas_object(part, index=False).to_numpy()
+            for end, file in enumerate(files):
+                marks[marks % 64 == end].tofile(file)
+        found = []
+        for file in files:
+            file.seek(0)
+            marks = np.sort(np.fromfile(file, np.uint64))
+            found.append(marks[1:][marks[1:] == marks[:-1]])
+    return np.concatenate(found)
+
+
 def repeats(path: Path, names: list[str]) -> pd.DataFrame:
     """The rule that no two rows are equal in some columns, where rows in different blocks break it."""
-    marks = np.concatenate([pd.util.hash_pandas_object(part, index=False) for part in blocks(path, names)])
-    marks.sort()
-    twice = np.unique(marks[1:][marks[1:] == marks[:-1]])
+    twice = twins(path, names)
     if not twice.size:  # nothing to show: the table is not read once more
         return pd.DataFrame()
     some = [part[np.isin(pd.util.hash_pandas_object(part, index=False), twice)] for part in blocks(path, names)]
@@ -143,7 +160,7 @@ def repeats(path: Path, names: list[str]) -> pd.DataFrame:
 def examined(path: Path, schema: "DataFrameSchema") -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rules that a table of any size breaks, and its profile; more than one block is never in memory."""
     broken, profiles, sketches = [], [], dict[str, np.ndarray]()
-    several = size(path) > BLOCK
+    several = size(path) > WHOLE
     unique, schema.unique = schema.unique, None if several else schema.unique
     for part in blocks(path):
         broken.append(failures(part, schema))
