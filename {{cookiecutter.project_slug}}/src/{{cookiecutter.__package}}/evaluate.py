@@ -13,14 +13,13 @@ from .config import (
     PLOTS,
     PREDICTIONS,
     Params,
-    atomic,
     load_params,
     stage,
     write_json,
 )
 from .metrics import evaluate_all
 from .model import inputs, load, predict
-from .validate import WHOLE, blocks, size
+from .validate import WHOLE, blocks, size, writing
 
 POINTS = 500  # a plot needs no more, and DVC keeps every version of them
 
@@ -100,12 +99,13 @@ def main() -> int:
     params = load_params()
     with stage("evaluate", size(HOLDOUT)) as notes:
         pipeline, target = load(MODEL), params.data.target
-        with threadpool_limits(params.train.threads):
-            parts = blocks(HOLDOUT, whole=WHOLE // 4)
-            said = [predict(pipeline, inputs(params, part)).assign(truth=part[target]) for part in parts]
+        said = list[pd.DataFrame]()
+        with threadpool_limits(params.train.threads), writing(PREDICTIONS) as add:
+            for part in blocks(HOLDOUT, whole=WHOLE // 4):
+                said.append(predict(pipeline, inputs(params, part)).assign(truth=part[target].copy()))
+                add(said[-1])
         predictions = pd.concat(said)
-        with atomic(PREDICTIONS) as draft:
-            predictions.to_parquet(draft, index=False)
+        del said, part
         metrics, tables = evaluate(params, predictions, predictions.pop("truth"))
         write_points(tables)
         write_json(METRICS, metrics)

@@ -2,18 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from . import validate
-from .config import HOLDOUT, TRAIN, Data, Params, UserError, atomic, load_params, stage
-from .validate import blocks, size
+from .config import HOLDOUT, TRAIN, Data, Params, UserError, load_params, stage
+from .validate import blocks, size, writing
 
 SAMPLE, WIDE = 1 << 16, 512  # of a column's values, and of its places around the one that is looked for
 Read = Callable[[list[str]], Iterable[pd.DataFrame]]  # some columns of a table, block by block
@@ -132,22 +129,17 @@ def parted(path: Path, params: Params) -> tuple[int, int, int]:
     """Write both sides of a table of any size, block by block; how many rows each has, and how many are in none."""
     rows, share, recipe = size(path), params.split.holdout, params.split
     side = rule(lambda names: blocks(path, names), rows, params.data, validate.key(), share, recipe.seed)
-    few, counts = recipe.rows / (share * rows), Counter[Path]()
-    with ExitStack() as stack:
-        writers = dict[Path, pq.ParquetWriter]()
+    few, learned, late = recipe.rows / (share * rows), 0, 0
+    with writing(TRAIN) as train, writing(HOLDOUT) as holdout:
         for part in blocks(path):
             held = side(part)
-            late = part[held]
-            kept = late[by_hash(naming(late), few, seed=2)] if few < 1 else late
-            for to, chosen in ((TRAIN, part[~held]), (HOLDOUT, kept)):
-                found = pa.Table.from_pandas(chosen, preserve_index=False)
-                if to not in writers:
-                    draft = stack.enter_context(atomic(to))
-                    writers[to] = stack.enter_context(pq.ParquetWriter(draft, found.schema))
-                writers[to].write_table(found)
-                counts[to] += len(chosen)
-        refuse_empty(counts[TRAIN], counts[HOLDOUT], share=share)
-    return counts[TRAIN], counts[HOLDOUT], rows - counts.total()
+            kept = part[held]
+            kept = kept[by_hash(naming(kept), few, seed=2)] if few < 1 else kept
+            train(part[~held])
+            holdout(kept)
+            learned, late = learned + int((~held).sum()), late + len(kept)
+        refuse_empty(learned, late, share=share)
+    return learned, late, rows - learned - late
 
 
 def main() -> int:

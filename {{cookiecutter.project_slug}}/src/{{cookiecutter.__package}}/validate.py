@@ -2,8 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .config import DATA, SCHEMA, UserError, load_params, sha256, stage, write_json
+from .config import DATA, SCHEMA, UserError, atomic, load_params, sha256, stage, write_json
 from .rows import personal
 
 if TYPE_CHECKING:
@@ -94,6 +94,21 @@ def blocks(path: Path, columns: list[str] | None = None, whole: int = 0) -> Iter
             frame = batch.cast(pa.schema(fields, batch.schema.metadata)).to_pandas()
             frame.index = pd.RangeIndex(start, start := start + len(frame))
             yield frame
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """What adds rows to a Parquet file, which takes its place when the block ends well."""
+    with atomic(path) as draft, ExitStack() as stack:
+        files = list[pq.ParquetWriter]()
+
+        def add(rows: pd.DataFrame) -> None:
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+            if not files:
+                files.append(stack.enter_context(pq.ParquetWriter(draft, table.schema)))
+            files[0].write_table(table)
+
+        yield add
 
 
 def gapless(file: pq.ParquetFile) -> dict[str, pa.DataType]:
