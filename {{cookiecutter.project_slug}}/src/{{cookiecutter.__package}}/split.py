@@ -65,8 +65,8 @@ def at(counts: "pd.Series[int]", rank: int) -> Any:
 
 def ranked(read: Read, name: str, rows: int, rank: int) -> Any:
     """The value at a rank of a column in order; only those near it, by a sample, are held."""
-    step = -(-rows // SAMPLE)
-    some = pd.concat([part[name].iloc[::step] for part in read([name])]).sort_values(ignore_index=True)
+    step = -(-rows // SAMPLE)  # a slice that is not copied keeps its whole block
+    some = pd.concat([part[name].iloc[::step].copy() for part in read([name])]).sort_values(ignore_index=True)
     for wide in (WIDE, rows):  # all of them where the sample misled
         low, high = rank * len(some) // rows - wide, rank * len(some) // rows + wide
         under, near = 0, []
