@@ -105,7 +105,7 @@ def main() -> int:
                 said.append(predict(pipeline, inputs(params, part)).assign(truth=part[target].copy()))
                 add(said[-1])
         predictions = pd.concat(said)
-        del said, part
+        del said
         metrics, tables = evaluate(params, predictions, predictions.pop("truth"))
         write_points(tables)
         write_json(METRICS, metrics)

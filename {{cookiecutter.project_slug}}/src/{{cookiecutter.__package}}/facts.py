@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-
 CLASSES = 1000  # more distinct values than this are not kept
 BLOCK = 1 << 16
 DIGITS = r"^[+-]?[0-9][0-9.,]*$"
