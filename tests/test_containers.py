@@ -516,6 +516,12 @@ def test_the_image_is_small_and_unprivileged(shipped: Shipped) -> None:
     assert docker("run", "--rm", "--entrypoint=sh", image, "-c", tools) == ""
 
 
+@pytest.mark.usefixtures("shipped")
+def test_the_images_own_check_finds_it_healthy() -> None:
+    health = ("inspect", "--format", "{{.State.Health.Status}}", f"{PREFIX}-champion-1")
+    until(lambda: docker(*health) == "healthy", 60)
+
+
 def test_the_same_commit_gives_the_same_layer_of_code_whatever_the_libraries(
     shipped: Shipped,
 ) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from . import registry
 from .config import Deploy, UserError, last_words, load_params
-from .engine import NAME, SLOTS, EngineError, Environment, docker, hold_key, identity, log_in
+from .engine import NAME, SLOTS, EngineError, Environment, docker, here, hold_key, identity, log_in
 from .image import REVISION
 from .lineage import walk
 
@@ -28,7 +28,7 @@ def find(chosen: State, rules: Deploy) -> str:
     """The image of a model that a deploy file names, pulled where it has to be; a `UserError` where it may not run."""
     image = str(chosen.get("image") or f"{NAME}:{chosen['model'][:12]}")
     try:
-        if "@" in image and not docker("image", "ls", "--quiet", image):
+        if "@" in image and not here(image):
             docker("pull", "--quiet", image)
         told = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)) or {}
     except EngineError as problem:

@@ -61,6 +61,14 @@ def identity(image: str) -> str:
     return docker("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")
 
 
+def here(image: str) -> bool:
+    """Whether the engine has an image; not by its list, which fails while another image is removed."""
+    try:
+        return bool(identity(image))
+    except EngineError:
+        return False
+
+
 class Environment:
     """The proxy and the two slots of one environment."""
 
@@ -73,7 +81,7 @@ class Environment:
         made_of = sha256(FRONT / "Dockerfile")[:8] + sha256(FRONT / "start.sh")[:8]
         front = f"{NAME}-front:{made_of}"
         self.values = {"ADDRESS": address, "FRONT": front, "CHAMPION": "none", "CANDIDATE": "none"}
-        if not docker("image", "ls", "--quiet", front):
+        if not here(front):
             docker("build", "--quiet", "--tag", front, str(FRONT))
 
     def compose(self, *arguments: str) -> str:
