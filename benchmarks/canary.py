@@ -43,7 +43,9 @@ def learn(project: Path, rate: str) -> dict[str, str | None]:
         re.sub(r"learning_rate: [\d.]+", f"learning_rate: {rate}", params.read_text())
     )
     run(*make(project, "pipeline", "TRACK=0"))
-    run("git", "-C", str(project), "commit", "--quiet", "--all", "--allow-empty", "--message=Learn")
+    git = ("git", "-C", str(project))
+    run(*git, "add", "--all")
+    run(*git, "commit", "--quiet", "--allow-empty", "--message=Learn")
     run(*make(project, "image"))
     about = json.loads((project / "reports/image.json").read_text())
     return {key: about[key] for key in ("model", "commit", "image")}
