@@ -94,7 +94,9 @@ def main() -> None:
             seen = asyncio.run(asked(port, row, deploy, back))
             seconds = time.perf_counter() - start
         finally:
-            none = dict.fromkeys(("FRONT", "CHAMPION", "CANDIDATE"), "none") | {"ADDRESS": "x:1"}
+            none = dict.fromkeys(("FRONT", "CHAMPION", "CANDIDATE"), "none") | {
+                "ADDRESS": "127.0.0.1:1"
+            }
             file = f"--file={project}/compose.yaml"
             down = ("compose", file, "--project-name=flight-delays-staging", "down", "--volumes")
             run("docker", *down, **none)
