@@ -57,6 +57,11 @@ def test_pipeline_is_the_first_verb_and_brings_metrics(flown: BakedProject) -> N
     assert flown.run("git", "status", "--porcelain") == ""
 
 
+def test_dvcs_pickles_are_where_nobody_else_may_write(flown: BakedProject) -> None:
+    own = flown.path / ".dvc/tmp/own"
+    assert list((own / "repo").iterdir()) and not own.stat().st_mode & 0o077
+
+
 def test_pipeline_does_nothing_when_nothing_changed(flown: BakedProject) -> None:
     assert "Data and pipelines are up to date." in make(flown, "pipeline")
     assert flown.run("git", "status", "--porcelain") == ""
