@@ -1,14 +1,24 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from {{cookiecutter.__package}} import compile as compiling
-from {{cookiecutter.__package}} import features, model, predictor
-from {{cookiecutter.__package}}.config import Params, UserError, sha256
+from {{cookiecutter.__package}} import features, model, predictor, rows
+from {{cookiecutter.__package}}.config import (
+    HOLDOUT,
+    MODEL,
+    SCHEMA,
+    Params,
+    UserError,
+    sha256,
+)
 from {{cookiecutter.__package}}.model import inputs, load, predict
+from {{cookiecutter.__package}}.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -102,6 +112,55 @@ def test_a_replaced_file_is_refused(passport: predictor.Passport, name: str) -> 
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="refusing to start"):
         predictor.load_predictor(passport)
+
+
+def mark(name: str, **rules: Any) -> None:
+    """Let schema.yaml call a column personal."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    schema["columns"][name] |= {"personal": True, **rules}
+    SCHEMA.write_text(yaml.safe_dump(schema, sort_keys=False))
+
+
+def test_no_value_of_a_personal_column_is_in_the_passport(params: Params) -> None:
+    real = inputs(params, pd.read_parquet(HOLDOUT))
+    for name in real:
+        mark(name)
+    passport = predictor.current(params)
+    invented = pd.DataFrame(passport.rows)
+    for name in real.select_dtypes("float"):
+        assert not set(invented[name].dropna()) & set(real[name])
+    accepted = Rows(params.data, passport.dtypes)
+    sent = accepted.decode(msgspec.json.encode(passport.rows))
+    assert not any(accepted.check(sent))
+    right = predict(load(MODEL), accepted.frame(sent))
+    chances = right.iloc[:, 1:].to_numpy() if right.shape[1] > 1 else None
+    assert predictor.distance(passport.answers, passport.said((right["prediction"].to_numpy(), chances))) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("values", "checks", "made"),
+    [
+        (["Ann-1", "Bo é"], {}, ["Xxx-0", "Xx x"]),
+        (["b", "b"], {"isin": ["a", "b"]}, ["a", "b"]),
+        ([1, 4], {}, [2, 2]),
+        ([1.0, None, 4.0], {}, [2.5, None, 2.5]),
+        ([True, True, False], {}, [True, True, True]),
+        (list(pd.to_datetime(["2026-01-01", "2026-01-03"])), {}, list(pd.to_datetime(["2026-01-02"] * 2))),
+    ],
+)
+def test_values_of_nobody_are_of_the_same_kind(values: list[Any], checks: dict[str, Any], made: list[Any]) -> None:
+    real = pd.Series(values)
+    found = compiling.nobody(real, rows.Field("name", str(real.dtype), True, True, str, checks))
+    pd.testing.assert_series_equal(found, pd.Series(made, dtype=real.dtype))
+
+
+def test_a_rule_that_no_invented_value_keeps_is_one_sentence(params: Params) -> None:
+    holdout = pd.DataFrame({"name": ["Ann", "Bo"]})
+    accepted = Rows(params.data)
+    accepted.columns = [rows.Field("name", "str", False, True, str, {"str_matches": "Ann|Bo"})]
+    accepted.personal = frozenset(["name"])
+    with pytest.raises(UserError, match=r"no value can be invented .* column name"):
+        compiling.examples(holdout, accepted)
 
 
 def test_a_distance_of_nothing_to_compare_is_no_distance_of_zero() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -12,8 +13,8 @@ import pandas as pd
 
 from .config import HOLDOUT, MODEL, PARAMS, SCHEMA, Params, UserError, atomic, load_params, sha256
 from .light import missing
-from .predictor import FILES, Codes, Compiled, Passport, current, distance, identity, load_predictor, versions
-from .rows import Rows
+from .predictor import FILES, Codes, Compiled, Passport, columns, current, distance, identity, load_predictor, versions
+from .rows import Field, Rows
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -100,11 +101,41 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=lambda value: value.isoformat()))
 
 
+def nobody(real: pd.Series, item: Field) -> pd.Series:
+    """Values of no person in place of a column's: those allowed in turn, the mean of numbers and times, masked text."""
+    if "isin" in item.checks:
+        made = [*itertools.islice(itertools.cycle(item.checks["isin"]), len(real))]
+    elif real.dtype.kind in "iufbM" and real.notna().any():
+        made = [real.mean() if real.dtype.kind in "fM" else round(real.mean())] * len(real)
+    else:
+        made = ["".join(map(masked, str(value))) for value in real]
+    return pd.Series(made, real.index).astype(str(real.dtype)).where(real.notna())
+
+
+def masked(letter: str) -> str:
+    """A letter or a digit that says nothing, of the same kind; other signs stay."""
+    if letter.isdigit():
+        return "0"
+    return ("X" if letter.isupper() else "x") if letter.isalpha() else letter
+
+
 def sources() -> str:
     """One digest of everything that the compiled model and the rows in its passport come from."""
     names = ("compile", "features", "light", "model", "predictor", "rows")
     files = [MODEL, HOLDOUT, PARAMS, SCHEMA, *(Path(__file__).with_name(f"{name}.py") for name in names)]
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+
+
+def examples(holdout: pd.DataFrame, rows: Rows) -> pd.DataFrame:
+    """Rows that a passport may show: of the holdout, but for what schema.yaml marks as personal."""
+    hidden = [item for item in rows.columns if item.needed and item.name in rows.personal]
+    shown = holdout.assign(**{item.name: nobody(holdout[item.name], item) for item in hidden})
+    shown = shown.iloc[np.unique(np.linspace(0, len(shown) - 1, EXAMPLES).astype(int))]
+    for item in hidden:
+        if any(item.broken(value) for value in shown[item.name].dropna()):
+            why = f"no value can be invented that keeps {SCHEMA}'s rules for the personal column {item.name}"
+            raise UserError(f"{why}, and an image shows no real one; name the values (isin), or do not learn from it")
+    return shown
 
 
 def anew(params: Params) -> Passport:
@@ -115,22 +146,22 @@ def anew(params: Params) -> Passport:
     holdout = holdout.iloc[np.unique(np.linspace(0, len(holdout) - 1, MOST).astype(int))]
     pipeline = load(MODEL)
     truth = predict(pipeline, holdout)
-    chosen = np.unique(np.linspace(0, len(holdout) - 1, EXAMPLES).astype(int))
+    dtypes = {str(name): str(dtype) for name, dtype in holdout.dtypes.items()}
+    rows = Rows(params.data, dtypes)
+    shown = examples(holdout, rows)
     passport = Passport(
         **identity(),
         file=sha256(MODEL),
         versions=versions("scikit-learn"),
-        dtypes={str(name): str(dtype) for name, dtype in holdout.dtypes.items()},
+        dtypes=dtypes,
         classes=pipeline.classes_.tolist() if hasattr(pipeline, "classes_") else None,
         quantiles=np.unique(truth.iloc[:, -1].quantile(np.linspace(0, 1, 11)).round(6)).tolist(),
-        rows=records(holdout.iloc[chosen]),
+        rows=records(shown),
         answers=[],
         sources=sources(),
     )
-    said = passport.said((truth["prediction"].to_numpy(), truth.iloc[:, 1:].to_numpy() if truth.shape[1] > 1 else None))
-    passport.answers = [said[place] for place in chosen]
-    rows = Rows(params.data, passport.dtypes)
-    sent = rows.decode(msgspec.json.encode(records(holdout)))
+    passport.answers = passport.said(columns(predict(pipeline, shown)))
+    said, sent = passport.said(columns(truth)), rows.decode(msgspec.json.encode(records(holdout)))
     choose(passport, pipeline, rows.frame(sent), said)
     predictor = load_predictor(passport)
     try:
@@ -138,7 +169,8 @@ def anew(params: Params) -> Passport:
         passport.light = light is not False and light <= TOLERANCE
     except Exception:  # whatever pandas has and the light table has not
         passport.light = False
-    alone = [one for place in chosen for one in passport.said(predictor(rows.frame([sent[place]])))]
+    each = rows.decode(msgspec.json.encode(passport.rows))
+    alone = [one for row in each for one in passport.said(predictor(rows.frame([row])))]
     if not distance(alone, passport.answers) <= TOLERANCE:
         raise UserError("a row alone gets another answer than among others; features() must look at one row at a time")
     return passport
