@@ -250,24 +250,26 @@ def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollbac
 FAULT = "/logs/fault"
 SPOILED = f"""
 import os, time
-old = features
+from . import features as module
+old = module.features
 def features(raw):
     table = old(raw)
     if os.path.exists("{FAULT}"):
         exec(open("{FAULT}").read())
     return table
+module.features = features
 """
 
 
 @pytest.fixture(scope="module")
 def spoiled(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The second model's image, whose features() does what a file says, once that is there."""
+    """The second model's image; features() does what a file says, by way of rows.py: its own file is sealed."""
     folder, model = tmp_path_factory.mktemp("spoiled"), shipped.models[1]
     (folder / "fault.py").write_text(SPOILED)
-    source = f"/app/src/{PACKAGE}/features.py"
+    source = f"/app/src/{PACKAGE}/rows.py"
     lines = [f"FROM {model['image']}", "COPY fault.py /tmp/fault.py", "USER 0:0"]
     lines += [
-        f"RUN cat /tmp/fault.py >> {source} && rm /app/src/{PACKAGE}/__pycache__/features*",
+        f"RUN cat /tmp/fault.py >> {source} && rm /app/src/{PACKAGE}/__pycache__/rows.*",
         "USER 10001:10001",
     ]
     (folder / "Dockerfile").write_text("\n".join(lines))

@@ -215,12 +215,15 @@ THEFTS = {
     "read a secret's key": ("PUT", "/environments/production"),
     "add a key": ("POST", "/keys"),
     "delete the repository": ("DELETE", ""),
+    "attest": ("POST", "/attestations"),
 }
 BRANCH = {"push to a branch", "make a release"}
 POSTS = {"open a pull request", "comment"}
 LOOT = {
     "pull-request/post": {*POSTS, "set a status"},
-    "main/release": BRANCH,
+    "main/release": {*BRANCH, "attest"},
+    "deploy/image": {"attest"},
+    "reusable-image/image": {"attest"},
     "monitor/tell": {"start a workflow", "comment", "open an issue"},
     "retrain/propose": {*BRANCH, *POSTS, "start a workflow", "open an issue"},
     "retrain/tell": {"comment", "open an issue"},
@@ -243,6 +246,13 @@ def test_a_stolen_token_can_do_only_what_its_job_is_for(tmp_path: Path) -> None:
             for token in fake.tokens
         }
     assert len(loot) > 15 and {job: found for job, found in loot.items() if found} == LOOT
+
+
+def test_only_a_job_that_attests_may_attest() -> None:
+    for path in GENERATED:
+        for name, job in jobs(path).items():
+            uses = any("actions/attest@" in step.get("uses", "") for step in job.get("steps", ()))
+            assert uses == ("attestations" in job["permissions"] and "steps" in job), (path, name)
 
 
 def test_only_a_push_to_main_is_built_and_deployed() -> None:

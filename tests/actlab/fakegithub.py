@@ -21,6 +21,7 @@ RIGHTS = [
     (r"/statuses/\w+", ("statuses",)),
     (r"/git/.*|/releases.*|/dispatches", ("contents",)),
     (r"/actions/.*", ("actions",)),
+    (r"/attestations", ("attestations",)),
 ]
 ADMINISTRATION = ("administration",)  # which no job's token can have
 NOT_PERMITTED = "GitHub Actions is not permitted to create or approve pull requests."

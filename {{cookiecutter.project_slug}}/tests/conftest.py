@@ -7,6 +7,7 @@ import contextlib
 import re
 import shutil
 import string
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,46 @@ def make_rows(schema: dict[str, Any], params: Params, count: int = ROWS, seed: i
     if data.group and data.group != data.target:
         table[data.group] = table[data.group].to_numpy()[np.arange(count) // 4 * 4]
     return table.drop_duplicates(schema["unique"], ignore_index=True) if schema.get("unique") else table
+
+
+class Key:
+    """A key of a test's own: it signs bytes, and has the command for params.yaml that finds models signed by it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.openssl("ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", "key.pem")
+        self.openssl("ec", "-in", "key.pem", "-pubout", "-out", "key.pub")
+        files = ["-verify", str(folder / "key.pub"), "-signature", str(folder / "{digest}.sig")]
+        self.command = ["openssl", "dgst", "-sha256", *files, "{model}"]
+
+    def openssl(self, *words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+
+    def sign(self, content: bytes, name: str) -> None:
+        """Leave the signature of some bytes under a name."""
+        (self.folder / "content").write_bytes(content)
+        self.openssl("dgst", "-sha256", "-sign", "key.pem", "-out", f"{name}.sig", "content")
+
+    def forge(self, how: str, content: bytes, name: str, other: "Key") -> None:
+        """Leave under a name what is no signature of these bytes by this key."""
+        signer, signed = (other, content) if how == "by another key" else (self, b"another model")
+        if how != "missing":
+            signer.sign(signed, name)
+            shutil.copy(signer.folder / f"{name}.sig", self.folder / f"{name}.sig.copy")
+            (self.folder / f"{name}.sig.copy").replace(self.folder / f"{name}.sig")
+
+
+FORGED = ("by another key", "of another file", "missing")
+
+
+@pytest.fixture
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return Key(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return Key(tmp_path_factory.mktemp("other"))
 
 
 @pytest.fixture(scope="session")

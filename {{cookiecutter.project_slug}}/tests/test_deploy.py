@@ -1,5 +1,5 @@
 import json
-import subprocess
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from conftest import FORGED, Key
 from msgspec.structs import replace
 
 from {{cookiecutter.__package}} import deploy, registry
-from {{cookiecutter.__package}}.config import Deploy, Levels, UserError
+from {{cookiecutter.__package}}.config import (
+    MODEL,
+    PARAMS,
+    Deploy,
+    Levels,
+    UserError,
+    sha256,
+)
 from {{cookiecutter.__package}}.engine import EngineError, Environment
 
 A, B = "a" * 64, "b" * 64
@@ -272,21 +281,48 @@ def test_only_what_the_gate_let_pass_is_trusted() -> None:
     deploy.trust("registry/x@sha256:1", {**told, "verdict": "pass"}, {"commit": "c"}, "registry/x")
 
 
-def test_an_image_is_deployed_only_where_its_signature_holds(tmp_path: Path) -> None:
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
-
-    openssl("ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", "key.pem")
-    openssl("ec", "-in", "key.pem", "-pubout", "-out", "key.pub")
-    (tmp_path / "name").write_text("x@sha256:1")
-    openssl("dgst", "-sha256", "-sign", "key.pem", "-out", "signature", "name")
-    files = f"-verify {tmp_path}/key.pub -signature {tmp_path}/signature"
-    check = "printf %s '{image}' | openssl dgst -sha256 " + files
-    deploy.signed("x@sha256:1", ["sh", "-c", check])
+def test_an_image_is_deployed_only_where_its_signature_holds(key: Key) -> None:
+    key.sign(b"x@sha256:1", "image")
+    check = "printf %s '{image}' | openssl dgst -sha256 -verify key.pub -signature image.sig"
+    command = ["sh", "-c", f"cd {key.folder}; {check}"]
+    deploy.signed("x@sha256:1", "deploy.signed", command, image="x@sha256:1")
     with pytest.raises(UserError, match="x@sha256:2 is not signed"):
-        deploy.signed("x@sha256:2", ["sh", "-c", check])
+        deploy.signed("x@sha256:2", "deploy.signed", command, image="x@sha256:2")
     with pytest.raises(UserError, match="install what it names"):
-        deploy.signed("x@sha256:1", [str(tmp_path / "none")])
+        deploy.signed("x@sha256:1", "deploy.signed", [str(key.folder / "none")])
+
+
+@pytest.fixture
+def champion(environment: Fake, project: Path, monkeypatch: pytest.MonkeyPatch, key: Key) -> deploy.State:
+    """What a deploy file names; the image holds this folder's model, and params.yaml asks for our key's signature."""
+    assert environment
+    found = {"model": sha256(project / MODEL), "commit": "c", "image": None}
+    PARAMS.write_text(yaml.safe_dump(yaml.safe_load(PARAMS.read_text()) | {"release": {"signed": key.command}}))
+
+    def docker(*words: str) -> str:
+        if words[0] == "cp":
+            shutil.copy(MODEL, words[-1])
+        return json.dumps({"model": found["model"]}) if words[0] == "image" else "box"
+
+    monkeypatch.setattr(deploy, "docker", docker)
+    return found
+
+
+def test_a_model_that_our_key_signed_is_deployed(champion: deploy.State, key: Key) -> None:
+    key.sign(MODEL.read_bytes(), champion["model"])
+    assert deploy.find(champion, RULES) == image(champion["model"])
+    MODEL.write_bytes(b"another model")
+    with pytest.raises(UserError, match="says that it holds"):
+        deploy.find(champion, RULES)
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_model_that_our_key_did_not_sign_is_not_deployed(
+    champion: deploy.State, key: Key, other_key: Key, how: str
+) -> None:
+    key.forge(how, MODEL.read_bytes(), champion["model"], other_key)
+    with pytest.raises(UserError, match=f"the model {champion['model'][:12]} is not signed as params.yaml"):
+        deploy.find(champion, RULES)
 
 
 def test_a_second_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from {{cookiecutter.__package}} import lineage, registry, verify
+from {{cookiecutter.__package}} import lineage, predictor, registry, track, verify
 from {{cookiecutter.__package}}.champion import at, cached, outs
 from {{cookiecutter.__package}}.config import (
     LOCK,
     MODEL,
+    PARAMS,
     SCHEMA,
     UserError,
     git,
@@ -171,6 +173,53 @@ def test_a_tampered_link_is_named(tamper: Callable[[], dict[str, Any]], link: st
     with pytest.raises(lineage.Broken) as found:
         lineage.walk(tampered)
     assert found.value.link == link and f"`{link}` does not hold" in str(found.value)
+
+
+@pytest.fixture
+def shipped(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of an image of it, as the current one."""
+    predictor.current(load_params())
+    for name in ("src", "models"):
+        shutil.copytree(here / name, tmp_path / "app" / name)
+    for path in (PARAMS, SCHEMA, LOCK):
+        shutil.copyfile(here / path, tmp_path / "app" / path)
+    monkeypatch.chdir(tmp_path / "app")
+
+
+@pytest.mark.usefixtures("shipped")
+def test_an_image_that_is_what_its_lock_says_starts() -> None:
+    assert predictor.current(load_params()).model == sha256(MODEL)
+
+
+@pytest.mark.usefixtures("shipped")
+@pytest.mark.parametrize(
+    ("path", "old", "new", "link"),
+    [
+        (LOCK, "schema:", "schema :", "dvc.lock"),
+        (predictor.PASSPORT, '"dvc_lock": "', '"dvc_lock": "0', "dvc.lock"),
+        (predictor.PASSPORT, '"model": "', '"model": "0', "model"),
+        (MODEL, None, "", "model"),
+        (PARAMS, "seed: 0", "seed: 1", "parameters"),
+        (SCHEMA, "", "# another\n", "code"),
+        (Path("src", PACKAGE.name, "features.py"), "", "# another\n", "code"),
+    ],
+)
+def test_an_image_that_was_tampered_with_does_not_start(path: Path, old: str | None, new: str, link: str) -> None:
+    path.write_text("" if old is None else path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=f"the link `{link}` does not hold"):
+        predictor.current(load_params())
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("change", ["tags.model", "tags.data", "tags.dvc_lock", "params.seed"])
+def test_a_run_that_was_changed_in_mlflow_is_found(capsys: pytest.CaptureFixture[str], change: str) -> None:
+    track.main()
+    assert verify.main(env="production") == 0 and "MLflow run" in capsys.readouterr().out
+    table, _, name = change.partition(".")
+    with contextlib.closing(sqlite3.connect(track.STORE / "mlflow.db")) as store, store:
+        assert store.execute(f"UPDATE {table} SET value = 'tampered' WHERE key = '{name}'").rowcount == 1
+    with pytest.raises(lineage.Broken, match="`MLflow run`"):
+        verify.main(env="production")
 
 
 @pytest.mark.usefixtures("here")

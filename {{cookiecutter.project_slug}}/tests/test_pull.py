@@ -1,12 +1,16 @@
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from conftest import FORGED, ROOT, Key
 
 from {{cookiecutter.__package}} import pull, release
 from {{cookiecutter.__package}}.champion import CACHE, cached
+from {{cookiecutter.__package}}.config import PARAMS, UserError
 from {{cookiecutter.__package}}.github import Unavailable
 from {{cookiecutter.__package}}.pull import (
     champion_from_release,
@@ -30,6 +34,7 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(pull, "at", lambda revision, path: told.get(str(path)))
     monkeypatch.setenv("GITHUB_REPOSITORY", "acme/flights")
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / PARAMS, PARAMS)
     return told
 
 
@@ -40,6 +45,28 @@ def test_promoted_model_is_put_where_dvc_looks_for_it(monkeypatch: pytest.Monkey
     assert "came from its release" in champion_from_release()
     assert wanted() == ""
     assert all(cached(row["md5"]).is_file() for row in OUTS)
+
+
+@pytest.fixture
+def signed(said: dict[str, Any], monkeypatch: pytest.MonkeyPatch, key: Key) -> None:
+    """A release has the promoted model, and params.yaml asks for a signature by our key."""
+    PARAMS.write_text(yaml.safe_dump(yaml.safe_load(PARAMS.read_text()) | {"release": {"signed": key.command}}))
+    monkeypatch.setattr(release, "fetch", lambda api, digest: FILES)
+
+
+@pytest.mark.usefixtures("signed")
+def test_a_model_that_our_key_signed_is_taken(key: Key) -> None:
+    key.sign(FILES["model.skops"], MODEL)
+    assert "came from its release" in champion_from_release() and not wanted()
+
+
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("how", FORGED)
+def test_a_model_that_our_key_did_not_sign_is_not_taken(key: Key, other_key: Key, how: str) -> None:
+    key.forge(how, FILES["model.skops"], MODEL, other_key)
+    with pytest.raises(UserError, match=f"the model {MODEL[:12]} is not signed as params.yaml"):
+        champion_from_release()
+    assert not CACHE.exists()
 
 
 @pytest.mark.usefixtures("said")

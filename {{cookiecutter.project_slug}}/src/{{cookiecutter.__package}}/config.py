@@ -46,6 +46,14 @@ class UserError(Exception):
         self.code = code
 
 
+class Broken(UserError):
+    """A link of the chain from what runs back to the data does not hold."""
+
+    def __init__(self, link: str, sentence: str) -> None:
+        super().__init__(f"the link `{link}` does not hold: {sentence}")
+        self.link = link
+
+
 class Block(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A block of params.yaml: a misspelt key is an error, not a silent default."""
 
@@ -185,6 +193,12 @@ class Deploy(Block, frozen=True):
     load: Load = Load()
 
 
+class Release(Block, frozen=True):
+    """What a promoted model has to show before it is taken from its release, or deployed."""
+
+    signed: list[str] = []
+
+
 class Monitor(Block, frozen=True):
     """What is watched, in which windows, and how often it may cry wolf."""
 
@@ -233,6 +247,7 @@ class Params(Block, frozen=True):
     serve: Serve = Serve()
     score: Score = Score()
     compute: Compute = Compute()
+    release: Release = Release()
     deploy: Deploy = Deploy()
     monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()

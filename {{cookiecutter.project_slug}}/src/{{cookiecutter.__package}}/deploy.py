@@ -2,21 +2,22 @@
 
 import json
 import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from . import registry
-from .config import Deploy, UserError, last_words, load_params
+from .config import MODEL, Deploy, UserError, load_params, sha256
 from .engine import NAME, SLOTS, EngineError, Environment, docker, here, hold_key, identity, log_in
 from .image import REVISION
-from .lineage import walk
+from .lineage import signed, walk
 
 RESTARTS = 3  # by which a service proved that it will not come up
 
@@ -37,23 +38,25 @@ def find(chosen: State, rules: Deploy) -> str:
         raise UserError(f"{image} holds the model {told.get('model', 'none')[:12]}, not {chosen['model'][:12]}")
     if rules.repository:
         trust(image, told, chosen, rules.repository)
-    if rules.signed:
-        signed(image, rules.signed)
+    signed(image, "deploy.signed", rules.signed, image=image)
+    if command := load_params().release.signed:
+        holds(image, chosen["model"], command)
     commit = told.get(REVISION, "none").removesuffix("-dirty")
     walk({**told, "dvc_lock": told.get("dvc-lock", ""), "data": told.get("data", ""), "commit": commit}, strict=False)
     return image
 
 
-def signed(image: str, command: Sequence[str]) -> None:
-    """Raise unless the command that params.yaml names finds an image signed."""
-    try:
-        words = [word.replace("{image}", image) for word in command]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as problem:
-        raise UserError(f"deploy.signed in params.yaml cannot be run ({problem}); install what it names") from None
-    if done.returncode:
-        why = last_words(done.stderr or done.stdout)
-        raise UserError(f"{image} is not signed as params.yaml (deploy.signed) asks for: {why}")
+def holds(image: str, model: str, command: Sequence[str]) -> None:
+    """Raise unless the model's file in an image is that model, and found signed."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, box = Path(folder, MODEL.name), docker("create", image)
+        try:
+            docker("cp", f"{box}:/app/{MODEL}", str(file))
+        finally:
+            docker("rm", box)
+        if (found := sha256(file)) != model:
+            raise UserError(f"{image} says that it holds the model {model[:12]}, and holds {found[:12]}")
+        signed(f"the model {model[:12]}", "release.signed", command, model=str(file), digest=model)
 
 
 def trust(image: str, told: dict[str, str], chosen: State, repository: str) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,28 @@ from typing import Any
 import yaml
 
 from .champion import cached, outs
-from .config import DATA, LOCK, MODEL, PARAMS, SCHEMA, VERDICT, UserError, git, md5, read_json, sha256, write_json
+from .config import (
+    DATA,
+    LOCK,
+    MODEL,
+    PARAMS,
+    SCHEMA,
+    VERDICT,
+    Broken,
+    UserError,
+    git,
+    last_words,
+    md5,
+    read_json,
+    sha256,
+    write_json,
+)
 
 LINEAGE = Path("reports/lineage.json")
 BILL = Path("reports/environment.json")
 LIBRARIES = Path("requirements/dev.txt")
 
 Told = dict[str, Any]  # what a service, an image or a commit says: model, commit, dvc_lock, data
-
-
-class Broken(UserError):
-    """A link of the chain does not hold."""
-
-    def __init__(self, link: str, sentence: str) -> None:
-        super().__init__(f"the link `{link}` does not hold: {sentence}")
-        self.link = link
 
 
 def blob(commit: str, path: str | Path) -> bytes | None:
@@ -119,6 +127,18 @@ def walk(told: Told, strict: bool = True) -> list[str]:
     return ["commit", "dvc.lock", "parameters", "code", "data", "model"]
 
 
+def signed(what: str, key: str, command: Sequence[str], **words: str) -> None:
+    """Raise unless the command that params.yaml names under a key finds something signed; none asks for nothing."""
+    filled = [reduce(lambda text, name: text.replace(f"{{{name}}}", words[name]), words, word) for word in command]
+    try:
+        done = subprocess.run(filled, capture_output=True, text=True, check=False) if filled else None
+    except OSError as problem:
+        raise UserError(f"{key} in params.yaml cannot be run ({problem}); install what it names") from None
+    if done and done.returncode:
+        why = last_words(done.stderr or done.stdout)
+        raise UserError(f"{what} is not signed as params.yaml ({key}) asks for: {why}")
+
+
 def of_commit(model: str, commit: str) -> Told:
     """What a commit says of the model that is said to be its own."""
     lock, about = blob(commit, LOCK), json.loads(blob(commit, DATA) or b"{}")
@@ -128,10 +148,10 @@ def of_commit(model: str, commit: str) -> Told:
 
 def run_of(dvc_lock: str) -> str:
     """The MLflow run that recorded this dvc.lock, as far as this folder knows."""
-    from .track import STAMP
+    from .track import STAMP, shown
 
     address, lock, run = (STAMP.read_text(encoding="utf-8").split() if STAMP.exists() else []) or ["", "", ""]
-    return run if address and lock == dvc_lock else ""
+    return run if address == shown() and lock == dvc_lock else ""
 
 
 def sources() -> dict[str, dict[str, str]]:

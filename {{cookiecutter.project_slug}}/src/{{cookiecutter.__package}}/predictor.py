@@ -9,8 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import yaml
 
-from .config import DATA, HOLDOUT, LOCK, MODEL, VERDICT, Params, UserError, atomic, git, read_json, sha256
+from .config import (
+    DATA,
+    HOLDOUT,
+    LOCK,
+    MODEL,
+    PARAMS,
+    VERDICT,
+    Broken,
+    Params,
+    UserError,
+    atomic,
+    flat,
+    git,
+    md5,
+    read_json,
+    sha256,
+)
 from .light import missing
 
 if TYPE_CHECKING:
@@ -150,6 +167,11 @@ class Compiled:
         return self.classes[scores.argmax(axis=1)], scores.astype(float)
 
 
+def columns(frame: "pd.DataFrame") -> Answer:
+    """A frame of predictions as the predictions and, for classes, their probabilities."""
+    return frame["prediction"].to_numpy(), frame.iloc[:, 1:].to_numpy() if frame.shape[1] > 1 else None
+
+
 class Original:
     """The fitted pipeline itself."""
 
@@ -163,15 +185,13 @@ class Original:
 
     def __call__(self, raw: "pd.DataFrame") -> Answer:
         """The prediction of each row, and for classes their probabilities."""
-        frame = self.predict(self.pipeline, raw)
-        chances = frame.iloc[:, 1:].to_numpy() if frame.shape[1] > 1 else None
-        return frame["prediction"].to_numpy(), chances
+        return columns(self.predict(self.pipeline, raw))
 
 
 def current(params: Params) -> Passport:
     """The passport of the model here: in a working copy it follows the model, in an image it stands."""
     if not HOLDOUT.exists() or not MODEL.exists():
-        return Passport.read()
+        return sealed(Passport.read())
     from .champion import own_model
     from .compile import anew, sources  # pylint: disable=cyclic-import # a working copy only: an image has no compiler
 
@@ -184,6 +204,23 @@ def current(params: Params) -> Passport:
     passport = msgspec.structs.replace(old, **identity()) if fresh else anew(params)
     with atomic(PASSPORT) as draft:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(passport), indent=1))
+    return passport
+
+
+def sealed(passport: Passport) -> Passport:
+    """The passport, after what lies beside it was found to be what dvc.lock says that its model was made of."""
+    if (found := sha256(LOCK) if LOCK.exists() else "missing") != passport.dvc_lock:
+        raise Broken("dvc.lock", f"it is {found[:12]}, and the passport says {passport.dvc_lock[:12]}")
+    if (found := sha256(MODEL) if MODEL.exists() else "missing") != passport.model:
+        raise Broken("model", f"{MODEL} is {found[:12]}, and the passport says {passport.model[:12]}")
+    here = flat(yaml.safe_load(PARAMS.read_text(encoding="utf-8")))
+    for stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].values():
+        for key, said in stage.get("params", {}).get(str(PARAMS), {}).items():
+            if flat({key: said}) != {name: value for name, value in here.items() if f"{name}.".startswith(f"{key}.")}:
+                raise Broken("parameters", f"{PARAMS} has another {key} than {LOCK}")
+        for part in (*stage.get("deps", []), *stage.get("outs", [])):
+            if (path := Path(part["path"])).is_file() and md5(path) != part["md5"]:
+                raise Broken("model" if path == MODEL else "code", f"{path} is not what {LOCK} was made with")
     return passport
 
 

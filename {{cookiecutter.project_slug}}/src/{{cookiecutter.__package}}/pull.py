@@ -1,9 +1,13 @@
 """Verb: data and models come from the remote, the promoted model from its release; the pipeline makes the rest."""
 
+import tempfile
+from pathlib import Path
+
 from . import release
 from .champion import PRODUCTION, at, cached, outs
-from .config import LOCK, dvc, last_words, md5
+from .config import LOCK, dvc, last_words, load_params, md5
 from .github import Api, ApiError, Unavailable, patiently
+from .lineage import signed
 
 
 def remote() -> str:
@@ -32,6 +36,11 @@ def champion_from_release() -> str:
         return f"the promoted model {digest[:12]} could not be fetched ({problem})"
     if not files:
         return f"no release has the promoted model {digest[:12]}; it is trained again from its commit"
+    if command := load_params().release.signed:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, release.FILES[0])
+            file.write_bytes(files[release.FILES[0]])
+            signed(f"the model {digest[:12]}", "release.signed", command, model=str(file), digest=digest)
     for content in files.values():
         place = cached(md5(content))
         place.parent.mkdir(parents=True, exist_ok=True)

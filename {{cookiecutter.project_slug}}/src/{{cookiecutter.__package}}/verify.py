@@ -15,8 +15,9 @@ import yaml
 
 from . import registry
 from .champion import at, checkout, outs, run
-from .config import DVC, LOCK, METRICS, MODEL, UserError, git, load_params, read_json, sha256
-from .lineage import Broken, Told, blob, of_commit, walk
+from .config import DVC, LOCK, METRICS, MODEL, Broken, UserError, git, load_params, read_json, sha256
+from .config import flat as flat_params
+from .lineage import Told, blob, lock_at, of_commit, run_of, walk
 from .track import client, tracked
 
 # What follows from the model: other bytes there are reported, since another processor may round differently.
@@ -164,19 +165,25 @@ def inside(files: dict[str, str], told: Told) -> None:
     for path, digest in files.items():
         there = blob(told["commit"], path) if not path.startswith("models/") else None
         right = hashlib.sha256(there or b"").hexdigest() if path != str(MODEL) else told["model"]
-        if path.endswith((".py", ".yaml", ".skops")) and digest != right:
+        if path.endswith((".py", ".yaml", ".lock", ".skops")) and digest != right:
             raise Broken("image", f"{path} in it is not that of {told['commit'][:12]}")
 
 
 def mirrored(told: Told) -> list[str]:
-    """Raise where MLflow recorded this dvc.lock with another model or other data."""
+    """Raise where MLflow recorded this dvc.lock with another model, other data or parameters; or forgot that it did."""
     if not tracked():
         return []
-    store = client()
+    store, parts = client(), [stage.get("params", {}) for stage in lock_at(told)["stages"].values()]
+    said = {name: str(value) for part in parts for block in part.values() for name, value in flat_params(block).items()}
     experiment = store.get_experiment_by_name(str(__package__))
     runs = store.search_runs([experiment.experiment_id], f"tags.dvc_lock = '{told['dvc_lock']}'")
-    if runs and not any(all(run.data.tags.get(key) == told[key] for key in ("model", "data")) for run in runs):
-        raise Broken("MLflow run", f"{runs[0].info.run_id} recorded this {LOCK} with another model or other data")
+    marks = {key: told[key] for key in ("model", "data")}
+    right = (marks.items() <= run.data.tags.items() and said.items() <= run.data.params.items() for run in runs)
+    if runs and not any(right):
+        what = "another model, other data or other parameters"
+        raise Broken("MLflow run", f"{runs[0].info.run_id} recorded this {LOCK} with {what}")
+    if (own := run_of(told["dvc_lock"])) and own not in {run.info.run_id for run in runs}:
+        raise Broken("MLflow run", f"{own} no longer says that it recorded this {LOCK}")
     return ["MLflow run"] if runs else []
 
 
