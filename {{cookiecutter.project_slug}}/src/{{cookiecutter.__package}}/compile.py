@@ -109,7 +109,7 @@ def nobody(real: pd.Series, item: Field) -> pd.Series:
         made = [real.mean() if real.dtype.kind in "fM" else round(real.mean())] * len(real)
     else:
         made = ["".join(map(masked, str(value))) for value in real]
-    return pd.Series(made, real.index).astype(str(real.dtype)).where(real.notna())
+    return pd.Series(made, real.index, dtype=str(real.dtype)).where(real.notna())
 
 
 def masked(letter: str) -> str:
