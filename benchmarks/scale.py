@@ -4,8 +4,13 @@ Run by `make bench PART=scale`, in the demo's environment. Tables are all flight
 """
 
 import os
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +20,7 @@ import pyarrow.parquet as pq
 
 from . import sample
 from .pipeline import project
-from .template import Cost, cost
+from .template import Cost, cost, free_port
 
 STAGES = ("validate", "split", "train", "evaluate")
 TIMES = tuple(int(n) for n in os.environ.get("TIMES", "1,10").split(","))  # all flights, so often
@@ -65,24 +70,74 @@ def sizes(folder: Path) -> None:
         print(f"| {rows:,} | {figures} |", flush=True)
 
 
+@contextmanager
+def backend(name: str, workers: int, copy: Path) -> Iterator[str]:
+    """The block `compute` that uses so many workers: of this machine, or of a Dask cluster made for it."""
+    if name == "local":
+        yield f"{{backend: local, address: null, workers: {workers}}}"
+        return
+    dask, address = Path(sys.executable).parent / "dask", f"tcp://127.0.0.1:{free_port()}"
+    env, quiet = os.environ | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}, "--no-dashboard"
+    worker = ["worker", address, "--nthreads", "1", "--no-nanny", quiet]
+    commands = [["scheduler", "--port", address.rpartition(":")[2], quiet], *[worker] * workers]
+    with ExitStack() as stack:
+        for command in commands:
+            running = subprocess.Popen([dask, *command], cwd=copy, env=env, stdout=-3, stderr=-3)
+            stack.callback(running.wait)
+            stack.callback(running.terminate)
+        yield f"{{backend: dask, address: '{address}', workers: 1}}"
+
+
 def sweeps(folder: Path) -> None:
-    """Print what a sweep of forty trials takes by one and by two workers of this machine."""
+    """Print what a sweep of forty trials takes by one and by two workers, of this machine and of Dask."""
     copy = project(folder, sample.EVERY)
     params = (copy / "params.yaml").read_text(encoding="utf-8").replace("trials: 20", "trials: 40")
     for stage in STAGES[:2]:
         verb(copy, stage)
-    print("\n| workers | seconds |\n|---:|---:|")
-    for workers in (1, 2):
-        text = params.replace("workers: 1 ", f"workers: {workers} ")
-        (copy / "params.yaml").write_text(text, encoding="utf-8")
-        (copy / ".mlflow/sweep.log").unlink(missing_ok=True)
-        took = verb(copy, "sweep", "--no-track")
-        print(f"| {workers} | {took.seconds:.0f} |", flush=True)
+    print("\n| backend | one worker, s | two workers, s | times faster |\n|---|---:|---:|---:|")
+    for name in ("local", "dask"):
+        took = []
+        for workers in (1, 2):
+            (copy / ".mlflow/sweep.log").unlink(missing_ok=True)
+            with backend(name, workers, copy) as block:
+                text = re.sub(r"(?m)^compute:.*\n(?:  .*\n)+", f"compute: {block}\n", params)
+                (copy / "params.yaml").write_text(text, encoding="utf-8")
+                took.append(verb(copy, "sweep", "--no-track").seconds)
+        print(f"| {name} | {took[0]:.0f} | {took[1]:.0f} | {took[0] / took[1]:.2f} |", flush=True)
+
+
+def transfers(folder: Path) -> None:
+    """Print what `dvc push` and `dvc pull` of the trained project take, to and from REMOTE (a folder)."""
+    copy = project(folder, sample.EVERY)
+    for stage in (("repro", "--quiet"), ("remote", "add", "-d", "there", remote(folder))):
+        dvc(copy, *stage)
+    pushed = dvc(copy, "push")
+    shutil.rmtree(copy / ".dvc/cache")
+    pulled, megabytes = (
+        dvc(copy, "pull", "--force"),
+        sum(
+            path.stat().st_size / 1e6 for path in (copy / ".dvc/cache").rglob("*") if path.is_file()
+        ),
+    )
+    print("\n| remote | MB | push, s | pull, s |\n|---|---:|---:|---:|")
+    scheme = remote(folder).partition("://")[0] if "://" in remote(folder) else "folder"
+    print(f"| {scheme} | {megabytes:.1f} | {pushed:.1f} | {pulled:.1f} |", flush=True)
+
+
+def remote(folder: Path) -> str:
+    """Where data go: REMOTE, else a folder."""
+    return os.environ.get("REMOTE") or str(folder / "remote")
+
+
+def dvc(copy: Path, *command: str) -> float:
+    """The seconds of a DVC command."""
+    env = os.environ | {"PYTHONPATH": str(copy / "src")}
+    return cost([sys.executable, "-m", "dvc", *command], copy, env).seconds
 
 
 def main() -> None:
-    """Print both tables, or the one named by WHAT (sizes, sweeps)."""
-    for part in (sizes, sweeps):
+    """Print the tables, or the one named by WHAT (sizes, sweeps, transfers)."""
+    for part in (sizes, sweeps, transfers):
         if os.environ.get("WHAT", part.__name__) == part.__name__:
             with tempfile.TemporaryDirectory() as folder:
                 part(Path(folder))

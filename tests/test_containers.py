@@ -31,15 +31,16 @@ PREFIX = f"{SLUG}-staging"
 
 
 STAGING = free_address()
-# Shorter holds and loads. A good candidate beside all else on two cores has a p99 above the default
-# level of 250 ms now and then; the slow one is beyond twice that, too (0.8 s).
+# Shorter holds and loads. Beside all else on two cores a good candidate has a p99 above any level that
+# a person would name, so latency has a level only where the test is of it (SLOW).
 QUICK = (
     ("  seconds: 30  ", "  seconds: 2  "),
     ("load: {seconds: 3", "load: {seconds: 1"),
     ("patience: 60", "patience: 90"),
-    ("milliseconds: 250", "milliseconds: 500"),
+    ("milliseconds: 250", "milliseconds: 5000"),
     ("127.0.0.1:8081", STAGING),
 )
+SLOW = ("milliseconds: 5000", "milliseconds: 500")
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -294,6 +295,8 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
     code, early, reason = FAULTS[fault]
     inside = ("exec", f"{PREFIX}-champion-1", "sh", "-c")
     happen = (*inside, f'echo "$0" > {FAULT}', code)
+    params, before = shipped.project.path / "params.yaml", shipped.project.read("params.yaml")
+    params.write_text(before.replace(*SLOW) if fault == "slow" else before)
     shipped.wish(shipped.models[0], spoiled, weight=50)
     if early:
         docker(*happen)
@@ -302,6 +305,7 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
         docker(*happen)
         said += deploy.communicate()[0]
     docker(*inside, f"rm {FAULT}")
+    params.write_text(before)
     assert "went back" in said and reason in said, said
     assert set(seen) <= {model["model"] for model in shipped.models}, (seen, said)
     assert served() == shipped.models[0]["model"]

@@ -28,6 +28,7 @@ def project(
     """A project whose data and models are brought to the store, and committed so."""
     copy = trained.copied(tmp_path_factory.mktemp("brought"))
     assert "data/raw/flights.parquet left git" in remote(copy, store.url, store)
+    assert ("account_name = flights" in copy.read(".dvc/config")) is store.url.startswith("azure")
     copy.make("pipeline", "push", VENV=VENV, TRACK="0", **store.may)  # where a plugin moved a pin
     copy.commit()
     return copy

@@ -22,6 +22,7 @@ NAME = "acme/flight-delays"
 TRAIN = "Train and compare (reusable)/Train and compare"
 SCAN = "Known vulnerabilities and licences"
 REQUIRED = "Required checks pass"
+DELIVER = "Track, register and push to the remote"
 VENV = ROOT / "build/environments/3.11"
 SHRINK = (
     "import pandas as pd; path = 'data/raw/flights.parquet';"
@@ -302,9 +303,18 @@ def test_push_of_words_alone_trains_nothing_and_runs_nothing_again(work: Work) -
     assert not any(name.startswith("Retrain") for name in done.jobs)
 
 
+READERS = {
+    "AWS_READ_ROLE": "an-aws-reader",
+    "GOOGLE_READ_PROVIDER": "a-google-reader",
+    "AZURE_READ_CLIENT": "an-azure-reader",
+    "AZURE_TENANT": "a-tenant",
+}
+
+
 def test_fork_is_judged_without_a_comment_a_secret_or_a_token(work: Work) -> None:
     (work.clone.path / "tests/conftest.py").write_text(SPY)
     work.push("fork")
+    work.github.variables |= READERS
     work.github.secrets |= {"APP_PRIVATE_KEY": "a secret", "MLFLOW_TRACKING_PASSWORD": "a secret"}
     done = work.github.pull_request("fork", fork="mallory/flight-delays")
     assert done.job(REQUIRED).conclusion == "success", failures(done)
@@ -313,14 +323,18 @@ def test_fork_is_judged_without_a_comment_a_secret_or_a_token(work: Work) -> Non
     assert (done.artifacts / "report/reports/report.md").is_file()
     seen = (done.artifacts / "seen.json").read_text()
     assert "token:" not in seen and "a secret" not in seen
+    assert not (done.artifacts / "calls.jsonl").exists()  # it takes no identity
 
 
 def test_only_the_posting_job_writes_and_branch_code_sees_no_token(work: Work) -> None:
     (work.clone.path / "tests/conftest.py").write_text(SPY)
     work.push("spy")
+    work.github.variables |= READERS | {"AWS_WRITE_ROLE": "a-writer"}
     done = work.github.pull_request("spy")
     assert set(work.api.writers()) == {"token:pull-request/post"}, failures(done)
     assert "token:" not in (done.artifacts / "seen.json").read_text()
+    taken = (done.artifacts / "calls.jsonl").read_text()
+    assert all(reader in taken for reader in READERS.values()) and "a-writer" not in taken
 
 
 def test_merge_queue_runs_the_same_checks_without_a_comment(work: Work) -> None:
@@ -419,6 +433,19 @@ def test_promoted_model_is_kept_and_found_when_no_cache_has_it(work: Work) -> No
     done = work.github.pull_request("longer")
     assert "came from its release" in done.job(TRAIN).log, failures(done)
     assert "rebuilt" not in work.comments()[0]
+
+
+def test_main_delivers_by_roles_that_may_write(work: Work, tmp_path: Path) -> None:
+    store, runs = tmp_path / "store", tmp_path / "runs.db"
+    work.clone.run(VENV / "bin/python", "-m", "dvc", "remote", "add", "-d", "home", store)
+    work.push("main")
+    writers = {name.replace("READ", "WRITE"): who for name, who in READERS.items()}
+    work.github.variables |= writers | {"MLFLOW_TRACKING_URI": f"sqlite:///{runs}"}
+    done = work.github.push(only="main.yml")
+    assert done.job(DELIVER).conclusion == "success", failures(done)
+    taken = (done.artifacts / "calls.jsonl").read_text()
+    assert all(who in taken for who in writers.values())
+    assert runs.stat().st_size and any(path.is_file() for path in store.rglob("*"))
 
 
 def test_default_project_is_green_at_once_when_it_is_pushed(

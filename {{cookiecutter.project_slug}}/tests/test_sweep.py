@@ -87,7 +87,7 @@ def test_no_trials_or_folds_are_refused(options: dict[str, int]) -> None:
 def test_an_argument_that_the_estimator_does_not_have_is_one_sentence(params: Params) -> None:
     wrong = replace(params, data=data(), train=replace(RIDGE, arguments={"alpah": 1}))
     with pytest.raises(UserError, match="alpah"):
-        sweep.score(wrong, [(TABLE, TABLE)])
+        sweep.score(wrong, (TABLE, TABLE))
 
 
 def test_the_projects_own_space_is_good(params: Params) -> None:
@@ -121,7 +121,7 @@ def test_a_metric_that_no_fold_defines_is_one_sentence(params: Params) -> None:
     logistic = Train("sklearn.linear_model.LogisticRegression")
     ours = replace(params, data=data(), train=logistic, evaluate=Evaluate("roc_auc"))
     with pytest.raises(UserError, match="not defined on any fold"):
-        sweep.score(ours, [(TABLE, TABLE[TABLE["y"] == 0])])
+        sweep.mean("roc_auc", np.array([sweep.score(ours, (TABLE, TABLE[TABLE["y"] == 0]))]))
 
 
 def test_folds_that_cannot_be_are_refused(params: Params) -> None:

@@ -1,5 +1,6 @@
 """Verb: data and models get a home outside git (a bucket, a server, a folder) and are brought there."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ FAR = "GitHub's runners have no key to it: the workflows go on with their cache 
 KINDS = {
     "s3": ("dvc-s3>=3", f"set AWS_READ_ROLE and AWS_WRITE_ROLE, roles that trust GitHub's OIDC, under {GITHUB}"),
     "gs": ("dvc-gs>=3", f"set GOOGLE_READ_PROVIDER and GOOGLE_WRITE_PROVIDER, identity providers, under {GITHUB}"),
-    "azure": ("dvc-azure>=3", FAR),
+    "azure": ("dvc-azure>=3", f"set AZURE_TENANT, AZURE_READ_CLIENT and AZURE_WRITE_CLIENT under {GITHUB}"),
     "ssh": ("dvc-ssh>=4", FAR),
     "": ("", FAR),
 }
@@ -71,10 +72,18 @@ def told(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def azure_account() -> str:
+    """The name of Azure's storage account, which is no secret: a role without a key needs it in DVC's configuration."""
+    said = re.search("AccountName=([^;]+)", os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+    return said[1] if said else os.environ.get("AZURE_STORAGE_ACCOUNT", "")
+
+
 def bring(url: str, endpoint: str) -> None:
     """Point DVC at the address and push; only a remote that took everything stays configured."""
     with kept_on_error(CONFIG):
         told("remote", "add", "--force", "--default", NAME, url)
+        if url.startswith("azure:") and (account := azure_account()):
+            told("remote", "modify", NAME, "account_name", account)
         if endpoint:
             told("remote", "modify", NAME, "endpointurl", endpoint)
         told("push", "--run-cache")

@@ -56,15 +56,18 @@ def folds(params: Params, table: pd.DataFrame) -> list[Part]:
     return found
 
 
-def score(params: Params, parts: list[Part]) -> float:
-    """The mean of the primary metric over folds, where a model answers for rows that it did not learn from."""
-    found = []
-    for learned, held in parts:
-        pipeline = build(params, inputs(params, learned), learned[params.data.target])
-        truth, scores = encode(held[params.data.target], predict(pipeline, inputs(params, held)))
-        found.append(find(params.evaluate.metric).function(truth, scores, params.evaluate.cost))
+def score(params: Params, part: Part) -> float:
+    """The primary metric of a model on a fold's rows, from which it did not learn; NaN where they do not define it."""
+    learned, held = part
+    pipeline = build(params, inputs(params, learned), learned[params.data.target])
+    truth, scores = encode(held[params.data.target], predict(pipeline, inputs(params, held)))
+    return float(find(params.evaluate.metric).function(truth, scores, params.evaluate.cost))
+
+
+def mean(metric: str, found: np.ndarray) -> float:
+    """The mean over the folds that define the metric; a `UserError` where none does."""
     if np.isnan(found).all():
-        raise UserError(f"{params.evaluate.metric} is not defined on any fold; bring more rows, or name another metric")
+        raise UserError(f"{metric} is not defined on any fold; bring more rows, or name another metric")
     return float(np.nanmean(found))
 
 
@@ -128,8 +131,10 @@ def search(params: Params, study: "Study", parts: list[Part], track: bool) -> No
             tried = [rounded(trial.params) for trial in trials]
             blocks = [replace(params.train, arguments=params.train.arguments | arguments) for arguments in tried]
             recipes = [replace(params, train=train) for train in blocks]
-            values = Parallel()(delayed(score)(recipe, parts) for recipe in recipes)
-            for trial, arguments, value in zip(trials, tried, values, strict=True):
+            work = (delayed(score)(recipe, part) for recipe in recipes for part in parts)
+            scores = np.reshape(Parallel()(work), (len(trials), len(parts)))
+            for trial, arguments, found in zip(trials, tried, scores, strict=True):
+                value = mean(params.evaluate.metric, found)
                 study.tell(trial, value)
                 if track:
                     record(params, study.study_name, trial.number, arguments, value)
