@@ -216,8 +216,9 @@ def test_a_run_that_was_changed_in_mlflow_is_found(capsys: pytest.CaptureFixture
     track.main()
     assert verify.main(env="production") == 0 and "MLflow run" in capsys.readouterr().out
     table, _, name = change.partition(".")
-    with contextlib.closing(sqlite3.connect(track.STORE / "mlflow.db")) as store, store:
+    with contextlib.closing(sqlite3.connect(track.STORE / "mlflow.db")) as store:
         assert store.execute(f"UPDATE {table} SET value = 'tampered' WHERE key = '{name}'").rowcount == 1
+        store.commit()
     with pytest.raises(lineage.Broken, match="`MLflow run`"):
         verify.main(env="production")
 
