@@ -187,7 +187,7 @@ SUPPOSED = {
     "Bring data": f'$VENV/bin/python -c "{ROWS}; t[:-500].to_parquet(f, index=False)"',
     "Add a feature": 's="table[\\"evening\\"] = table[\\"scheduled_hour\\"] ** 2"; '
     'sed -i.bak "s/^    return table$/    $s\\n    return table/" src/*/features.py; '
-    "rm src/*/*.bak; export PYTEST_ADDOPTS=-ktest_behaviour",
+    "rm src/*/*.bak; export PYTEST_ADDOPTS=-ktest_features",
     "Add a slice": "sed -i.bak 's/slices: .origin/slices: [dest, origin/' params.yaml",
     "Tune": "sed -i.bak 's/trials: 20/trials: 1/' params.yaml",
     "Connect storage": "",

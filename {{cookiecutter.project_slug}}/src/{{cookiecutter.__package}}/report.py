@@ -24,6 +24,7 @@ from .config import (
     PREDICTIONS,
     REPORT,
     Params,
+    UserError,
     atomic,
     load_params,
     read_json,
@@ -219,7 +220,7 @@ def reason_section(params: Params) -> Section:
 def age_section(params: Params) -> Section | None:
     """What it costs to know only older rows: the recipe with the earlier and with the later half of the training rows.
 
-    At most 20,000 of them; both models answer for the same holdout. None where the rows have no time.
+    At most 20,000 of them; both models answer for the same holdout. None where the rows have no time, or are too few.
     """
     data, metric = params.data, params.evaluate.metric
     if not data.time:
@@ -229,7 +230,10 @@ def age_section(params: Params) -> Section | None:
     classes = class_names(held[data.target])
     if data.task == "classification" and any(set(half[data.target].astype(str)) != set(classes) for half in halves):
         return None
-    models = [build(params, inputs(params, half), half[data.target]) for half in halves]
+    try:
+        models = [build(params, inputs(params, half), half[data.target]) for half in halves]
+    except UserError:  # half of the rows is too little for this estimator
+        return None
     sides = [encode(held[data.target], predict(model, inputs(params, held)), classes) for model in models]
     (truth, older), (_, newer) = sides
     groups = held[data.group].to_numpy() if data.group else None
