@@ -76,6 +76,8 @@ def backend(name: str, workers: int, copy: Path) -> Iterator[str]:
     if name == "local":
         yield f"{{backend: local, address: null, workers: {workers}}}"
         return
+    library = ("uv", "pip", "install", "--quiet", "--python", sys.executable, "dask[distributed]")
+    subprocess.run(library, check=True)
     dask, address = Path(sys.executable).parent / "dask", f"tcp://127.0.0.1:{free_port()}"
     env, quiet = os.environ | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}, "--no-dashboard"
     worker = ["worker", address, "--nthreads", "1", "--no-nanny", quiet]
@@ -131,7 +133,8 @@ def remote(folder: Path) -> str:
 
 def dvc(copy: Path, *command: str) -> float:
     """The seconds of a DVC command."""
-    env = os.environ | {"PYTHONPATH": str(copy / "src")}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = os.environ | {"PATH": path, "PYTHONPATH": str(copy / "src")}
     return cost([sys.executable, "-m", "dvc", *command], copy, env).seconds
 
 
