@@ -134,6 +134,15 @@ def test_loosened_margin_is_judged_by_the_old_one(project: BakedProject, judged:
     assert verdict["decision"] == "block" and "changes the rules (`gate`)" in notes(verdict)
 
 
+def test_loosened_margin_that_is_not_committed_is_judged_by_the_old_one(
+    project: BakedProject, environment: Path
+) -> None:
+    edit(project, PARAMS, "margin: null", "margin: 0.9")
+    project.make("gate", VENV=str(environment), check=False)
+    verdict = dict(json.loads(project.read("reports/verdict.json")))
+    assert verdict["verdict"] == "unchanged" and "changes the rules (`gate`)" in notes(verdict)
+
+
 def test_changed_gate_is_judged_by_the_old_code(project: BakedProject, judged: Change) -> None:
     weaken(project, 15)
     edit(project, "src/flight_delays/gate.py", 'block = word == "worse"', "block = False")

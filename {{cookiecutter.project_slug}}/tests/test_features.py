@@ -28,7 +28,8 @@ def test_what_is_no_number_is_text(params: Params, frame: pd.DataFrame) -> None:
     assert all(table[name].map(lambda value: value is None or isinstance(value, str)).all() for name in table)
 
 
-def test_a_time_becomes_hour_and_weekday() -> None:
-    table = features(pd.DataFrame({"at": pd.to_datetime(["2024-01-01 06:30", None])}))
+def test_a_time_becomes_hour_and_weekday(params: Params, frame: pd.DataFrame) -> None:
+    raw = inputs(params, frame).iloc[:2]  # features of yours may need any of the columns
+    table = features(raw.assign(at=pd.to_datetime(["2024-01-01 06:30", None])))[["at_hour", "at_weekday"]]
     assert table.iloc[0].to_dict() == {"at_hour": 6.5, "at_weekday": 0.0}
     assert table.iloc[1].isna().all()

@@ -19,6 +19,7 @@ from .config import DVC, LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, last_
 
 PRODUCTION = "deploy/production.yaml"
 CACHE = Path(".dvc/cache/files/md5")
+JUDGED = (str(LOCK), str(PARAMS), "schema.yaml", "src")  # what a change that is judged may change
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ def at(revision: str, path: str | Path) -> Any:
 
 
 def resolve(base: str | None) -> str:
-    """The commit that a change is held against: BASE, else the default branch's tip, else the commit before."""
+    """The commit that a change is held against: BASE, else the default branch's tip, else the commit before.
+
+    The tip also where it is this commit, and what is here is a change to it that is not committed.
+    """
     if base:
         try:
             return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
@@ -54,7 +58,7 @@ def resolve(base: str | None) -> str:
             tip = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         except UserError:
             continue
-        if tip != head or git("status", "--porcelain", "--", str(LOCK)):
+        if tip != head or git("status", "--porcelain", "--", *JUDGED):
             return tip
     try:
         return git("rev-parse", "--verify", "--quiet", "HEAD~1")
