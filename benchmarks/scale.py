@@ -110,25 +110,17 @@ def sweeps(folder: Path) -> None:
 
 def transfers(folder: Path) -> None:
     """Print what `dvc push` and `dvc pull` of the trained project take, to and from REMOTE (a folder)."""
-    copy = project(folder, sample.EVERY)
-    for stage in (("repro", "--quiet"), ("remote", "add", "-d", "there", remote(folder))):
-        dvc(copy, *stage)
+    copy, url = project(folder, sample.EVERY), os.environ.get("REMOTE") or str(folder / "remote")
+    dvc(copy, "repro", "--quiet")
+    dvc(copy, "remote", "add", "-d", "there", url)
     pushed = dvc(copy, "push")
     shutil.rmtree(copy / ".dvc/cache")
-    pulled, megabytes = (
-        dvc(copy, "pull", "--force"),
-        sum(
-            path.stat().st_size / 1e6 for path in (copy / ".dvc/cache").rglob("*") if path.is_file()
-        ),
-    )
+    pulled = dvc(copy, "pull", "--force")
+    files = [path for path in (copy / ".dvc/cache").rglob("*") if path.is_file()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
     print("\n| remote | MB | push, s | pull, s |\n|---|---:|---:|---:|")
-    scheme = remote(folder).partition("://")[0] if "://" in remote(folder) else "folder"
+    scheme = url.partition("://")[0] if "://" in url else "folder"
     print(f"| {scheme} | {megabytes:.1f} | {pushed:.1f} | {pulled:.1f} |", flush=True)
-
-
-def remote(folder: Path) -> str:
-    """Where data go: REMOTE, else a folder."""
-    return os.environ.get("REMOTE") or str(folder / "remote")
 
 
 def dvc(copy: Path, *command: str) -> float:

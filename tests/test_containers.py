@@ -31,16 +31,17 @@ PREFIX = f"{SLUG}-staging"
 
 
 STAGING = free_address()
-# Shorter holds and loads. Beside all else on two cores a good candidate has a p99 above any level that
-# a person would name, so latency has a level only where the test is of it (SLOW).
+# Shorter holds and loads. A good candidate beside all else on two cores has a p99 above the default
+# level of 250 ms now and then; the slow one is beyond twice that, too (0.8 s).
 QUICK = (
     ("  seconds: 30  ", "  seconds: 2  "),
     ("load: {seconds: 3", "load: {seconds: 1"),
     ("patience: 60", "patience: 90"),
-    ("milliseconds: 250", "milliseconds: 5000"),
+    ("milliseconds: 250", "milliseconds: 500"),
     ("127.0.0.1:8081", STAGING),
 )
-SLOW = ("milliseconds: 5000", "milliseconds: 500")
+# Where another fault is looked for, a busy machine must not be found slow before it.
+PATIENT = ("milliseconds: 500", "milliseconds: 5000")
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -296,7 +297,7 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
     inside = ("exec", f"{PREFIX}-champion-1", "sh", "-c")
     happen = (*inside, f'echo "$0" > {FAULT}', code)
     params, before = shipped.project.path / "params.yaml", shipped.project.read("params.yaml")
-    params.write_text(before.replace(*SLOW) if fault == "slow" else before)
+    params.write_text(before if fault == "slow" else before.replace(*PATIENT))
     shipped.wish(shipped.models[0], spoiled, weight=50)
     if early:
         docker(*happen)
@@ -525,7 +526,8 @@ def test_the_image_is_small_and_unprivileged(shipped: Shipped) -> None:
 @pytest.mark.usefixtures("shipped")
 def test_the_images_own_check_finds_it_healthy() -> None:
     health = ("inspect", "--format", "{{.State.Health.Status}}", f"{PREFIX}-champion-1")
-    until(lambda: docker(*health) == "healthy", 60)
+    until(lambda: docker(*health) != "starting", 60)
+    assert docker(*health) == "healthy"
 
 
 def test_the_same_commit_gives_the_same_layer_of_code_whatever_the_libraries(

@@ -192,6 +192,16 @@ def test_an_image_that_is_what_its_lock_says_starts() -> None:
 
 
 @pytest.mark.usefixtures("shipped")
+def test_a_number_that_dvc_writes_otherwise_is_the_same_one() -> None:
+    params, before = load_params(), sha256(LOCK)
+    for path, written in ((PARAMS, "1.0e-5"), (LOCK, "1e-05")):
+        path.write_text(path.read_text().replace("seed: 0", f"seed: {written}"))
+    assert "seed: 1e-05" in LOCK.read_text()
+    predictor.PASSPORT.write_text(predictor.PASSPORT.read_text().replace(before, sha256(LOCK)))
+    assert predictor.current(params).dvc_lock == sha256(LOCK)
+
+
+@pytest.mark.usefixtures("shipped")
 @pytest.mark.parametrize(
     ("path", "old", "new", "link"),
     [

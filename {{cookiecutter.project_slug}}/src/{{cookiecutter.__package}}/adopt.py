@@ -31,18 +31,18 @@ def words(text: str) -> list[str]:
 
 def questions(source: Path, facts: dict[str, Facts]) -> Iterator[str]:
     """What only its owner can say of a table: infinite values, and words among numbers."""
-    words = dict[str, list[str]]()
+    strays = dict[str, list[str]]()
     for name, column in facts.items():
         if column.type == "float64" and math.inf in (column.high, -(column.low or 0)):
             yield f"{name} in {source} has infinite values; correct them, or leave them empty"
         full = column.rows - column.gaps
         if column.stray is not None and MOSTLY * full <= column.numbers < full:
-            words.setdefault(column.stray, []).append(name)
-    for word, names in words.items():
+            strays.setdefault(column.stray, []).append(name)
+    for word, names in strays.items():
         also = f" ({', '.join(names[1:3])}{' …' * (len(names) > 3)}, too)" if names[1:] else ""
         yield (
             f"{names[0]} in {source} holds numbers, but also {word!r}{also}; correct it, "
-            f"or say MISSING={','.join(words)} to take that for a missing value"
+            f"or say MISSING={','.join(strays)} to take that for a missing value"
         )
 
 

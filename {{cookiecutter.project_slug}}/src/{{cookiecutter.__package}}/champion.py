@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from .config import DVC, LOCK, MODEL, PARAMS, ROWS, TRAIN, UserError, git, last_words, load_params, md5, sha256
+from .config import DVC, LOCK, MODEL, PARAMS, ROWS, SCHEMA, TRAIN, UserError, git, last_words, load_params, md5, sha256
 
 PRODUCTION = "deploy/production.yaml"
 CACHE = Path(".dvc/cache/files/md5")
-JUDGED = (str(LOCK), str(PARAMS), "schema.yaml", "src")  # what a change that is judged may change
+CHANGING = (str(LOCK), str(PARAMS), str(SCHEMA), "src")  # what a change that is judged may change
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def resolve(base: str | None) -> str:
             tip = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         except UserError:
             continue
-        if tip != head or git("status", "--porcelain", "--", *JUDGED):
+        if tip != head or git("status", "--porcelain", "--", *CHANGING):
             return tip
     try:
         return git("rev-parse", "--verify", "--quiet", "HEAD~1")

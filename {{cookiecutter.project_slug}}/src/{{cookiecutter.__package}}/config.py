@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -353,6 +353,11 @@ def flat(block: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(block, dict) or (prefix and not block):
         return {prefix.rstrip("."): block}
     return {key: value for name, inner in block.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
+
+
+def within(block: Any, name: str) -> Any:
+    """What nested mappings hold under a name such as `split.holdout`; None where they hold nothing."""
+    return reduce(lambda node, part: (node or {}).get(part), name.split("."), block)
 
 
 @contextmanager

@@ -246,11 +246,13 @@ def training_rules(params: Params) -> list[dict[str, Any]]:
     took = read_json(TRAINING) if TRAINING.exists() else {}
     if took.get("model") != sha256(MODEL):
         return []
-    limits = {"seconds": ("training time", "CPU s"), "megabytes": ("training memory", "MB")}
-    budgets = {"seconds": params.gate.seconds, "megabytes": params.gate.peak}
+    limits = [
+        ("training time", took["seconds"], params.gate.seconds, "CPU s"),
+        ("training memory", took["megabytes"], params.gate.peak, "MB"),
+    ]
     return [
-        rule(limits[name][0], took[name] <= budget, f"{took[name]:,.4g} {limits[name][1]} of {budget:,.6g}")
-        for name, budget in budgets.items()
+        rule(name, spent <= budget, f"{spent:,.4g} {unit} of {budget:,.6g}")
+        for name, spent, budget, unit in limits
         if budget is not None
     ]
 

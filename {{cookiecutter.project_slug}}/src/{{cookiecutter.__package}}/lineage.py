@@ -28,6 +28,7 @@ from .config import (
     md5,
     read_json,
     sha256,
+    within,
     write_json,
 )
 
@@ -90,7 +91,7 @@ def parameters(commit: str, lock: dict[str, Any]) -> None:
         for path, said in stage.get("params", {}).items():
             there = YAML(typ="safe").load(io.BytesIO(blob(commit, path) or b""))
             for key, value in said.items():
-                if reduce(lambda node, part: (node or {}).get(part), key.split("."), there) != value:
+                if within(there, key) != value:
                     raise Broken("parameters", f"{path} at {commit[:12]} has another {key} than {LOCK}")
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +23,11 @@ from .config import (
     Params,
     UserError,
     atomic,
-    flat,
     git,
     md5,
     read_json,
     sha256,
+    within,
 )
 from .light import missing
 
@@ -207,16 +208,26 @@ def current(params: Params) -> Passport:
     return passport
 
 
+def numbered(path: Path) -> Any:
+    """A YAML file whose numbers are read as DVC reads them: 1e-05 is one, which PyYAML takes for text."""
+
+    class Loader(yaml.SafeLoader):  # pylint: disable=too-many-ancestors # PyYAML's own
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+    return yaml.load(path.read_text(encoding="utf-8"), Loader)
+
+
 def sealed(passport: Passport) -> Passport:
     """The passport, after what lies beside it was found to be what dvc.lock says that its model was made of."""
     if (found := sha256(LOCK) if LOCK.exists() else "missing") != passport.dvc_lock:
         raise Broken("dvc.lock", f"it is {found[:12]}, and the passport says {passport.dvc_lock[:12]}")
     if (found := sha256(MODEL) if MODEL.exists() else "missing") != passport.model:
         raise Broken("model", f"{MODEL} is {found[:12]}, and the passport says {passport.model[:12]}")
-    here = flat(yaml.safe_load(PARAMS.read_text(encoding="utf-8")))
-    for stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].values():
+    here, lock = numbered(PARAMS), numbered(LOCK)
+    for stage in lock["stages"].values():
         for key, said in stage.get("params", {}).get(str(PARAMS), {}).items():
-            if flat({key: said}) != {name: value for name, value in here.items() if f"{name}.".startswith(f"{key}.")}:
+            if within(here, key) != said:
                 raise Broken("parameters", f"{PARAMS} has another {key} than {LOCK}")
         for part in (*stage.get("deps", []), *stage.get("outs", [])):
             if (path := Path(part["path"])).is_file() and md5(path) != part["md5"]:

@@ -80,10 +80,15 @@ def widened(low: float, high: float) -> tuple[float, float]:
     return (max(0, least) if low >= 0 else least), (min(0, most) if high <= 0 else most)
 
 
+def looks_personal(name: str) -> bool:
+    """Whether a column is about one person, by its name."""
+    return bool(PERSONAL.search(re.sub(r"\W+", "_", name)))
+
+
 def rules(facts: Facts, data: Data) -> dict[str, Any]:
     """What holds for a column's values and for values like them: type, gaps, categories or range."""
     found: dict[str, Any] = {"dtype": facts.type} | ({"nullable": True} if facts.gaps else {})
-    found |= {"personal": True} if PERSONAL.search(re.sub(r"\W+", "_", facts.name)) else {}
+    found |= {"personal": True} if looks_personal(facts.name) else {}
     few = facts.count <= min(CATEGORIES, facts.rows / 10) and (facts.type == "str" or facts.count == 2)
     if facts.low is None or facts.type.startswith("datetime") or facts.name in data.left_out:
         return found

@@ -15,8 +15,7 @@ import yaml
 
 from . import registry
 from .champion import at, checkout, outs, run
-from .config import DVC, LOCK, METRICS, MODEL, Broken, UserError, git, load_params, read_json, sha256
-from .config import flat as flat_params
+from .config import DVC, LOCK, METRICS, MODEL, Broken, UserError, flat, git, load_params, read_json, sha256
 from .lineage import Told, blob, lock_at, of_commit, run_of, walk
 from .track import client, tracked
 
@@ -40,7 +39,7 @@ class Difference(NamedTuple):
         return self.part not in ("deps", "outs") or self.name not in FOLLOWS
 
 
-def flat(lock: dict[str, Any]) -> dict[Difference, Any]:
+def places(lock: dict[str, Any]) -> dict[Difference, Any]:
     """A dvc.lock as place → digest or value."""
     found: dict[Difference, Any] = {}
     for name, stage in lock.get("stages", {}).items():
@@ -54,7 +53,7 @@ def flat(lock: dict[str, Any]) -> dict[Difference, Any]:
 
 def differences(said: dict[str, Any], made: dict[str, Any]) -> list[Difference]:
     """Where a committed dvc.lock and a fresh one differ; a stage that only one has is one difference."""
-    old, new = flat(said), flat(made)
+    old, new = places(said), places(made)
     found = [place for place in {**old, **new} if old.get(place) != new.get(place)]
     alone = {place.stage for place in found if place.part == "stage"}
     return [place for place in found if place.part == "stage" or place.stage not in alone]
@@ -174,7 +173,7 @@ def mirrored(told: Told) -> list[str]:
     if not tracked():
         return []
     store, parts = client(), [stage.get("params", {}) for stage in lock_at(told)["stages"].values()]
-    said = {name: str(value) for part in parts for block in part.values() for name, value in flat_params(block).items()}
+    said = {name: str(value) for part in parts for block in part.values() for name, value in flat(block).items()}
     experiment = store.get_experiment_by_name(str(__package__))
     runs = store.search_runs([experiment.experiment_id], f"tags.dvc_lock = '{told['dvc_lock']}'")
     marks = {key: told[key] for key in ("model", "data")}
