@@ -49,11 +49,11 @@ test: $(STAMP) ## Run the fast tests: render, refuse, parse
 	@python -m pytest -m "not slow" -n $(WORKERS)
 
 test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, workflows by act, updates
-	@python -m pytest -m "slow and not containers and not weekly" -n $(WORKERS) --dist loadfile
+	@python -m pytest -m "slow and not containers and not weekly" -n $(WORKERS) --dist loadfile --durations 12
 
 # Apart from the rest, since they hold services under load to what users notice.
 test-containers: $(STAMP) ## Ship on a real container engine: canary, rollback, delivery, the loop
-	@python -m pytest -m "containers and not weekly" -n $(WORKERS) --dist loadfile $(TESTS)
+	@python -m pytest -m "containers and not weekly" -n $(WORKERS) --dist loadfile --durations 6 $(TESTS)
 
 test-weekly: $(STAMP) ## Run what CI has no time for: more real tables
 	@python -m pytest -m weekly -n $(WORKERS)

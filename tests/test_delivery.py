@@ -13,8 +13,8 @@ from conftest import free_address
 from test_containers import ask, remove
 from test_workflows import Work, failures
 
-pytestmark = [pytest.mark.slow, pytest.mark.containers]
-engine, registry = test_containers.engine, test_containers.registry
+pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures("engine")]
+registry = test_containers.registry
 pushed, work, api = test_workflows.pushed, test_workflows.work, test_workflows.api
 
 NAME = "flight-delays"

@@ -1,7 +1,6 @@
 """The loop on plain GitHub: a service's log, monitoring, its alert, and the retrain that it starts."""
 
 import json
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import test_workflows
-from conftest import free_address, lacking
+from conftest import free_address
 from test_containers import docker
 from test_workflows import Work, failures, outputs
 
@@ -87,10 +86,8 @@ def asked(image: str, rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 @pytest.fixture
-def served(work: Work, tmp_path: Path) -> Iterator[Path]:
+def served(engine: None, work: Work, tmp_path: Path) -> Iterator[Path]:
     """The logs of a weak model's service on main, which was asked for late flights alone."""
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        lacking("no container engine answers `docker info`")
     work.edit(
         "params.yaml",
         ("window: all", 'window: "60"'),

@@ -4,12 +4,19 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 import yaml
-from conftest import CHOICES, LONGEST, ROOT, Bake, BakedProject, installed, run
+from conftest import CHOICES, LONGEST, ROOT, Bake, BakedProject, free_port, installed, run
 
 pytestmark = pytest.mark.slow
 Render = Callable[..., Path]
@@ -84,6 +91,26 @@ def test_the_tracked_model_is_the_pipelines_own(flown: BakedProject) -> None:
     digest = hashlib.sha256(flown.read_bytes("models/model.skops")).hexdigest()
     said = flown.run(installed(flown) / "bin/python", "-c", TRACKED, PYTHONPATH="")
     assert said.splitlines()[-1] == f"{digest} {digest} 5"
+
+
+def test_ui_shows_the_run(flown: BakedProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, command = free_port(), ["make", "ui", f"VENV={installed(flown)}"]
+    monkeypatch.setenv("MLFLOW_PORT", str(port))
+    address = f"http://127.0.0.1:{port}"
+    shown = subprocess.Popen(command, cwd=flown.path, start_new_session=True)
+    try:
+        while True:
+            with suppress(URLError), urlopen(address, timeout=30) as page:
+                assert "<title>MLflow</title>" in page.read().decode()
+                break
+            assert shown.poll() is None
+            time.sleep(0.2)
+        query = "api/2.0/mlflow/experiments/search?max_results=9"
+        with urlopen(f"{address}/{query}", timeout=30) as found:
+            assert "flight_delays" in found.read().decode()
+    finally:
+        os.killpg(shown.pid, signal.SIGTERM)
+        shown.wait()
 
 
 def test_check_passes_and_changes_nothing(flown: BakedProject) -> None:
@@ -187,3 +214,11 @@ def test_longer_fuzzing_finds_nothing(
 ) -> None:
     fuzz = (environment / "bin/python", "-m", "pytest", "tests/test_fuzz.py")
     assert "8 passed" in fresh().run(*fuzz, FUZZ="500")
+
+
+@pytest.mark.weekly  # fetches all flights
+def test_the_sample_is_what_all_flights_give(template: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "template"
+    run("git", "clone", "--quiet", template, clone, cwd=tmp_path)
+    run("make", "sample", f"VENV={sys.prefix}", cwd=clone)
+    assert run("git", "status", "--porcelain", cwd=clone) == ""

@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,11 +18,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from conftest import BakedProject, free_port, lacking, run
+from conftest import ROOT, BakedProject, free_port, lacking, run
 from cookiecutter.main import cookiecutter
 from stores import parts, server
 
 slow = pytest.mark.slow
+README = ROOT / "README.md"
 BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())
 
 
@@ -329,3 +332,93 @@ def test_a_wrong_password_and_a_foreign_host_are_refused(
     request = Request(f"{tracking.bare}/api/2.0/mlflow/experiments/search", headers=headers)
     with pytest.raises(HTTPError, match="403"):
         urlopen(request)
+
+
+# Where no registry answers: Debian's PostgreSQL and the emulators' SeaweedFS, as compose.yaml names them.
+STAND_INS = {
+    "postgres:17": """
+FROM debian:bookworm-slim
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends postgresql
+COPY start /start
+ENTRYPOINT ["sh", "/start"]
+""",
+    "chrislusf/seaweedfs:4.48": """
+FROM debian:bookworm-slim
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends netcat-openbsd
+COPY weed /usr/bin/weed
+ENTRYPOINT ["weed"]
+""",
+}
+START = """
+cd /var/lib/postgresql/data && export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
+become="setpriv --reuid=postgres --regid=postgres --clear-groups"
+if [ ! -e it ]; then
+  mkdir it && chown postgres: it && echo "$POSTGRES_PASSWORD" >/tmp/password
+  $become initdb -D it -U "$POSTGRES_USER" --auth-local trust --auth-host scram-sha-256 --pwfile /tmp/password
+  echo "host all all all scram-sha-256" >>it/pg_hba.conf
+  echo "CREATE DATABASE $POSTGRES_DB" | $become postgres --single -D it template1
+fi
+exec $become postgres -D it -c listen_addresses='*'
+"""
+
+
+@pytest.fixture
+def images(engine: None, tmp_path: Path) -> Iterator[None]:
+    """The images that compose.yaml names, from their registry or made here."""
+    (tmp_path / "start").write_text(START)
+    shutil.copy2(parts() / "weed", tmp_path)
+    made = []
+    for name, text in STAND_INS.items():
+        inspect = ["docker", "image", "inspect", name]
+        pull = ["docker", "pull", "--quiet", name]
+        if all(
+            subprocess.run(x, capture_output=True, check=False).returncode for x in (inspect, pull)
+        ):
+            (tmp_path / "Dockerfile").write_text(text)
+            run("docker", "build", "--quiet", "--tag", name, ".", cwd=tmp_path)
+            made.append(name)
+    yield
+    for name in made:
+        run("docker", "image", "rm", name, cwd=tmp_path, check=False)
+
+
+COUNT = "import mlflow; print(len(mlflow.search_runs(search_all_experiments=True)))"
+
+
+@slow
+@pytest.mark.containers
+@pytest.mark.usefixtures("images")
+def test_the_readmes_lines_start_a_server_that_keeps_runs(
+    template: Path,
+    trained: BakedProject,
+    environment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By Docker Compose: runs move there; stopped and started again, and brought back to its backup."""
+    project, folder = trained.copied(tmp_path), tmp_path / "tracking"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"tracking-{os.getpid()}")
+    monkeypatch.setenv("VENV", str(environment))
+    project.make("track")
+    (lines,) = re.findall(r"(?m)^uvx (cookiecutter .* up) .*\n(eval .* move) ", README.read_text())
+    start = lines[0].replace("gh:OWNER/mlops-template", f"{template} --no-input port={free_port()}")
+    count = (environment / "bin/python", "-c", COUNT)
+    make = ("make", "--no-print-directory", "-C", folder)
+    try:
+        said = project.run("bash", "-euc", f"{Path(sys.executable).parent}/{start}\n{lines[1]}")
+        assert "1 runs moved" in said, said
+        for name, value in re.findall(r"(MLFLOW_\w+)=(\S+)", said):
+            monkeypatch.setenv(name, value)
+        kept = run(*make, "backup", cwd=tmp_path).splitlines()[-1]
+        run(*make, "down", "up", cwd=tmp_path)
+        (project.path / "dvc.lock").write_text(project.read("dvc.lock") + "# after it\n")
+        project.make("track")
+        assert project.run(*count).split()[-1] == "2"
+        run(*make, "restore", f"FROM={kept}", cwd=tmp_path)
+        assert project.run(*count).split()[-1] == "1"
+        project.run("git", "checkout", "--quiet", "dvc.lock")
+        found = answers(project, environment, os.environ["MLFLOW_TRACKING_URI"])
+        assert found == f"FINISHED {model(project)} 150"
+    finally:
+        down = ("docker", "compose", "down", "--volumes", "--rmi", "local")
+        run(*down, cwd=folder, check=False)

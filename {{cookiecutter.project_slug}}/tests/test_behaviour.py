@@ -100,6 +100,16 @@ def test_floor_it_does_not_lose_to_guessing(model: Model) -> None:
     assert against(model, guess).high > 0
 
 
+def test_inclusion_no_group_is_better_off_with_guessing(model: Model) -> None:
+    """None of 50 rows or more of a column in gate.slices or data.sensitive; by the squared error, with its own error."""
+    truth, guess = model.truth(model.holdout), model.truth(model.train).mean(axis=0)
+    gain = pd.Series(((truth - guess) ** 2 - (truth - model.says(model.holdout)) ** 2).sum(axis=1))
+    for name in dict.fromkeys([*model.params.gate.slices, *model.params.data.sensitive]):
+        found = gain.groupby(groups(model.holdout[name]).to_numpy()).agg(["mean", "sem", "size"]).query("size >= 50")
+        lost = found[found["mean"] + 3 * found["sem"] < 0]
+        assert lost.empty, f"{name}: {', '.join(map(str, lost.index))} would be better off with guessing"
+
+
 def test_simpler_a_linear_model_is_not_better(model: Model) -> None:
     """By more than the margin; if one is, name it in train.estimator: it is cheaper, and easier to explain."""
     classes = model.params.data.task == "classification"

@@ -101,13 +101,13 @@ class Gate(Block, frozen=True):
     """What a change must keep; a margin of null is the metric's own default."""
 
     margin: float | None = None
-    confidence: float = 0.95
+    confidence: float = 0.95  # of every interval
     inconclusive: str = "warn"
-    drop: float = 2.0
+    drop: float = 2.0  # margins that may be lost since the last promotion, by one change or many
     floors: dict[str, float] = {}
     ceiling: float | None = None
     slices: list[str] = []
-    fairness: float | None = None
+    fairness: float | None = None  # the largest gap between the groups of a sensitive column
     megabytes: float | None = None
     milliseconds: float | None = None
     seconds: float | None = None
@@ -212,12 +212,12 @@ class Monitor(Block, frozen=True):
     measure: str = "psi"
     floor: float = 0.1
     importance: float = 0.1
-    margin: float | None = None
-    broken: float = 0.01
-    volume: float = 0.5
-    errors: float = 0.01
-    milliseconds: float | None = None
-    cooldown: str = "7d"
+    margin: float | None = None  # loss of the primary metric that is critical; none: gate.margin's
+    broken: float = 0.01  # share of a column's values that may break schema.yaml
+    volume: float = 0.5  # share of the usual traffic that may be lacking
+    errors: float = 0.01  # share of requests that may fail
+    milliseconds: float | None = None  # p99 of the service; none: not looked at
+    cooldown: str = "7d"  # before the webhook says the same again
 
 
 class Retrain(Block, frozen=True):

@@ -64,7 +64,7 @@ def plan(api: Api) -> list[Step]:
     steps: list[Step] = []
     text, wanted = OWNERS.read_text(encoding="utf-8") if OWNERS.exists() else "", read_json(RULESET)
     if (new := owners(text, api.owner)) != text:
-        said = f"{OWNERS}: @{api.owner} must agree to changes of the gate, the workflows and deploy/"
+        said = f"{OWNERS}: @{api.owner} must agree to changes of what decides about models, which the file lists"
         steps.append((said, lambda: write(new)))
     number = next((row["id"] for row in api.pages("/rulesets") if row["name"] == wanted["name"]), None)
     if not number or not covers(api.call("GET", f"/rulesets/{number}"), wanted):
