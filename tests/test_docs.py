@@ -23,15 +23,16 @@ VERB = re.compile(r"(?m)^([a-z-]+):.*## ")
 # What a page may start with besides `make`, and where it is run.
 OTHERS = {
     **dict.fromkeys(
-        ("uvx", "cd", "git", "sed", "rm", "echo", "export", ".venv/bin/python", "$EDITOR"),
+        ("uvx", "cd", "git", "sed", "rm", "echo", "export", ".venv/bin/python", "${EDITOR:-vi}"),
         "the tutorial, test_update.py",
     ),
     **dict.fromkeys(("bash", "gh"), "the CI itself; GitHub, docs/first-push.md"),
+    "eval": "test_tracking.py",
 }
 # Verbs that no test calls through make, and who calls them.
 ELSEWHERE = {
     "bench": "by hand: measurements",
-    **dict.fromkeys(("demo", "lint", "docs", "test-slow"), "the CI"),
+    **dict.fromkeys(("demo", "lint", "docs", "test-slow", "test-containers"), "the CI"),
     "files": "test_the_reference_is_current, test_render.py",
     **dict.fromkeys(("up", "backup", "restore"), "test_tracking.py"),
 }
@@ -64,8 +65,9 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def made(page: Path) -> list[list[str]]:
-    """The words behind `make` of each such command."""
-    return [words[1:] for words in commands(page) if words[0] == "make"]
+    """The words behind `make` of each such command, without the folder that it is run in."""
+    found = (" ".join(words[1:]) for words in commands(page) if words[0] == "make")
+    return [re.sub(r"-s?C \S+ ", "", words).split() for words in found]
 
 
 def variables(verb: str) -> set[str]:
