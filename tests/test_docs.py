@@ -241,7 +241,7 @@ def test_the_readmes_five_lines_run(
     run(environment / "bin/python", "-c", write, cwd=home)
     run("git", "init", "--quiet", "--bare", tmp_path / "hub.git", cwd=tmp_path)
     (block,) = [b for b in blocks_of(ROOT / "README.md") if "make adopt" in b]
-    block = block.replace("git@github.com:OWNER/flight-delays.git", "../hub.git")
+    block = block.replace("git@github.com:OWNER/flight-delays.git", str(tmp_path / "hub.git"))
     env = {"HOME": str(home), "VENV": str(environment), "TRACK": "0"}
     env["EDITOR"] = r"sed -i.bak s/^seed:.*/seed:\x201/"
     said = run("bash", "-euc", block, cwd=project.path, **env)

@@ -97,7 +97,8 @@ def test_ui_shows_the_run(flown: BakedProject, monkeypatch: pytest.MonkeyPatch) 
     port, command = free_port(), ["make", "ui", f"VENV={installed(flown)}"]
     monkeypatch.setenv("MLFLOW_PORT", str(port))
     address = f"http://127.0.0.1:{port}"
-    shown = subprocess.Popen(command, cwd=flown.path, start_new_session=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    shown = subprocess.Popen(command, cwd=flown.path, start_new_session=True, **quiet)
     try:
         while True:
             with suppress(URLError), urlopen(address, timeout=30) as page:
