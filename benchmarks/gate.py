@@ -1,7 +1,7 @@
 """The gate under simulation: what it blocks, what it lets pass, how often its interval is right.
 
 `python -m benchmarks.gate --quick` takes about a minute, without `--quick` about ten on two cores.
-It prints the tables of docs/gate.md. The statistics under test are the template's own.
+It prints the tables of docs/gate-measured.md. The statistics under test are the template's own.
 """
 
 import argparse
