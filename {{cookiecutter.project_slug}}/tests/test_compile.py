@@ -77,7 +77,7 @@ def test_without_a_converter_the_pipeline_itself_answers(params: Params, monkeyp
     passport = predictor.current(params)
     assert passport.engine == "scikit-learn" and passport.reason and not passport.light
     assert not Path("models/model.onnx").exists()
-    assert isinstance(predictor.load_predictor(passport), predictor.Original)
+    assert not isinstance(predictor.load_predictor(passport), predictor.Compiled)
 
 
 def test_a_compiled_model_that_differs_is_not_used(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
