@@ -236,18 +236,12 @@ def of_service(rules: Monitor, text: str) -> list[Signal]:
     from prometheus_client.parser import text_string_to_metric_families
 
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def total(name: str, **wanted: str) -> float:
-        return sum(s.value for s in samples if s.name == name and wanted.items() <= s.labels.items())
-
-    every = total("requests_total")
-    bad = every - sum(
-        total("requests_total", status=s) for s in {x.labels.get("status", "") for x in samples} if s[:1] != "5"
-    )
-    asked, lost = total("request_seconds_count", path="/predict"), total("log_lines_lost_total")
+    status = [(s.labels["status"], s.value) for s in samples if s.name == "requests_total"]
+    failed = sum(n for code, n in status if code[:1] == "5") / max(sum(n for _, n in status), 1)
     buckets = [s for s in samples if s.name == "request_seconds_bucket" and s.labels["path"] == "/predict"]
+    asked = max((s.value for s in buckets), default=0.0)
     slow = 1000 * min((float(s.labels["le"]) for s in buckets if s.value >= 0.99 * asked), default=0.0)
-    failed = bad / max(every, 1)
+    lost = sum(s.value for s in samples if s.name == "log_lines_lost_total")
     return [
         at_once("service", "errors", [failed], rules.errors, "critical", f"{failed:.1%} of the requests failed"),
         at_once("service", "p99 in ms", [slow], rules.milliseconds, "warning", f"p99 is {slow:g} ms or more"),
