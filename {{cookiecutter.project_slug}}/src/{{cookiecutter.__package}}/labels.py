@@ -36,32 +36,22 @@ def read_labels(path: Path) -> pd.DataFrame:
     return table[["id", "truth", "time"]]
 
 
-def settle(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One label for each id, the latest one; how many were empty, repeated, and contradicted by a later one."""
+def join(path: Path, folder: Path) -> None:
+    """Keep a file's labels beside the predictions, of each id the latest; the same file twice is kept once."""
+    table = read_labels(path)
     times = pd.to_datetime(table["time"], utc=True, errors="coerce", format="ISO8601")
     good = table["truth"].notna() & table["id"].notna() & times.notna()
     whole = table[good].assign(time=times[good], id=table["id"][good].astype(str)).sort_values("time", kind="stable")
     last, differing = whole.drop_duplicates("id", keep="last"), whole.groupby("id")["truth"].nunique() > 1
-    counts = {"empty": (~good).sum(), "repeated": len(whole) - len(last), "contradicting": differing.sum()}
-    return last, {word: int(number) for word, number in counts.items()}
-
-
-def unknown(ids: pd.Series, folder: Path) -> int:
-    """How many ids no logged prediction has."""
-    left = np.unique(logs.identity(ids))
-    for part in logs.read(folder, "predictions", logs.Tally(), ["id", "time"]):
-        left = left[~np.isin(left, part["hash"].to_numpy())]
-    return len(left)
-
-
-def join(path: Path, folder: Path) -> None:
-    """Keep a file's labels beside the predictions; the same file twice is kept once."""
-    last, counts = settle(read_labels(path))
     rows = zip(last["id"], last["truth"].tolist(), last["time"], strict=True)
     lines = [json.dumps({"id": name, "truth": truth, "time": when.isoformat()}) for name, truth, when in rows]
     with atomic(folder / f"feedback-labels-{sha256(path)[:12]}.jsonl") as draft:
         draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    counts["of unknown predictions"] = unknown(last["id"], folder)
+    unknown = np.unique(logs.identity(last["id"]))
+    for part in logs.read(folder, "predictions", logs.Tally(), ["id", "time"]):
+        unknown = unknown[~np.isin(unknown, part["hash"].to_numpy())]
+    counts = {"empty": (~good).sum(), "repeated": len(whole) - len(last), "contradicting": differing.sum()}
+    counts["of unknown predictions"] = len(unknown)
     notes = ", ".join(f"{value:,} {word}" for word, value in counts.items() if value)
     print(f"{'labels':<10}{len(last):,} labels joined" + (f"; {notes}" if notes else ""))
 
