@@ -11,27 +11,6 @@ from .config import PARAMS, Compute, UserError
 LIBRARIES = {"local": "", "dask": "dask[distributed]>=2026.1", "ray": "ray>=2.50"}
 
 
-def connect(rules: Compute, stack: ExitStack) -> None:
-    """Be a client of the cluster until the stack ends; one that does not answer is a `UserError`."""
-    try:
-        if rules.backend == "dask":
-            from distributed import Client
-
-            stack.enter_context(Client(rules.address, timeout=15)).wait_for_workers(1, timeout=15)
-        elif rules.backend == "ray":
-            import ray
-            from ray.util.joblib import register_ray
-
-            ray.init(rules.address or "auto", log_to_driver=False, logging_level="ERROR")
-            stack.callback(ray.shutdown)
-            register_ray()
-    except ImportError:
-        raise UserError(f"{rules.backend} is not installed; `make compute BACKEND={rules.backend}` does it") from None
-    except (OSError, ValueError) as problem:  # a time-out is one; no address, too
-        first = str(problem).split("\n", maxsplit=1)[0]
-        raise UserError(f"no {rules.backend} cluster with workers at {rules.address} ({first}); start it") from None
-
-
 @contextmanager
 def engine(rules: Compute) -> Iterator[int]:
     """While the block runs, joblib's work goes where the rules say, or a `UserError`; how many tasks run at once."""
@@ -39,7 +18,23 @@ def engine(rules: Compute) -> Iterator[int]:
 
     name, jobs = ("loky", rules.workers) if rules.backend == "local" else (rules.backend, -1)
     with ExitStack() as stack:
-        connect(rules, stack)
+        try:
+            if name == "dask":
+                from distributed import Client
+
+                stack.enter_context(Client(rules.address, timeout=15)).wait_for_workers(1, timeout=15)
+            elif name == "ray":
+                import ray
+                from ray.util.joblib import register_ray
+
+                ray.init(rules.address or "auto", log_to_driver=False, logging_level="ERROR")
+                stack.callback(ray.shutdown)
+                register_ray()
+        except ImportError:
+            raise UserError(f"{name} is not installed; `make compute BACKEND={name}` does it") from None
+        except (OSError, ValueError) as problem:  # a time-out is one; no address, too
+            first = str(problem).split("\n", maxsplit=1)[0]
+            raise UserError(f"no {name} cluster with workers at {rules.address} ({first}); start it") from None
         stack.enter_context(joblib.parallel_config(name, n_jobs=jobs))
         yield int(joblib.effective_n_jobs(None))
 
