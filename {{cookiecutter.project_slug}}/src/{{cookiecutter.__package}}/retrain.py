@@ -36,8 +36,8 @@ class Decision:
     reason: str
 
 
-def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
-    """The triggers that are switched on and fire, each with its reason, the gravest first."""
+def decide(rules: Retrain, facts: Facts) -> Decision:
+    """Train when a trigger that is switched on fires, the gravest first, and nothing stands against it."""
     wanted = {"performance": rules.performance, "drift": rules.drift}
     found = [(name, facts.alarms[name]) for name, on in wanted.items() if on and name in facts.alarms]
     if rules.rows is not None and facts.rows >= rules.rows:
@@ -47,7 +47,10 @@ def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
         if facts.now - last >= span(rules.schedule):
             days = (facts.now - last).days
             found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
-    return found
+    if not found:
+        return Decision(False, "none", "no trigger fired")
+    (trigger, reason), wait = found[0], hindrance(rules, facts)
+    return Decision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
 
 
 def hindrance(rules: Retrain, facts: Facts) -> str | None:
@@ -60,16 +63,6 @@ def hindrance(rules: Retrain, facts: Facts) -> str | None:
     if len(past) >= rules.budget:
         return f"there were {len(past)} retrains in 30 days, as many as retrain.budget allows"
     return None
-
-
-def decide(rules: Retrain, facts: Facts) -> Decision:
-    """Train when a trigger fires and nothing stands against it."""
-    found = asked(rules, facts)
-    if not found:
-        return Decision(False, "none", "no trigger fired")
-    trigger, reason = found[0]
-    wait = hindrance(rules, facts)
-    return Decision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
 
 
 def new_rows(params: Params) -> int:
