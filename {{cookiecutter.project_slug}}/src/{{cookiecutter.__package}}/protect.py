@@ -2,13 +2,13 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .config import UserError, atomic, git, read_json
+from .doctor import told
 from .github import Api, ApiError, Unavailable, patiently
 
 OWNERS = Path(".github/CODEOWNERS")
@@ -30,13 +30,11 @@ def repository(url: str) -> str:
 
 def token() -> str:
     """The token of the environment, or the one that GitHub's command line holds."""
-    if given := os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN"):
-        return given
-    try:
-        return subprocess.run(["gh", "auth", "token"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+    found = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or told("gh", "auth", "token")
+    if not found:
         cure = "set GITHUB_TOKEN to one that may administer the repository, or `gh auth login`"
-        raise UserError(f"there is no token: {cure}") from None
+        raise UserError(f"there is no token: {cure}")
+    return found
 
 
 def covers(there: Any, wanted: Any) -> bool:
@@ -77,13 +75,6 @@ def plan(api: Api) -> list[Step]:
     return steps
 
 
-def agreed(yes: bool) -> bool:
-    """Whether the person at the keyboard wants it; without one, only YES=1 does."""
-    if not yes and not sys.stdin.isatty():
-        raise UserError("nobody is there to ask; look at the list above and run `make protect YES=1`")
-    return yes or input("Change this? [y/N] ").strip().lower() in ("y", "yes")
-
-
 def main(yes: bool = False) -> int:
     """Show what GitHub must be told to protect the default branch, ask, and tell it."""
     url = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
@@ -94,7 +85,9 @@ def main(yes: bool = False) -> int:
             print(f"{'protect':<10}{sentence}")
         if not steps:
             print(f"{'protect':<10}{api.repository} is protected as it should be")
-        elif agreed(yes):
+        elif not yes and not sys.stdin.isatty():
+            raise UserError("nobody is there to ask; look at the list above and run `make protect YES=1`")
+        elif yes or input("Change this? [y/N] ").strip().lower() in ("y", "yes"):
             patiently(lambda: [change() for _, change in plan(api)])  # what was done already is not planned again
             print(f"{'protect':<10}done; commit {OWNERS} if it changed")
         return 0
