@@ -110,10 +110,9 @@ def remotes() -> Iterator[Finding]:
     state = told(sys.executable, "-m", "dvc", "status", "--cloud")
     if state is None:
         yield "broken", "data's remote", f"{name} does not answer", "make remote URL=ADDRESS  # or give it your rights"
-    elif "in sync" in state:
-        yield "ok", "data's remote", f"{name} has what dvc.lock names", ""
     else:
-        yield "note", "data's remote", f"{name} and this folder differ", "make pull push"
+        held = f"{name} has what dvc.lock names" if "in sync" in state else None
+        yield finding("data's remote", held, f"{name} and this folder differ", "make pull push", "note")
 
 
 def answers(url: str, **headers: str) -> str:
@@ -132,11 +131,10 @@ def tokens() -> Iterator[Finding]:
     api = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
     if not token:
         yield "note", "GitHub's token", "none: only `make protect` and posting by hand want one", "gh auth login"
-    elif no := answers(f"{api}/rate_limit", Authorization=f"Bearer {token}"):
-        cure = f"unset {name}" if name != "gh" else "gh auth login"
-        yield "broken", "GitHub's token", f"{name}: {no}", cure
     else:
-        yield "ok", "GitHub's token", f"{name} is taken", ""
+        no = answers(f"{api}/rate_limit", Authorization=f"Bearer {token}")
+        cure = f"unset {name}" if name != "gh" else "gh auth login"
+        yield finding("GitHub's token", None if no else f"{name} is taken", f"{name}: {no}", cure)
     if server := os.environ.get("MLFLOW_TRACKING_URI", ""):
         no = answers(f"{server}/health") if server.startswith("http") else ""
         yield finding("MLflow", None if no else server, f"{server}: {no}", "unset MLFLOW_TRACKING_URI")
