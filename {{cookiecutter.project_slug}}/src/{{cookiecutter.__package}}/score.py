@@ -31,10 +31,7 @@ def key_types() -> Types:
 
 def arrow(dtype: str) -> pa.DataType:
     """The Arrow type that a CSV column of this pandas dtype is read as."""
-    if dtype.startswith("datetime64"):
-        return pa.timestamp("us", tz="UTC" if "," in dtype else None)
-    plain = {"boolean": "bool", "object": "string", "category": "string"}
-    return pa.type_for_alias("string" if dtype.startswith("str") else plain.get(dtype, dtype.lower()))
+    return pa.string() if dtype in ("object", "category") else pa.array(pd.Series(dtype=dtype)).type
 
 
 def batches(path: Path, needed: Types, keys: Types, size: int) -> Iterator[pd.DataFrame]:
