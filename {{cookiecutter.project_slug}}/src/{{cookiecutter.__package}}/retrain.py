@@ -134,17 +134,14 @@ def pipeline() -> None:
 def train(changes: dict[str, Any]) -> str:
     """Run pipeline and gate with these changes, and return the verdict's unattended column."""
     from . import gate
+    from .remote import kept_on_error
 
-    before = config.PARAMS.read_bytes()
-    try:
+    with kept_on_error(config.PARAMS):
         if changes:
             set_params(changes)
         pipeline()
         gate.main()
         remembers(load_params())
-    except UserError:
-        config.PARAMS.write_bytes(before)
-        raise
     return str(read_json(config.VERDICT)["unattended"])
 
 
