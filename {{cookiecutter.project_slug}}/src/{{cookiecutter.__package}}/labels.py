@@ -70,26 +70,19 @@ def labelled(folder: Path) -> pd.DataFrame:
     return rows.drop(columns="truth", errors="ignore").merge(truth[["hash", "truth"]], on="hash")
 
 
-def as_rows(frame: pd.DataFrame, table: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Labelled predictions as rows of the data: its columns and types; one that the log lacks must allow gaps."""
-    rows, _ = conform(frame, table.drop(columns=target))
-    needed = [str(n) for n, column in load_schema().columns.items() if n in table and not column.nullable]
-    if lacking := [n for n in rows if n in needed and rows[n].isna().all()]:
-        raise UserError(
-            f"the log lacks {', '.join(map(str, lacking))}, which {SCHEMA} requires; send it along with each row"
-        )
-    rows[target] = names(frame["truth"]) if table[target].dtype == "str" else pd.to_numeric(names(frame["truth"]))
-    return rows[list(table)].dropna(subset=needed).astype(table.dtypes.to_dict())
-
-
 def grow(params: Params) -> None:
-    """Append what the logs have learned since to the data; rows that are there already are left alone."""
-    path = Path(params.data.path)
-    table = read_table(path)
-    rows = as_rows(labelled(Path(params.monitor.logs)), table, params.data.target)
-    marks = key() or [name for name in map(str, table) if name != params.data.target]
+    """Append what the logs have learned since to the data, in its columns and types; rows that it has stay alone."""
+    path, target, schema = Path(params.data.path), params.data.target, load_schema()
+    table, frame = read_table(path), labelled(Path(params.monitor.logs))
+    rows, _ = conform(frame, table.drop(columns=target))
+    needed = [str(n) for n, column in schema.columns.items() if n in table and not column.nullable]
+    if lacking := [str(n) for n in rows if n in needed and rows[n].isna().all()]:
+        raise UserError(f"the log lacks {', '.join(lacking)}, which {SCHEMA} requires; send it along with each row")
+    rows[target] = names(frame["truth"]) if table[target].dtype == "str" else pd.to_numeric(names(frame["truth"]))
+    rows = rows[list(table)].dropna(subset=needed).astype(table.dtypes.to_dict())
+    marks = key() or [name for name in map(str, table) if name != target]
     new = rows[~np.isin(hashes(rows[marks]), hashes(table[marks]))].drop_duplicates(marks)
-    if len(broken := failures(new, load_schema())):
+    if len(broken := failures(new, schema)):
         raise UserError(f"the labelled predictions break {SCHEMA}: {broken['column'][0]} {broken['check'][0]}")
     if len(new):
         whole = pd.concat([table, new], ignore_index=True)
