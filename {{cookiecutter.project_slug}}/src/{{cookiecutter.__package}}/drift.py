@@ -140,9 +140,9 @@ class Yardstick:
         counts = np.array([self.count(self.codes[part]) for part in rows])
         return MEASURES[self.measure](self.counts - counts, counts)
 
-    def draws(self, rows: int, seed: int = 0) -> Array:
+    def draws(self, rows: int) -> Array:
         """How far so many rows of the reference, drawn at random, are from the rest of it; many times."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         if self.measure == WASSERSTEIN:
             return self.parts([rng.permutation(len(self.codes))[:rows] for _ in range(DRAWS // 4)])
         part = rng.multivariate_hypergeometric(self.counts, rows, size=DRAWS, method="marginals")
@@ -153,12 +153,12 @@ class Yardstick:
         found = [self.draws(rows), *([self.parts(stretches)] if stretches else [])]
         return max([floor, *(tail(values, chance) for values in found if np.isfinite(values).all())])
 
-    def moved(self, current: pd.Series, most: int = 3) -> list[dict[str, Any]]:
+    def moved(self, current: pd.Series) -> list[dict[str, Any]]:
         """The cells that carry most of the change, with their shares before and now."""
         counts = [self.counts, self.count(self.cells_of(current))]
         p, q = map(shares, counts)
         before, now = (found / max(found.sum(), 1) for found in counts)
-        order = np.argsort(-(q - p) * np.log(q / p))[:most]
+        order = np.argsort(-(q - p) * np.log(q / p))[:3]
         return [{"value": self.names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]
 
 
@@ -194,11 +194,11 @@ def reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
     return float(np.quantile(kth.max(axis=1), 1 - rate))
 
 
-def like(reference: Array, current: Array, most: int = 20_000, seed: int = 0) -> Array:
+def like(reference: Array, current: Array) -> Array:
     """Row numbers of the reference, drawn so that its scores are distributed as the current ones."""
     edges = np.unique(np.quantile(reference, np.arange(1, VALUES) / VALUES))
     had, now = np.searchsorted(edges, reference), np.searchsorted(edges, current)
     size = np.bincount(had, minlength=len(edges) + 1)
     weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
     chances = weight[had] / weight[had].sum()
-    return np.random.default_rng(seed).choice(len(reference), min(len(reference), most), p=chances)
+    return np.random.default_rng(0).choice(len(reference), min(len(reference), 20_000), p=chances)

@@ -117,17 +117,12 @@ def of_predictions(params: Params, ref: Reference, windows: Sequence[Window], ch
     return [of_column(params.monitor, "prediction", first, rest, chance, ref.held) for first, *rest in columns]
 
 
-def class_name(value: Any) -> str:
-    """A class's name, however a file wrote it: `1`, `1.0`, `true`."""
-    if isinstance(value, bool | np.bool_):
-        return str(int(value))
-    return re.sub(r"^(-?\d+)\.0$", r"\1", str(value))
-
-
 def names(values: pd.Series) -> pd.Series:
-    """The class of each row by its name."""
+    """The class of each row by its name, however a file wrote it: `1`, `1.0`, `true`."""
     found, distinct = pd.factorize(values, use_na_sentinel=False)
-    return pd.Series(np.array([*map(class_name, distinct)], dtype=object)[found], values.index, name="prediction")
+    plain = (str(int(value) if isinstance(value, bool | np.bool_) else value) for value in distinct)
+    classes = [re.sub(r"^(-?\d+)\.0$", r"\1", name) for name in plain]
+    return pd.Series(np.array(classes, dtype=object)[found], values.index, name="prediction")
 
 
 def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
