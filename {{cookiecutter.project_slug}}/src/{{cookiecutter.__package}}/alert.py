@@ -43,10 +43,15 @@ def load(path: Path, **patterns: str) -> Found:
     return found
 
 
+def levels(signals: list[dict[str, str]]) -> dict[str, str]:
+    """The states of the first signals by name, as far as an issue remembers them."""
+    return {f"{s['kind']} {s['name']}"[:80]: s["state"] for s in signals[:20]}
+
+
 def loud(signals: list[dict[str, str]], said: Found, cooldown: str, now: float) -> bool:
     """Whether to call people: something new, something worse, or it still stands when the cool-down is over."""
     known = said.get("levels", {})
-    fresh = any(known.get(f"{s['kind']} {s['name']}") not in (s["state"], "critical") for s in signals)
+    fresh = any(known.get(name) not in (state, "critical") for name, state in levels(signals).items())
     pause = 3600 * HOURS[cooldown[-1]] * int(cooldown[:-1])
     return bool(signals) and (fresh or now - said.get("time", 0) >= pause)
 
@@ -106,7 +111,7 @@ class Alert:
             memory = self.folder / "reports/alert.json"
             return (json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}), ""
         row = about(self.issues(), model)
-        found = SAID.search((row.get("body") or "")[:4000])
+        found = SAID.search(row.get("body") or "")
         try:
             return dict(json.loads(found[1])) if found else {}, row.get("html_url", "")
         except ValueError:
@@ -150,8 +155,7 @@ class Alert:
         calls, heard = loud(signals, said, found["cooldown"], self.now), True
         if self.webhook and (calls or (said.get("levels") and not signals)):
             heard = attempt("webhook", lambda: call(self.webhook, message(model, signals, link)))
-        levels = {f"{s['kind']} {s['name']}"[:80]: s["state"] for s in signals[:20]}
-        note = {"levels": levels, "time": self.now if calls else said.get("time", 0)}
+        note = {"levels": levels(signals), "time": self.now if calls else said.get("time", 0)}
         return attempt("issue", lambda: self.keep(model, signals, note if heard else said)) and heard
 
     def start(self, base: str) -> bool:
