@@ -13,7 +13,6 @@ from .github import Api, ApiError, Unavailable
 RESULT = Path("reports/retrain.json")
 MONITOR = Path("reports/monitor.json")
 TRIGGERS = ("manual", "schedule", "rows", "drift", "performance")
-MONTH = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,10 @@ def hindrance(rules: Retrain, facts: Facts) -> str | None:
     """Why a training that was asked for has to wait."""
     if facts.rows < rules.minimum:
         return f"there are {facts.rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
-    past = [moment for moment in facts.retrains if facts.now - moment < MONTH]
-    if past and facts.now - max(past) < span(rules.cooldown):
-        return f"the last retrain started {max(past):%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
-    if len(past) >= rules.budget:
-        return f"there were {len(past)} retrains in 30 days, as many as retrain.budget allows"
+    if facts.retrains and facts.now - (last := max(facts.retrains)) < span(rules.cooldown):
+        return f"the last retrain started {last:%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
+    if (past := sum(facts.now - moment < timedelta(days=30) for moment in facts.retrains)) >= rules.budget:
+        return f"there were {past} retrains in 30 days, as many as retrain.budget allows"
     return None
 
 
