@@ -69,6 +69,6 @@ def main(backend: str = "local", address: str = "", workers: int = 1) -> int:
     plug_in(LIBRARIES[backend])
     importlib.invalidate_caches()  # what was installed just now is found
     with engine(rules) as most, edited(PARAMS) as document:
-        document["compute"].update(found)
+        document.setdefault("compute", {}).update(found)
     print(f"{'compute':<10}{most} tasks at once, {backend} {address}".rstrip())
     return 0
