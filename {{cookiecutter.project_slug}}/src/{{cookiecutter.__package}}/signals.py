@@ -56,23 +56,18 @@ class Signal:
         pairs = zip(self.values[::-1], self.limits[::-1], strict=True)
         return next(((v, limit or 0.0) for v, limit in pairs if v is not None), (0.0, 0.0))
 
-    def settle(self, rules: Monitor) -> "Signal":
-        """Take the state that so many windows beyond the limit mean."""
+    def settle(self, state: str, k: int, of: int, sentence: str = "") -> "Signal":
+        """Take a state when the latest window is beyond the limit, and k of the last n are."""
         if all(value is None for value in self.values):
             self.state = "unjudged"
-        elif drift.persists(self.flags, *rules.persist):
-            self.state = GRAVE[self.kind]
+        elif drift.persists(self.flags, k, of):
+            self.state, self.sentence = state, sentence
         return self
 
 
 def at_once(kind: str, name: str, values: Values, limit: float | None, state: str, sentence: str) -> Signal:
     """A signal of which one window beyond the limit is enough."""
-    signal = Signal(kind, name, values, [limit] * len(values))
-    if all(value is None for value in values):
-        signal.state = "unjudged"
-    elif limit is not None and signal.last[0] > limit:
-        signal.state, signal.sentence = state, sentence
-    return signal
+    return Signal(kind, name, values, [limit] * len(values)).settle(state, 1, 1, sentence)
 
 
 def of_column(
@@ -82,7 +77,8 @@ def of_column(
     yard, some = drift.Yardstick(ref, rules.measure), [part for part in parts if len(part) >= rules.minimum]
     limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in {len(part) for part in some}}
     values = [yard.value(part) if len(part) in limits else None for part in parts]
-    found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts]).settle(rules)
+    found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts])
+    found.settle(GRAVE[kind], *rules.persist)
     if some:
         found.sizes = yard.sizes(some[-1])
         found.moved = yard.moved(some[-1]) if found.state == GRAVE[kind] else []
@@ -171,7 +167,7 @@ def of_loss(params: Params, kind: str, base: Interval, found: Sequence[Interval 
     signal = Signal(kind, metric.name, [sign * (base.value - one.value) if one else None for one in found], limits)
     signal.shown = [[one.value, one.low, one.high] if one else None for one in found]
     signal.base = base.value
-    return signal.settle(rules)
+    return signal.settle(GRAVE[kind], *rules.persist)
 
 
 def of_performance(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
