@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +57,20 @@ def write(text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
-def plan(api: Api) -> list[Step]:
+def plan(api: Api) -> Iterator[Step]:
     """What has to change, each as a sentence and what does it."""
-    steps: list[Step] = []
     text, wanted = OWNERS.read_text(encoding="utf-8") if OWNERS.exists() else "", read_json(RULESET)
     if (new := owners(text, api.owner)) != text:
         said = f"{OWNERS}: @{api.owner} must agree to changes of the gate, the workflows and deploy/"
-        steps.append((said, lambda: write(new)))
+        yield said, lambda: write(new)
     number = next((row["id"] for row in api.pages("/rulesets") if row["name"] == wanted["name"]), None)
     if not number or not covers(api.call("GET", f"/rulesets/{number}"), wanted):
         said = "the default branch takes pull requests in which `Required checks pass`, and CODEOWNERS agree"
         call = ("PUT", f"/rulesets/{number}", wanted) if number else ("POST", "/rulesets", wanted)
-        steps.append((f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.call(*call)))
+        yield f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.call(*call)
     if not covers(api.find("/actions/permissions/workflow"), WORKFLOW):
         said = "Actions: workflows read unless a job says otherwise, and may open pull requests (for the retrain)"
-        steps.append((said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW)))
-    return steps
+        yield said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW)
 
 
 def main(yes: bool = False) -> int:
@@ -80,7 +78,7 @@ def main(yes: bool = False) -> int:
     url = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
     api = Api(os.environ.get("GITHUB_REPOSITORY") or repository(git("remote", "get-url", "origin")), token(), url)
     try:
-        steps = patiently(lambda: plan(api))
+        steps = patiently(lambda: list(plan(api)))
         for sentence, _ in steps:
             print(f"{'protect':<10}{sentence}")
         if not steps:
