@@ -9,6 +9,7 @@ from typing import Any
 from . import champion, config
 from .config import Params, Retrain, UserError, load_params, read_json, span
 from .github import Api, ApiError, Unavailable
+from .validate import size
 
 RESULT = Path("reports/retrain.json")
 MONITOR = Path("reports/monitor.json")
@@ -65,13 +66,8 @@ def hindrance(rules: Retrain, facts: Facts) -> str | None:
 
 def new_rows(params: Params) -> int:
     """How many rows the data has gained since the pipeline last ran on this commit."""
-    import pyarrow.parquet as pq
-
-    path = Path(params.data.path)
-    if not path.exists():
-        raise UserError(f"the data {path} is missing; `make pull` fetches it")
     before = (champion.at("HEAD", config.DATA) or {"rows": 0})["rows"]
-    return max(int(pq.read_metadata(path).num_rows) - int(before), 0)
+    return max(size(Path(params.data.path)) - int(before), 0)
 
 
 def runs() -> list[datetime]:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-import yaml
 
 from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
 from .predictor import Answer, Passport, current, load_predictor
-from .rows import personal, place
+from .rows import personal, place, specs_of
+from .validate import key
 
 SUFFIXES = (".parquet", ".csv")
 BYTES = 100  # of a row of CSV, about
@@ -25,8 +25,8 @@ Types = dict[str, str]
 
 def key_types() -> Types:
     """The columns by which the schema tells rows apart, with their dtypes: they go along with the predictions."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    return {name: schema["columns"][name]["dtype"] for name in schema.get("unique") or []}
+    specs = specs_of(SCHEMA)
+    return {name: specs[name]["dtype"] for name in key()}
 
 
 def arrow(dtype: str) -> pa.DataType:

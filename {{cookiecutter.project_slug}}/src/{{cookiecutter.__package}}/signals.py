@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from . import drift
 from .compare import Interval, count, margin_of, spread
@@ -18,7 +17,7 @@ from .drift import Array
 from .evaluate import encode
 from .features import features
 from .metrics import find
-from .rows import Field, personal
+from .rows import Field, personal, specs_of
 from .rows import column as rule_of
 from .windows import Reference, Window
 
@@ -181,7 +180,7 @@ def of_performance(params: Params, ref: Reference, windows: Sequence[Window]) ->
 
 def of_quality(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
     """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
-    specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
+    specs, rules, found = specs_of(SCHEMA), params.monitor, []
     some = [w if len(w.raw) >= rules.minimum else None for w in windows]
     hidden = personal()
     for column in (name for name in map(str, ref.raw) if name not in hidden):
