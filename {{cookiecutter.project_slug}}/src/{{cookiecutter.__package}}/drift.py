@@ -195,10 +195,10 @@ def reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
 
 
 def like(reference: Array, current: Array) -> Array:
-    """Row numbers of the reference, drawn so that its scores are distributed as the current ones."""
+    """Row numbers of the reference, drawn so that its scores are distributed as the current ones; none if none are."""
     edges = np.unique(np.quantile(reference, np.arange(1, VALUES) / VALUES))
     had, now = np.searchsorted(edges, reference), np.searchsorted(edges, current)
     size = np.bincount(had, minlength=len(edges) + 1)
     weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
-    chances = weight[had] / weight[had].sum()
-    return np.random.default_rng(0).choice(len(reference), min(len(reference), 20_000), p=chances)
+    most = min(len(reference), 20_000) if weight[had].any() else 0
+    return np.random.default_rng(0).choice(len(reference), most, p=weight[had] / weight[had].sum() if most else None)
