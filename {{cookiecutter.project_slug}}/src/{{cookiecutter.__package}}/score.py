@@ -82,24 +82,17 @@ def log(rows: pd.DataFrame, said: pa.Table, keys: Types, hidden: frozenset[str],
 
 
 def ahead(work: Callable[[int, pd.DataFrame], pa.Table], parts: Iterator[pd.DataFrame], few: int) -> Iterator[pa.Table]:
-    """The results in the parts' order, while a few later parts are worked on."""
-    waiting = deque[Future[pa.Table]]()
+    """The results in the parts' order, while a few later parts are worked on, in tables of about `GROUP` rows."""
+    waiting, held = deque[Future[pa.Table]](), list[pa.Table]()
     with ThreadPoolExecutor(few) as threads:
         for number, part in enumerate(parts):
             waiting.append(threads.submit(work, number, part))
             if len(waiting) > few:
-                yield waiting.popleft().result()
-        yield from (one.result() for one in waiting)
-
-
-def joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The tables' rows in tables of `GROUP` rows or a little more."""
-    held = list[pa.Table]()
-    for table in tables:
-        held.append(table)
-        if sum(one.num_rows for one in held) >= GROUP:
-            yield pa.concat_tables(held)
-            held.clear()
+                held.append(waiting.popleft().result())
+            if sum(one.num_rows for one in held) >= GROUP:
+                yield pa.concat_tables(held)
+                held.clear()
+        held += [one.result() for one in waiting]
     if held:
         yield pa.concat_tables(held)
 
@@ -116,7 +109,7 @@ def score(source: Path, target: Path, size: int, threads: int = 1, logs: str = "
         return said
 
     parts = (part for part in batches(source, needed, keys, size) if len(part))
-    tables = joined(ahead(answer, parts, threads))
+    tables = ahead(answer, parts, threads)
     kind = pyarrow.csv.CSVWriter if target.suffix == ".csv" else pq.ParquetWriter
     try:
         first = next(tables, None)
