@@ -221,14 +221,9 @@ def past(environment: Environment) -> list[State]:
     return [json.loads(line) for line in environment.recall("history.jsonl").splitlines() if line.strip()]
 
 
-def interrupted(*_: Any) -> None:
-    """Being told to end is like Ctrl-C: there is time to go back."""
-    raise KeyboardInterrupt
-
-
 def run(environment: Environment, wanted: State, rules: Deploy, fast: bool = False) -> None:
     """Bring an environment to a state, one command at a time, and let it remember; a breach goes back."""
-    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end is like Ctrl-C: there is time to go back
     with lock(environment, 600 + rules.patience * 3 + (len(rules.steps) + 1) * rules.seconds * 4):
         environment.start_front()
         before = environment.image("champion")
