@@ -3,6 +3,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import yaml
@@ -70,6 +71,13 @@ def test_making_it_again_does_nothing(
 ) -> None:
     monkeypatch.setattr(compiling, "anew", lambda _: pytest.fail("compiled again"))
     assert predictor.current(params).sources == passport.sources
+
+
+def test_the_parts_of_a_compiled_model_have_one_order(passport: predictor.Passport) -> None:
+    if passport.engine != "compiled":
+        pytest.skip("nothing is compiled")
+    domains = [one.domain for one in onnx.load("models/model.onnx").opset_import]
+    assert domains == sorted(domains)
 
 
 def test_without_a_converter_the_pipeline_itself_answers(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

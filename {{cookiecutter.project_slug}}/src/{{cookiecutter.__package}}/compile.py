@@ -73,6 +73,7 @@ def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
             initial_types=[("x", FloatTensorType([None, width]))],
             options={id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None,
         )
+    made.opset_import.sort(key=lambda one: one.domain)  # else they come by chance: the same model, other bytes
     return bytes(lean(made).SerializeToString())
 
 
