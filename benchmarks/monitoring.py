@@ -70,7 +70,7 @@ class Watch:
         for name in columns():
             yard = drift.Yardstick(whole[name].iloc[drawn], RULES.measure)
             self.yards[name], self.limits[name] = yard, yard.limit(self.size, chance, 0.0)
-            self.codes[name] = yard.cells.codes(whole[name])
+            self.codes[name] = yard.cells_of(whole[name])
 
     def values(self, rows: Array) -> dict[str, float]:
         """Each column's change in a window of these rows of the population."""
@@ -111,9 +111,8 @@ def kolmogorov(seed: int, rows: int, reference: int = 300_000) -> bool:
 @cache
 def tilted(name: str, size: float) -> Array:
     """A weight for each row of the population with which the column has that PSI against it."""
-    cells = drift.cells(population()[name])
-    codes = cells.codes(population()[name])
-    counts = np.bincount(codes, minlength=len(cells.names))
+    yard = drift.Yardstick(population()[name], "psi")
+    codes, counts = yard.codes, yard.counts
     low, high = 0.0, 5.0
     for _ in range(40):
         middle = (low + high) / 2

@@ -178,7 +178,7 @@ def test_the_tutorial_runs(
 
 
 ROWS = "import pandas as p; f = 'data/raw/flights.parquet'; t = p.read_parquet(f)"
-SAID = "p.read_parquet('logs/predictions-holdout-0.parquet')[['id']].assign(truth=0)"
+SAID = "p.read_parquet('logs')[['id']].assign(truth=0)"
 # The recipes that run here: what each supposes, and the words that stand for something of yours.
 SUPPOSED = {
     "Bring data": f'$VENV/bin/python -c "{ROWS}; t[:-500].to_parquet(f, index=False)"',

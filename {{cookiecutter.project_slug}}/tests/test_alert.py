@@ -143,6 +143,13 @@ def test_webhook_is_called_once_for_one_finding(tmp_path: Path, api: Memory, hoo
     assert len(hook.heard) == 1  # type: ignore[attr-defined]
 
 
+def test_webhook_is_called_once_for_many_findings_of_long_names(tmp_path: Path, api: Memory, hook: HTTPServer) -> None:
+    many = [{**DRIFT, "name": f"温度{i}" * 40} for i in range(30)]
+    for day in (0, 1):
+        alert(write(tmp_path, *many), api, hook, day)
+    assert len(hook.heard) == 1  # type: ignore[attr-defined]
+
+
 def test_webhook_is_called_again_after_the_cooldown(tmp_path: Path, api: Memory, hook: HTTPServer) -> None:
     for day in (0, 8):
         alert(write(tmp_path, DRIFT), api, hook, day)

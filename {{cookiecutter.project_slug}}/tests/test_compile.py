@@ -3,6 +3,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import yaml
@@ -72,12 +73,19 @@ def test_making_it_again_does_nothing(
     assert predictor.current(params).sources == passport.sources
 
 
+def test_the_parts_of_a_compiled_model_have_one_order(passport: predictor.Passport) -> None:
+    if passport.engine != "compiled":
+        pytest.skip("nothing is compiled")
+    domains = [one.domain for one in onnx.load("models/model.onnx").opset_import]
+    assert domains == sorted(domains)
+
+
 def test_without_a_converter_the_pipeline_itself_answers(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "graph", lambda *_: b"no graph")
     passport = predictor.current(params)
     assert passport.engine == "scikit-learn" and passport.reason and not passport.light
     assert not Path("models/model.onnx").exists()
-    assert isinstance(predictor.load_predictor(passport), predictor.Original)
+    assert not isinstance(predictor.load_predictor(passport), predictor.Compiled)
 
 
 def test_a_compiled_model_that_differs_is_not_used(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

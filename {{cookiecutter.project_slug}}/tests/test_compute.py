@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import joblib
@@ -31,6 +32,13 @@ def test_what_is_no_cluster_is_one_sentence(project: Path, arguments: dict[str, 
     with pytest.raises(UserError, match=words):
         compute.main(**arguments)  # type: ignore[arg-type]
     assert Path("params.yaml").read_bytes() == before
+
+
+def test_params_without_the_block_get_it(project: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(re.sub(r"(?m)^compute:.*\n(?:[ #].*\n)*", "", text), encoding="utf-8")
+    compute.main(workers=2)
+    assert load_params().compute == Compute(workers=2)
 
 
 def test_local_workers_are_written_with_their_comments_kept(project: Path) -> None:

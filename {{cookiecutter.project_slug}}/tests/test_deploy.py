@@ -201,7 +201,11 @@ def test_a_failed_first_deploy_leaves_nothing(environment: Fake, monkeypatch: py
 
 def test_an_interrupt_goes_back(environment: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy.run(environment, wanted(A), RULES)
-    monkeypatch.setattr(deploy, "watch", deploy.interrupted)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy, "watch", interrupted)
     with pytest.raises(UserError, match="interrupted"):
         deploy.run(environment, wanted(B), RULES)
     assert environment.slots == {"champion": image(A)} and environment.percent == 0

@@ -72,7 +72,7 @@ def test_a_version_that_is_not_the_pinned_one(capsys: pytest.CaptureFixture[str]
 
 def test_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.importlib.metadata, "distributions", list)
-    assert found("broken", doctor.environment)["environment"] == "make install"
+    assert found("note", doctor.environment)["environment"] == "make install"
 
 
 def test_parameters_that_do_not_hold() -> None:

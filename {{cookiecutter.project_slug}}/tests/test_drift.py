@@ -135,6 +135,10 @@ def test_like_draws_the_scores_that_are_asked_for() -> None:
     assert reference[drift.like(reference, current)].mean() == pytest.approx(current.mean(), abs=0.02)
 
 
+def test_like_draws_nothing_where_no_score_is_like_the_current_ones() -> None:
+    assert len(drift.like(np.repeat([0.1, 0.5], 50), np.full(100, 0.9))) == 0
+
+
 @pytest.mark.parametrize("column", [pd.Series(dtype=float), pd.Series([np.nan, np.nan])], ids=["empty", "gaps"])
 def test_nothing_to_compare_is_no_error(column: Any) -> None:
     assert np.isfinite(drift.Yardstick(NORMAL, "psi").value(column))

@@ -55,6 +55,7 @@ def test_decide_by_switch(rules: dict[str, Any], found: dict[str, Any], trigger:
     [
         pytest.param({"minimum": 2000}, {}, "fewer than retrain.minimum", id="minimum"),
         pytest.param({}, {"retrains": [NOW - 3 * DAY]}, "within retrain.cooldown", id="cooldown"),
+        pytest.param({"cooldown": "60d"}, {"retrains": [NOW - 40 * DAY]}, "retrain.cooldown", id="long cooldown"),
         pytest.param({"budget": 2}, {"retrains": [NOW - 10 * DAY, NOW - 20 * DAY]}, "retrain.budget", id="budget"),
         pytest.param({"budget": 2}, {"retrains": [NOW - 10 * DAY, NOW - 40 * DAY]}, "", id="long ago"),
     ],

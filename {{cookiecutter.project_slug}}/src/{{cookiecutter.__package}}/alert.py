@@ -43,16 +43,15 @@ def load(path: Path, **patterns: str) -> Found:
     return found
 
 
-def grave(found: Found) -> list[dict[str, str]]:
-    """The signals that a person must know of, the gravest first."""
-    ordered = [s for level in LEVELS for s in found.get("signals", []) if s.get("state") == level]
-    return [{key: line(s.get(key, "")) for key in ("kind", "name", "state", "sentence")} for s in ordered]
+def levels(signals: list[dict[str, str]]) -> dict[str, str]:
+    """The states of the first signals by name, as far as an issue remembers them."""
+    return {f"{s['kind']} {s['name']}"[:80]: s["state"] for s in signals[:20]}
 
 
 def loud(signals: list[dict[str, str]], said: Found, cooldown: str, now: float) -> bool:
     """Whether to call people: something new, something worse, or it still stands when the cool-down is over."""
     known = said.get("levels", {})
-    fresh = any(known.get(f"{s['kind']} {s['name']}") not in (s["state"], "critical") for s in signals)
+    fresh = any(known.get(name) not in (state, "critical") for name, state in levels(signals).items())
     pause = 3600 * HOURS[cooldown[-1]] * int(cooldown[:-1])
     return bool(signals) and (fresh or now - said.get("time", 0) >= pause)
 
@@ -90,15 +89,6 @@ def about(rows: list[Found], model: str) -> Found:
     return next((row for row in rows if row["body"].startswith(marker(model))), {})
 
 
-def remembered(body: str) -> Found:
-    """What was said last, from the issue's second line."""
-    found = SAID.search(body[:4000])
-    try:
-        return dict(json.loads(found[1])) if found else {}
-    except ValueError:
-        return {}
-
-
 @dataclass(frozen=True)
 class Alert:
     """One run's findings, and where they are said: on GitHub, or where there is no token in a file."""
@@ -116,12 +106,16 @@ class Alert:
         return [row for row in mine if (row.get("body") or "").startswith(START)]
 
     def recall(self, model: str) -> tuple[Found, str]:
-        """What was said last, and the address of the issue that says it."""
-        if self.api:
-            row = about(self.issues(), model)
-            return remembered(row.get("body") or ""), row.get("html_url", "")
-        memory = self.folder / "reports/alert.json"
-        return (json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}), ""
+        """What was said last, and the address of the issue whose second line says it."""
+        if not self.api:
+            memory = self.folder / "reports/alert.json"
+            return (json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}), ""
+        row = about(self.issues(), model)
+        found = SAID.search(row.get("body") or "")
+        try:
+            return dict(json.loads(found[1])) if found else {}, row.get("html_url", "")
+        except ValueError:
+            return {}, row["html_url"]
 
     def keep(self, model: str, signals: list[dict[str, str]], said: Found) -> str:
         """Open, update or close the model's issue, and close those of models that no longer serve."""
@@ -131,7 +125,10 @@ class Alert:
         rows, done = self.issues(), []
         row = about(rows, model)
         title = line(f"{__package__}: {signals[0]['sentence'] if signals else 'in order again'}", 240)
-        content = {"title": title, "body": self.page(model, said)}
+        head = f"{marker(model)}\n<!-- said {json.dumps(said)} -->\n"
+        foot = f"\n\n<sub>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC</sub>\n"
+        report = cut(neutral(read(self.folder / "reports/monitor.md")), LIMIT - len(head) - len(foot))
+        content = {"title": title, "body": head + report + foot}
         if signals and not row:
             done = [f"opened #{self.api.call('POST', '/issues', content | {'labels': [LABEL]})['number']}"]
         elif signals:
@@ -148,23 +145,17 @@ class Alert:
             self.api.call("PATCH", f"/issues/{row['number']}", content)
         return f"#{row['number']} is {content['state']}"
 
-    def page(self, model: str, said: Found) -> str:
-        """The issue's body: our marks, and the report made harmless."""
-        head = f"{marker(model)}\n<!-- said {json.dumps(said)} -->\n"
-        foot = f"\n\n<sub>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC</sub>\n"
-        report = neutral(read(self.folder / "reports/monitor.md"))
-        return head + cut(report, LIMIT - len(head) - len(foot)) + foot
-
     def speak(self) -> bool:
         """Say what is to be said; False where a part of it could not be said, which is tried again next time."""
         found = load(self.folder / "reports/monitor.json", model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
-        signals, model = grave(found), found["model"]
+        grave = [s for level in LEVELS for s in found.get("signals", []) if s.get("state") == level]
+        signals = [{key: line(s.get(key, "")) for key in ("kind", "name", "state", "sentence")} for s in grave]
+        model = found["model"]
         said, link = patiently(lambda: self.recall(model))
         calls, heard = loud(signals, said, found["cooldown"], self.now), True
         if self.webhook and (calls or (said.get("levels") and not signals)):
             heard = attempt("webhook", lambda: call(self.webhook, message(model, signals, link)))
-        levels = {f"{s['kind']} {s['name']}"[:80]: s["state"] for s in signals[:20]}
-        note = {"levels": levels, "time": self.now if calls else said.get("time", 0)}
+        note = {"levels": levels(signals), "time": self.now if calls else said.get("time", 0)}
         return attempt("issue", lambda: self.keep(model, signals, note if heard else said)) and heard
 
     def start(self, base: str) -> bool:

@@ -121,7 +121,8 @@ def smoke(environment: Environment, slot: str, rules: Deploy, seconds: float) ->
     if found["difference"] is None or found["difference"] > rules.levels.difference:
         raise UserError(f"the {slot} answers otherwise than the pipeline: {found.get('said') or found['difference']}")
     judge(slot, found["errors"], found["requests"], found["p99"], rules)
-    print(f"{'smoke':<10}{slot}: {found['requests']:,} requests, {found['errors']} failed, p99 {found['p99']:.0f} ms")
+    load = f", {found['requests']:,} requests, {found['errors']} failed, p99 {found['p99']:.0f} ms" if seconds else ""
+    print(f"{'smoke':<10}{slot}: answers as the pipeline does{load}")
 
 
 def judge(slot: str, errors: float, requests: float, slowest: float, rules: Deploy) -> None:
@@ -221,14 +222,9 @@ def past(environment: Environment) -> list[State]:
     return [json.loads(line) for line in environment.recall("history.jsonl").splitlines() if line.strip()]
 
 
-def interrupted(*_: Any) -> None:
-    """Being told to end is like Ctrl-C: there is time to go back."""
-    raise KeyboardInterrupt
-
-
 def run(environment: Environment, wanted: State, rules: Deploy, fast: bool = False) -> None:
     """Bring an environment to a state, one command at a time, and let it remember; a breach goes back."""
-    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end is like Ctrl-C: there is time to go back
     with lock(environment, 600 + rules.patience * 3 + (len(rules.steps) + 1) * rules.seconds * 4):
         environment.start_front()
         before = environment.image("champion")

@@ -69,7 +69,7 @@ def environment() -> Iterator[Finding]:
     found = {re.sub("[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()}
     folder = os.environ.get("VENV", ".venv")
     if "dvc" not in found:
-        yield "broken", "environment", f"there is none in {folder}", "make install"
+        yield "note", "environment", f"there is none in {folder} yet; the next verb makes it", "make install"
         return
     wrong = [f"{name} is {found.get(name, 'gone')}, not {pin}" for name, pin in pins if found.get(name) != pin]
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -110,10 +110,9 @@ def remotes() -> Iterator[Finding]:
     state = told(sys.executable, "-m", "dvc", "status", "--cloud")
     if state is None:
         yield "broken", "data's remote", f"{name} does not answer", "make remote URL=ADDRESS  # or give it your rights"
-    elif "in sync" in state:
-        yield "ok", "data's remote", f"{name} has what dvc.lock names", ""
     else:
-        yield "note", "data's remote", f"{name} and this folder differ", "make pull push"
+        held = f"{name} has what dvc.lock names" if "in sync" in state else None
+        yield finding("data's remote", held, f"{name} and this folder differ", "make pull push", "note")
 
 
 def answers(url: str, **headers: str) -> str:
@@ -132,11 +131,10 @@ def tokens() -> Iterator[Finding]:
     api = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
     if not token:
         yield "note", "GitHub's token", "none: only `make protect` and posting by hand want one", "gh auth login"
-    elif no := answers(f"{api}/rate_limit", Authorization=f"Bearer {token}"):
-        cure = f"unset {name}" if name != "gh" else "gh auth login"
-        yield "broken", "GitHub's token", f"{name}: {no}", cure
     else:
-        yield "ok", "GitHub's token", f"{name} is taken", ""
+        no = answers(f"{api}/rate_limit", Authorization=f"Bearer {token}")
+        cure = f"unset {name}" if name != "gh" else "gh auth login"
+        yield finding("GitHub's token", None if no else f"{name} is taken", f"{name}: {no}", cure)
     if server := os.environ.get("MLFLOW_TRACKING_URI", ""):
         no = answers(f"{server}/health") if server.startswith("http") else ""
         yield finding("MLflow", None if no else server, f"{server}: {no}", "unset MLFLOW_TRACKING_URI")
@@ -162,6 +160,9 @@ def machine() -> Iterator[Finding]:
     yield finding("disk", room if free > 2 else None, f"{room}, 2 are wanted", cure)
     if Path("compose.yaml").exists():
         host, _, port = os.environ.get("BIND", "127.0.0.1:8000").rpartition(":")
+        if not port.isdecimal():
+            yield "broken", "port", f"BIND={host}:{port} ends in no number", "export BIND=127.0.0.1:8000"
+            return
         with socket.socket() as door:
             taken = door.connect_ex((host, int(port))) == 0
         free_port = None if taken else f"{port} is free"

@@ -5,7 +5,6 @@ a floor, what random splits of the reference reach, and what its own stretches o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from math import comb
@@ -25,54 +24,19 @@ WASSERSTEIN = "wasserstein"  # of numbers; categories have no distances
 MISSING, OTHER, NEW = "missing", "other known values", "values never seen"
 
 
-@dataclass(frozen=True)
-class Cells:
-    """What a column's values are counted in: deciles of a number, or the frequent values of a category."""
-
-    edges: Array | None
-    values: tuple[str, ...] = ()
-    known: frozenset[str] = frozenset()
-
-    @property
-    def names(self) -> list[str]:
-        """A name for each cell; the last one is that of missing values."""
-        if self.edges is None:
-            return [*self.values, OTHER, NEW, MISSING]
-        ends = [f"{edge:.4g}" for edge in self.edges]
-        between = [f"{low} to {high}" for low, high in pairwise(ends)]
-        return [f"up to {ends[0]}", *between, f"above {ends[-1]}", MISSING]
-
-    def codes(self, column: pd.Series) -> Array:
-        """The cell of each value."""
-        if self.edges is not None:
-            found = numbers(column)
-            return np.where(np.isnan(found), len(self.edges) + 1, np.searchsorted(self.edges, found))
-        place = {value: i for i, value in enumerate(self.values)}
-        other = len(place)
-        found, distinct = pd.factorize(column)
-        cells = [place.get(v, other if v in self.known else other + 1) for v in map(str, distinct)]
-        return np.asarray([*cells, other + 2])[found]
-
-
 def numbers(column: pd.Series) -> Array:
     """A column as floats, with NaN for what is missing."""
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 
-def cells(reference: pd.Series) -> Cells:
-    """The cells of a column of the reference; truth values are categories."""
-    if not pd.api.types.is_numeric_dtype(reference) or pd.api.types.is_bool_dtype(reference):
-        counts = reference.astype(str)[reference.notna()].value_counts()
-        return Cells(None, tuple(counts.index[:VALUES]), frozenset(counts.index))
-    found = numbers(reference)
-    found = found[np.isfinite(found)]
+def edges(values: Array) -> Array:
+    """What parts numbers into cells: their deciles, or the values themselves where they are few."""
+    found = values[np.isfinite(values)]
     distinct = np.unique(found)
     if len(distinct) <= 1:
         only = distinct[0] if len(distinct) else 0.0
-        return Cells(np.array([np.nextafter(only, -np.inf), only]))
-    if len(distinct) <= CELLS:
-        return Cells(distinct[:-1])
-    return Cells(np.unique(np.quantile(found, np.arange(1, CELLS) / CELLS)))
+        return np.array([np.nextafter(only, -np.inf), only])
+    return distinct[:-1] if len(distinct) <= CELLS else np.unique(np.quantile(found, np.arange(1, CELLS) / CELLS))
 
 
 def shares(counts: Array) -> Array:
@@ -123,24 +87,45 @@ def stretch(times: Array, width: int, least: int) -> list[Array]:
 
 
 class Yardstick:
-    """A column of the reference: how far other values are from it, and how far is too far."""
+    """A column of the reference: how far other values are from it, and how far is too far.
+
+    They are counted in cells, parts of a number's range or frequent values of a category, the last one for gaps.
+    """
 
     def __init__(self, reference: pd.Series, measure: str) -> None:
-        self.cells = cells(reference)
-        self.codes = self.cells.codes(reference)
+        self.values: Array | None = None
+        if pd.api.types.is_numeric_dtype(reference) and not pd.api.types.is_bool_dtype(reference):
+            self.values = numbers(reference)
+            self.edges = edges(self.values)
+            ends = [f"{edge:.4g}" for edge in self.edges]
+            between = [f"{low} to {high}" for low, high in pairwise(ends)]
+            self.names = [f"up to {ends[0]}", *between, f"above {ends[-1]}", MISSING]
+        else:  # truth values, too
+            known = reference.astype(str)[reference.notna()].value_counts().index
+            self.cells = {value: min(i, VALUES) for i, value in enumerate(known)}
+            self.names = [*known[:VALUES], OTHER, NEW, MISSING]
+        self.codes = self.cells_of(reference)
         self.counts = self.count(self.codes)
-        self.values = None if self.cells.edges is None else numbers(reference)
         self.measure = "psi" if measure == WASSERSTEIN and self.values is None else measure
+
+    def cells_of(self, column: pd.Series) -> Array:
+        """The cell of each value."""
+        missing = len(self.names) - 1
+        if self.values is not None:
+            values = numbers(column)
+            return np.where(np.isnan(values), missing, np.searchsorted(self.edges, values))
+        found, distinct = pd.factorize(column)
+        return np.asarray([*(self.cells.get(str(value), missing - 1) for value in distinct), missing])[found]
 
     def count(self, codes: Array) -> Array:
         """How many values lie in each cell."""
-        return np.bincount(codes, minlength=len(self.cells.names))
+        return np.bincount(codes, minlength=len(self.names))
 
     def value(self, current: pd.Series, measure: str = "") -> float:
         """How far other values are from the reference."""
         if (measure or self.measure) == WASSERSTEIN:
             return wasserstein(np.asarray(self.values), numbers(current))
-        return float(MEASURES[measure or self.measure](self.counts, self.count(self.cells.codes(current))))
+        return float(MEASURES[measure or self.measure](self.counts, self.count(self.cells_of(current))))
 
     def sizes(self, current: pd.Series) -> dict[str, float]:
         """The change in every measure that the column has."""
@@ -155,9 +140,9 @@ class Yardstick:
         counts = np.array([self.count(self.codes[part]) for part in rows])
         return MEASURES[self.measure](self.counts - counts, counts)
 
-    def draws(self, rows: int, seed: int = 0) -> Array:
+    def draws(self, rows: int) -> Array:
         """How far so many rows of the reference, drawn at random, are from the rest of it; many times."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         if self.measure == WASSERSTEIN:
             return self.parts([rng.permutation(len(self.codes))[:rows] for _ in range(DRAWS // 4)])
         part = rng.multivariate_hypergeometric(self.counts, rows, size=DRAWS, method="marginals")
@@ -168,14 +153,13 @@ class Yardstick:
         found = [self.draws(rows), *([self.parts(stretches)] if stretches else [])]
         return max([floor, *(tail(values, chance) for values in found if np.isfinite(values).all())])
 
-    def moved(self, current: pd.Series, most: int = 3) -> list[dict[str, Any]]:
+    def moved(self, current: pd.Series) -> list[dict[str, Any]]:
         """The cells that carry most of the change, with their shares before and now."""
-        counts = [self.counts, self.count(self.cells.codes(current))]
+        counts = [self.counts, self.count(self.cells_of(current))]
         p, q = map(shares, counts)
         before, now = (found / max(found.sum(), 1) for found in counts)
-        order = np.argsort(-(q - p) * np.log(q / p))[:most]
-        names = self.cells.names
-        return [{"value": names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]
+        order = np.argsort(-(q - p) * np.log(q / p))[:3]
+        return [{"value": self.names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]
 
 
 def chance(rate: float, columns: int, windows: float, k: int, of: int) -> float:
@@ -210,11 +194,11 @@ def reach(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
     return float(np.quantile(kth.max(axis=1), 1 - rate))
 
 
-def like(reference: Array, current: Array, most: int = 20_000, seed: int = 0) -> Array:
-    """Row numbers of the reference, drawn so that its scores are distributed as the current ones."""
+def like(reference: Array, current: Array) -> Array:
+    """Row numbers of the reference, drawn so that its scores are distributed as the current ones; none if none are."""
     edges = np.unique(np.quantile(reference, np.arange(1, VALUES) / VALUES))
     had, now = np.searchsorted(edges, reference), np.searchsorted(edges, current)
     size = np.bincount(had, minlength=len(edges) + 1)
     weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
-    chances = weight[had] / weight[had].sum()
-    return np.random.default_rng(seed).choice(len(reference), min(len(reference), most), p=chances)
+    most = min(len(reference), 20_000) if weight[had].any() else 0
+    return np.random.default_rng(0).choice(len(reference), most, p=weight[had] / weight[had].sum() if most else None)

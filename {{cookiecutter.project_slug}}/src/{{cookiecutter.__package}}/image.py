@@ -4,7 +4,6 @@ import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from . import lineage, registry
 from .config import LOCK, UserError, git, load_params, stage, write_json
@@ -18,9 +17,6 @@ INPUTS = ("src", "models", "requirements", "params.yaml", "schema.yaml", "Docker
 SEALED = ("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL")
 PACKAGES = """import importlib.metadata as m, json
 print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""
-FILES = """import hashlib, json, pathlib
-found = [p for p in pathlib.Path().rglob("*") if p.is_file()]
-print(json.dumps({str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}))"""
 FORMAT = "--showformat=${Package}\\t${Version}\\n"
 REVISION = "org.opencontainers.image.revision"
 
@@ -61,14 +57,6 @@ def push(tag: str, repository: str, name: str) -> str:
     return f"{repository}@{found[1]}"
 
 
-def bill(image: str) -> dict[str, Any]:
-    """What an image is made of, as a CycloneDX list: its Python and its Debian packages, asked of the image."""
-    python = json.loads(docker(*SEALED, "--entrypoint=python", image, "-c", PACKAGES))
-    debian = docker(*SEALED, "--entrypoint=dpkg-query", image, "-W", FORMAT).splitlines()
-    parts = [("pypi", *row) for row in python] + [("deb/debian", *row.split("\t")) for row in debian]
-    return lineage.bill("container", NAME, image, parts)
-
-
 def runs(passport: Passport) -> bool:
     """Whether production is meant to run this model with this code already."""
     champion = registry.state("production")["champion"]
@@ -96,7 +84,10 @@ def main(repository: str = "", only_new: bool = False) -> int:
         image = push(tag, repository, name) if repository else image
         about = {"image": image, "model": passport.model, "commit": passport.commit, "engine": passport.engine}
         write_json(IMAGE, about)
-        write_json(SBOM, bill(image))
+        python = json.loads(docker(*SEALED, "--entrypoint=python", image, "-c", PACKAGES))
+        debian = docker(*SEALED, "--entrypoint=dpkg-query", image, "-W", FORMAT).splitlines()
+        parts = [("pypi", *row) for row in python] + [("deb/debian", *row.split("\t")) for row in debian]
+        write_json(SBOM, lineage.bill("container", NAME, image, parts))
         lineage.write(image)
         append("GITHUB_OUTPUT", f"image={image}\ndigest={image.partition('@')[2]}\n")
         notes["built"], notes["engine"] = image, passport.engine

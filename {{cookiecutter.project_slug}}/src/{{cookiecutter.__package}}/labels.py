@@ -36,32 +36,22 @@ def read_labels(path: Path) -> pd.DataFrame:
     return table[["id", "truth", "time"]]
 
 
-def settle(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One label for each id, the latest one; how many were empty, repeated, and contradicted by a later one."""
+def join(path: Path, folder: Path) -> None:
+    """Keep a file's labels beside the predictions, of each id the latest; the same file twice is kept once."""
+    table = read_labels(path)
     times = pd.to_datetime(table["time"], utc=True, errors="coerce", format="ISO8601")
     good = table["truth"].notna() & table["id"].notna() & times.notna()
     whole = table[good].assign(time=times[good], id=table["id"][good].astype(str)).sort_values("time", kind="stable")
     last, differing = whole.drop_duplicates("id", keep="last"), whole.groupby("id")["truth"].nunique() > 1
-    counts = {"empty": (~good).sum(), "repeated": len(whole) - len(last), "contradicting": differing.sum()}
-    return last, {word: int(number) for word, number in counts.items()}
-
-
-def unknown(ids: pd.Series, folder: Path) -> int:
-    """How many ids no logged prediction has."""
-    left = np.unique(logs.identity(ids))
-    for part in logs.read(folder, "predictions", logs.Tally(), ["id", "time"]):
-        left = left[~np.isin(left, part["hash"].to_numpy())]
-    return len(left)
-
-
-def join(path: Path, folder: Path) -> None:
-    """Keep a file's labels beside the predictions; the same file twice is kept once."""
-    last, counts = settle(read_labels(path))
     rows = zip(last["id"], last["truth"].tolist(), last["time"], strict=True)
     lines = [json.dumps({"id": name, "truth": truth, "time": when.isoformat()}) for name, truth, when in rows]
     with atomic(folder / f"feedback-labels-{sha256(path)[:12]}.jsonl") as draft:
         draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    counts["of unknown predictions"] = unknown(last["id"], folder)
+    unknown = np.unique(logs.identity(last["id"]))
+    for part in logs.read(folder, "predictions", logs.Tally(), ["id", "time"]):
+        unknown = unknown[~np.isin(unknown, part["hash"].to_numpy())]
+    counts = {"empty": (~good).sum(), "repeated": len(whole) - len(last), "contradicting": differing.sum()}
+    counts["of unknown predictions"] = len(unknown)
     notes = ", ".join(f"{value:,} {word}" for word, value in counts.items() if value)
     print(f"{'labels':<10}{len(last):,} labels joined" + (f"; {notes}" if notes else ""))
 
@@ -80,26 +70,19 @@ def labelled(folder: Path) -> pd.DataFrame:
     return rows.drop(columns="truth", errors="ignore").merge(truth[["hash", "truth"]], on="hash")
 
 
-def as_rows(frame: pd.DataFrame, table: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Labelled predictions as rows of the data: its columns and types; one that the log lacks must allow gaps."""
-    rows, _ = conform(frame, table.drop(columns=target))
-    needed = [str(n) for n, column in load_schema().columns.items() if n in table and not column.nullable]
-    if lacking := [n for n in rows if n in needed and rows[n].isna().all()]:
-        raise UserError(
-            f"the log lacks {', '.join(map(str, lacking))}, which {SCHEMA} requires; send it along with each row"
-        )
-    rows[target] = names(frame["truth"]) if table[target].dtype == "str" else pd.to_numeric(names(frame["truth"]))
-    return rows[list(table)].dropna(subset=needed).astype(table.dtypes.to_dict())
-
-
 def grow(params: Params) -> None:
-    """Append what the logs have learned since to the data; rows that are there already are left alone."""
-    path = Path(params.data.path)
-    table = read_table(path)
-    rows = as_rows(labelled(Path(params.monitor.logs)), table, params.data.target)
-    marks = key() or [name for name in map(str, table) if name != params.data.target]
+    """Append what the logs have learned since to the data, in its columns and types; rows that it has stay alone."""
+    path, target, schema = Path(params.data.path), params.data.target, load_schema()
+    table, frame = read_table(path), labelled(Path(params.monitor.logs))
+    rows, _ = conform(frame, table.drop(columns=target))
+    needed = [str(n) for n, column in schema.columns.items() if n in table and not column.nullable]
+    if lacking := [str(n) for n in rows if n in needed and rows[n].isna().all()]:
+        raise UserError(f"the log lacks {', '.join(lacking)}, which {SCHEMA} requires; send it along with each row")
+    rows[target] = names(frame["truth"]) if table[target].dtype == "str" else pd.to_numeric(names(frame["truth"]))
+    rows = rows[list(table)].dropna(subset=needed).astype(table.dtypes.to_dict())
+    marks = key() or [name for name in map(str, table) if name != target]
     new = rows[~np.isin(hashes(rows[marks]), hashes(table[marks]))].drop_duplicates(marks)
-    if len(broken := failures(new, load_schema())):
+    if len(broken := failures(new, schema)):
         raise UserError(f"the labelled predictions break {SCHEMA}: {broken['column'][0]} {broken['check'][0]}")
     if len(new):
         whole = pd.concat([table, new], ignore_index=True)

@@ -112,24 +112,20 @@ class Writer:
         return b"".join(slices)
 
     def write(self, draft: bytes) -> None:
-        """Append whole lines or nothing, to a file that is there and not too large."""
+        """Append whole lines or nothing, to a file that is there and not too large; a new one ends the oldest."""
         if not draft:
             return
         if not self.path or not self.path.exists() or self.path.stat().st_size > self.rules.megabytes << 20:
-            self.path = self.next()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            old = sorted(self.folder.glob(f"{self.kind}-*.jsonl"))
+            for path in old[: max(0, len(old) + 1 - self.rules.files)]:
+                path.unlink(missing_ok=True)
+            self.path = self.folder / f"{self.kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}.jsonl"
         with self.path.open("ab", buffering=0) as file:
             start = os.fstat(file.fileno()).st_size
             if file.write(draft) != len(draft):
                 file.truncate(start)
                 raise OSError("the disk is full")
-
-    def next(self) -> Path:
-        """A new file, named by the time; the oldest beyond the limit go."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        old = sorted(self.folder.glob(f"{self.kind}-*.jsonl"))
-        for path in old[: max(0, len(old) + 1 - self.rules.files)]:
-            path.unlink(missing_ok=True)
-        return self.folder / f"{self.kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}.jsonl"
 
 
 class Shadow:

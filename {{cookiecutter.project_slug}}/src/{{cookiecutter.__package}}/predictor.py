@@ -173,22 +173,6 @@ def columns(frame: "pd.DataFrame") -> Answer:
     return frame["prediction"].to_numpy(), frame.iloc[:, 1:].to_numpy() if frame.shape[1] > 1 else None
 
 
-class Original:
-    """The fitted pipeline itself."""
-
-    def __init__(self, passport: Passport, path: Path) -> None:
-        from threadpoolctl import threadpool_limits
-
-        from .model import load, predict
-
-        threadpool_limits(1)
-        self.pipeline, self.predict = load(path, passport.model), predict
-
-    def __call__(self, raw: "pd.DataFrame") -> Answer:
-        """The prediction of each row, and for classes their probabilities."""
-        return columns(self.predict(self.pipeline, raw))
-
-
 def current(params: Params) -> Passport:
     """The passport of the model here: in a working copy it follows the model, in an image it stands."""
     if not HOLDOUT.exists() or not MODEL.exists():
@@ -220,10 +204,9 @@ def numbered(path: Path) -> Any:
 
 def sealed(passport: Passport) -> Passport:
     """The passport, after what lies beside it was found to be what dvc.lock says that its model was made of."""
-    if (found := sha256(LOCK) if LOCK.exists() else "missing") != passport.dvc_lock:
-        raise Broken("dvc.lock", f"it is {found[:12]}, and the passport says {passport.dvc_lock[:12]}")
-    if (found := sha256(MODEL) if MODEL.exists() else "missing") != passport.model:
-        raise Broken("model", f"{MODEL} is {found[:12]}, and the passport says {passport.model[:12]}")
+    for link, path, said in (("dvc.lock", LOCK, passport.dvc_lock), ("model", MODEL, passport.model)):
+        if (found := sha256(path) if path.exists() else "missing") != said:
+            raise Broken(link, f"{path} is {found[:12]}, and the passport says {said[:12]}")
     here, lock = numbered(PARAMS), numbered(LOCK)
     for stage in lock["stages"].values():
         for key, said in stage.get("params", {}).get(str(PARAMS), {}).items():
@@ -270,4 +253,12 @@ def load_predictor(passport: Passport) -> Predict:
     found = sha256(path) if path.exists() else "missing"
     if found != passport.file:
         raise UserError(f"refusing to start: {path} is {found[:12]}, and the passport says {passport.file[:12]}")
-    return Compiled(passport, path) if passport.engine == "compiled" else Original(passport, path)
+    if passport.engine == "compiled":
+        return Compiled(passport, path)
+    from threadpoolctl import threadpool_limits
+
+    from .model import load, predict
+
+    threadpool_limits(1)
+    pipeline = load(path, passport.model)
+    return lambda raw: columns(predict(pipeline, raw))

@@ -10,8 +10,6 @@ from typing import Any
 
 from .predictor import Passport, distance
 
-FAILURES = (OSError, http.client.HTTPException)
-
 
 def post(connection: http.client.HTTPConnection, value: Any) -> tuple[int, Any]:
     """Status and value of one POST /predict."""
@@ -28,7 +26,7 @@ def load(address: str, rows: list[Any], end: float, seen: list[tuple[float, str]
         start = time.perf_counter()
         try:
             status = str(post(connection, rows[len(seen) % len(rows)])[0])
-        except FAILURES as problem:
+        except (OSError, http.client.HTTPException) as problem:
             status = type(problem).__name__
             connection.close()
         seen.append((time.perf_counter() - start, status))

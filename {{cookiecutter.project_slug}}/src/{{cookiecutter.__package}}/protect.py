@@ -2,13 +2,13 @@
 
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .config import UserError, atomic, git, read_json
+from .doctor import told
 from .github import Api, ApiError, Unavailable, patiently
 
 OWNERS = Path(".github/CODEOWNERS")
@@ -30,13 +30,11 @@ def repository(url: str) -> str:
 
 def token() -> str:
     """The token of the environment, or the one that GitHub's command line holds."""
-    if given := os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN"):
-        return given
-    try:
-        return subprocess.run(["gh", "auth", "token"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+    found = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or told("gh", "auth", "token")
+    if not found:
         cure = "set GITHUB_TOKEN to one that may administer the repository, or `gh auth login`"
-        raise UserError(f"there is no token: {cure}") from None
+        raise UserError(f"there is no token: {cure}")
+    return found
 
 
 def covers(there: Any, wanted: Any) -> bool:
@@ -59,29 +57,20 @@ def write(text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
-def plan(api: Api) -> list[Step]:
+def plan(api: Api) -> Iterator[Step]:
     """What has to change, each as a sentence and what does it."""
-    steps: list[Step] = []
     text, wanted = OWNERS.read_text(encoding="utf-8") if OWNERS.exists() else "", read_json(RULESET)
     if (new := owners(text, api.owner)) != text:
         said = f"{OWNERS}: @{api.owner} must agree to changes of what decides about models, which the file lists"
-        steps.append((said, lambda: write(new)))
+        yield said, lambda: write(new)
     number = next((row["id"] for row in api.pages("/rulesets") if row["name"] == wanted["name"]), None)
     if not number or not covers(api.call("GET", f"/rulesets/{number}"), wanted):
         said = "the default branch takes pull requests in which `Required checks pass`, and CODEOWNERS agree"
         call = ("PUT", f"/rulesets/{number}", wanted) if number else ("POST", "/rulesets", wanted)
-        steps.append((f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.call(*call)))
+        yield f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.call(*call)
     if not covers(api.find("/actions/permissions/workflow"), WORKFLOW):
         said = "Actions: workflows read unless a job says otherwise, and may open pull requests (for the retrain)"
-        steps.append((said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW)))
-    return steps
-
-
-def agreed(yes: bool) -> bool:
-    """Whether the person at the keyboard wants it; without one, only YES=1 does."""
-    if not yes and not sys.stdin.isatty():
-        raise UserError("nobody is there to ask; look at the list above and run `make protect YES=1`")
-    return yes or input("Change this? [y/N] ").strip().lower() in ("y", "yes")
+        yield said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW)
 
 
 def main(yes: bool = False) -> int:
@@ -89,12 +78,14 @@ def main(yes: bool = False) -> int:
     url = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
     api = Api(os.environ.get("GITHUB_REPOSITORY") or repository(git("remote", "get-url", "origin")), token(), url)
     try:
-        steps = patiently(lambda: plan(api))
+        steps = patiently(lambda: list(plan(api)))
         for sentence, _ in steps:
             print(f"{'protect':<10}{sentence}")
         if not steps:
             print(f"{'protect':<10}{api.repository} is protected as it should be")
-        elif agreed(yes):
+        elif not yes and not sys.stdin.isatty():
+            raise UserError("nobody is there to ask; look at the list above and run `make protect YES=1`")
+        elif yes or input("Change this? [y/N] ").strip().lower() in ("y", "yes"):
             patiently(lambda: [change() for _, change in plan(api)])  # what was done already is not planned again
             print(f"{'protect':<10}done; commit {OWNERS} if it changed")
         return 0

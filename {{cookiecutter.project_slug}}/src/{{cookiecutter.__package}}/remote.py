@@ -72,29 +72,20 @@ def told(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def azure_account() -> str:
-    """The name of Azure's storage account, which is no secret: a role without a key needs it in DVC's configuration."""
-    said = re.search("AccountName=([^;]+)", os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
-    return said[1] if said else os.environ.get("AZURE_STORAGE_ACCOUNT", "")
-
-
-def bring(url: str, endpoint: str) -> None:
-    """Point DVC at the address and push; only a remote that took everything stays configured."""
-    with kept_on_error(CONFIG):
-        told("remote", "add", "--force", "--default", NAME, url)
-        if url.startswith("azure:") and (account := azure_account()):
-            told("remote", "modify", NAME, "account_name", account)
-        if endpoint:
-            told("remote", "modify", NAME, "endpointurl", endpoint)
-        told("push", "--run-cache")
-
-
 def main(url: str, endpoint: str = "") -> int:
     """Give data and models a home at URL and bring them there; ENDPOINT is the server of an S3 of your own."""
     plugin, advice = KINDS[kind(url)]
     data = Path(load_params().data.path)
     plug_in(plugin)
-    bring(url, endpoint)
+    with kept_on_error(CONFIG):  # only a remote that took everything stays configured
+        told("remote", "add", "--force", "--default", NAME, url)
+        said = re.search("AccountName=([^;]+)", os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+        account = said[1] if said else os.environ.get("AZURE_STORAGE_ACCOUNT", "")
+        if url.startswith("azure:") and account:  # no secret: a role without a key needs it
+            told("remote", "modify", NAME, "account_name", account)
+        if endpoint:
+            told("remote", "modify", NAME, "endpointurl", endpoint)
+        told("push", "--run-cache")
     if git("ls-files", "--", str(data)):
         dvc_add(data)
         told("push")

@@ -9,11 +9,11 @@ from typing import Any
 from . import champion, config
 from .config import Params, Retrain, UserError, load_params, read_json, span
 from .github import Api, ApiError, Unavailable
+from .validate import size
 
 RESULT = Path("reports/retrain.json")
 MONITOR = Path("reports/monitor.json")
 TRIGGERS = ("manual", "schedule", "rows", "drift", "performance")
-MONTH = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Decision:
     reason: str
 
 
-def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
-    """The triggers that are switched on and fire, each with its reason, the gravest first."""
+def decide(rules: Retrain, facts: Facts) -> Decision:
+    """Train when a trigger that is switched on fires, the gravest first, and nothing stands against it."""
     wanted = {"performance": rules.performance, "drift": rules.drift}
     found = [(name, facts.alarms[name]) for name, on in wanted.items() if on and name in facts.alarms]
     if rules.rows is not None and facts.rows >= rules.rows:
@@ -47,40 +47,27 @@ def asked(rules: Retrain, facts: Facts) -> list[tuple[str, str]]:
         if facts.now - last >= span(rules.schedule):
             days = (facts.now - last).days
             found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
-    return found
+    if not found:
+        return Decision(False, "none", "no trigger fired")
+    (trigger, reason), wait = found[0], hindrance(rules, facts)
+    return Decision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
 
 
 def hindrance(rules: Retrain, facts: Facts) -> str | None:
     """Why a training that was asked for has to wait."""
     if facts.rows < rules.minimum:
         return f"there are {facts.rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
-    past = [moment for moment in facts.retrains if facts.now - moment < MONTH]
-    if past and facts.now - max(past) < span(rules.cooldown):
-        return f"the last retrain started {max(past):%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
-    if len(past) >= rules.budget:
-        return f"there were {len(past)} retrains in 30 days, as many as retrain.budget allows"
+    if facts.retrains and facts.now - (last := max(facts.retrains)) < span(rules.cooldown):
+        return f"the last retrain started {last:%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
+    if (past := sum(facts.now - moment < timedelta(days=30) for moment in facts.retrains)) >= rules.budget:
+        return f"there were {past} retrains in 30 days, as many as retrain.budget allows"
     return None
-
-
-def decide(rules: Retrain, facts: Facts) -> Decision:
-    """Train when a trigger fires and nothing stands against it."""
-    found = asked(rules, facts)
-    if not found:
-        return Decision(False, "none", "no trigger fired")
-    trigger, reason = found[0]
-    wait = hindrance(rules, facts)
-    return Decision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
 
 
 def new_rows(params: Params) -> int:
     """How many rows the data has gained since the pipeline last ran on this commit."""
-    import pyarrow.parquet as pq
-
-    path = Path(params.data.path)
-    if not path.exists():
-        raise UserError(f"the data {path} is missing; `make pull` fetches it")
     before = (champion.at("HEAD", config.DATA) or {"rows": 0})["rows"]
-    return max(int(pq.read_metadata(path).num_rows) - int(before), 0)
+    return max(size(Path(params.data.path)) - int(before), 0)
 
 
 def runs() -> list[datetime]:
@@ -141,17 +128,14 @@ def pipeline() -> None:
 def train(changes: dict[str, Any]) -> str:
     """Run pipeline and gate with these changes, and return the verdict's unattended column."""
     from . import gate
+    from .remote import kept_on_error
 
-    before = config.PARAMS.read_bytes()
-    try:
+    with kept_on_error(config.PARAMS):
         if changes:
             set_params(changes)
         pipeline()
         gate.main()
         remembers(load_params())
-    except UserError:
-        config.PARAMS.write_bytes(before)
-        raise
     return str(read_json(config.VERDICT)["unattended"])
 
 

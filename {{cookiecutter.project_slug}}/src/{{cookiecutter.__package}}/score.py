@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-import yaml
 
-from .config import MODEL, SCHEMA, UserError, atomic, load_params, stage
+from .config import MODEL, SCHEMA, UserError, atomic, load_params, sha256, stage
 from .predictor import Answer, Passport, current, load_predictor
-from .rows import personal, place
+from .rows import personal, place, specs_of
+from .validate import key
 
 SUFFIXES = (".parquet", ".csv")
 BYTES = 100  # of a row of CSV, about
@@ -25,16 +25,13 @@ Types = dict[str, str]
 
 def key_types() -> Types:
     """The columns by which the schema tells rows apart, with their dtypes: they go along with the predictions."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    return {name: schema["columns"][name]["dtype"] for name in schema.get("unique") or []}
+    specs = specs_of(SCHEMA)
+    return {name: specs[name]["dtype"] for name in key()}
 
 
 def arrow(dtype: str) -> pa.DataType:
     """The Arrow type that a CSV column of this pandas dtype is read as."""
-    if dtype.startswith("datetime64"):
-        return pa.timestamp("us", tz="UTC" if "," in dtype else None)
-    plain = {"boolean": "bool", "object": "string", "category": "string"}
-    return pa.type_for_alias("string" if dtype.startswith("str") else plain.get(dtype, dtype.lower()))
+    return pa.string() if dtype in ("object", "category") else pa.array(pd.Series(dtype=dtype)).type
 
 
 def batches(path: Path, needed: Types, keys: Types, size: int) -> Iterator[pd.DataFrame]:
@@ -85,24 +82,17 @@ def log(rows: pd.DataFrame, said: pa.Table, keys: Types, hidden: frozenset[str],
 
 
 def ahead(work: Callable[[int, pd.DataFrame], pa.Table], parts: Iterator[pd.DataFrame], few: int) -> Iterator[pa.Table]:
-    """The results in the parts' order, while a few later parts are worked on."""
-    waiting = deque[Future[pa.Table]]()
+    """The results in the parts' order, while a few later parts are worked on, in tables of about `GROUP` rows."""
+    waiting, held = deque[Future[pa.Table]](), list[pa.Table]()
     with ThreadPoolExecutor(few) as threads:
         for number, part in enumerate(parts):
             waiting.append(threads.submit(work, number, part))
             if len(waiting) > few:
-                yield waiting.popleft().result()
-        yield from (one.result() for one in waiting)
-
-
-def joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The tables' rows in tables of `GROUP` rows or a little more."""
-    held = list[pa.Table]()
-    for table in tables:
-        held.append(table)
-        if sum(one.num_rows for one in held) >= GROUP:
-            yield pa.concat_tables(held)
-            held.clear()
+                held.append(waiting.popleft().result())
+            if sum(one.num_rows for one in held) >= GROUP:
+                yield pa.concat_tables(held)
+                held.clear()
+        held += [one.result() for one in waiting]
     if held:
         yield pa.concat_tables(held)
 
@@ -111,15 +101,17 @@ def score(source: Path, target: Path, size: int, threads: int = 1, logs: str = "
     """Score one file into another, whole or not at all; the number of its rows, or a `UserError`."""
     passport, keys, rows = Passport.read(), key_types(), 0
     predict, needed, hidden = load_predictor(passport), passport.dtypes, personal()
+    # By its content: another month's file of the same name has a log of its own, the same one again has the same.
+    name = f"predictions-{source.stem}-{sha256(source)[:8]}" if logs else ""
 
     def answer(number: int, part: pd.DataFrame) -> pa.Table:
         said = answered(part, keys, predict(part[list(needed)].astype(needed)), passport.classes)
         if logs:
-            log(part, said, keys, hidden, passport.model, Path(logs, f"predictions-{source.stem}-{number}.parquet"))
+            log(part, said, keys, hidden, passport.model, Path(logs, f"{name}-{number}.parquet"))
         return said
 
     parts = (part for part in batches(source, needed, keys, size) if len(part))
-    tables = joined(ahead(answer, parts, threads))
+    tables = ahead(answer, parts, threads)
     kind = pyarrow.csv.CSVWriter if target.suffix == ".csv" else pq.ParquetWriter
     try:
         first = next(tables, None)

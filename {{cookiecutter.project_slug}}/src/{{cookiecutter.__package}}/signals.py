@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from . import drift
 from .compare import Interval, count, margin_of, spread
@@ -18,7 +17,7 @@ from .drift import Array
 from .evaluate import encode
 from .features import features
 from .metrics import find
-from .rows import Field, personal
+from .rows import Field, personal, specs_of
 from .rows import column as rule_of
 from .windows import Reference, Window
 
@@ -56,23 +55,18 @@ class Signal:
         pairs = zip(self.values[::-1], self.limits[::-1], strict=True)
         return next(((v, limit or 0.0) for v, limit in pairs if v is not None), (0.0, 0.0))
 
-    def settle(self, rules: Monitor) -> "Signal":
-        """Take the state that so many windows beyond the limit mean."""
+    def settle(self, state: str, k: int, of: int, sentence: str = "") -> "Signal":
+        """Take a state when the latest window is beyond the limit, and k of the last n are."""
         if all(value is None for value in self.values):
             self.state = "unjudged"
-        elif drift.persists(self.flags, *rules.persist):
-            self.state = GRAVE[self.kind]
+        elif drift.persists(self.flags, k, of):
+            self.state, self.sentence = state, sentence
         return self
 
 
 def at_once(kind: str, name: str, values: Values, limit: float | None, state: str, sentence: str) -> Signal:
     """A signal of which one window beyond the limit is enough."""
-    signal = Signal(kind, name, values, [limit] * len(values))
-    if all(value is None for value in values):
-        signal.state = "unjudged"
-    elif limit is not None and signal.last[0] > limit:
-        signal.state, signal.sentence = state, sentence
-    return signal
+    return Signal(kind, name, values, [limit] * len(values)).settle(state, 1, 1, sentence)
 
 
 def of_column(
@@ -82,7 +76,8 @@ def of_column(
     yard, some = drift.Yardstick(ref, rules.measure), [part for part in parts if len(part) >= rules.minimum]
     limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in {len(part) for part in some}}
     values = [yard.value(part) if len(part) in limits else None for part in parts]
-    found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts]).settle(rules)
+    found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts])
+    found.settle(GRAVE[kind], *rules.persist)
     if some:
         found.sizes = yard.sizes(some[-1])
         found.moved = yard.moved(some[-1]) if found.state == GRAVE[kind] else []
@@ -117,17 +112,12 @@ def of_predictions(params: Params, ref: Reference, windows: Sequence[Window], ch
     return [of_column(params.monitor, "prediction", first, rest, chance, ref.held) for first, *rest in columns]
 
 
-def class_name(value: Any) -> str:
-    """A class's name, however a file wrote it: `1`, `1.0`, `true`."""
-    if isinstance(value, bool | np.bool_):
-        return str(int(value))
-    return re.sub(r"^(-?\d+)\.0$", r"\1", str(value))
-
-
 def names(values: pd.Series) -> pd.Series:
-    """The class of each row by its name."""
+    """The class of each row by its name, however a file wrote it: `1`, `1.0`, `true`."""
     found, distinct = pd.factorize(values, use_na_sentinel=False)
-    return pd.Series(np.array([*map(class_name, distinct)], dtype=object)[found], values.index, name="prediction")
+    plain = (str(int(value) if isinstance(value, bool | np.bool_) else value) for value in distinct)
+    classes = [re.sub(r"^(-?\d+)\.0$", r"\1", name) for name in plain]
+    return pd.Series(np.array(classes, dtype=object)[found], values.index, name="prediction")
 
 
 def codes(ref: Reference, frame: pd.DataFrame) -> tuple[Array, Array]:
@@ -176,7 +166,7 @@ def of_loss(params: Params, kind: str, base: Interval, found: Sequence[Interval 
     signal = Signal(kind, metric.name, [sign * (base.value - one.value) if one else None for one in found], limits)
     signal.shown = [[one.value, one.low, one.high] if one else None for one in found]
     signal.base = base.value
-    return signal.settle(rules)
+    return signal.settle(GRAVE[kind], *rules.persist)
 
 
 def of_performance(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
@@ -190,7 +180,7 @@ def of_performance(params: Params, ref: Reference, windows: Sequence[Window]) ->
 
 def of_quality(params: Params, ref: Reference, windows: Sequence[Window]) -> list[Signal]:
     """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
-    specs, rules, found = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["columns"], params.monitor, []
+    specs, rules, found = specs_of(SCHEMA), params.monitor, []
     some = [w if len(w.raw) >= rules.minimum else None for w in windows]
     hidden = personal()
     for column in (name for name in map(str, ref.raw) if name not in hidden):
@@ -236,18 +226,12 @@ def of_service(rules: Monitor, text: str) -> list[Signal]:
     from prometheus_client.parser import text_string_to_metric_families
 
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def total(name: str, **wanted: str) -> float:
-        return sum(s.value for s in samples if s.name == name and wanted.items() <= s.labels.items())
-
-    every = total("requests_total")
-    bad = every - sum(
-        total("requests_total", status=s) for s in {x.labels.get("status", "") for x in samples} if s[:1] != "5"
-    )
-    asked, lost = total("request_seconds_count", path="/predict"), total("log_lines_lost_total")
+    status = [(s.labels["status"], s.value) for s in samples if s.name == "requests_total"]
+    failed = sum(n for code, n in status if code[:1] == "5") / max(sum(n for _, n in status), 1)
     buckets = [s for s in samples if s.name == "request_seconds_bucket" and s.labels["path"] == "/predict"]
+    asked = max((s.value for s in buckets), default=0.0)
     slow = 1000 * min((float(s.labels["le"]) for s in buckets if s.value >= 0.99 * asked), default=0.0)
-    failed = bad / max(every, 1)
+    lost = sum(s.value for s in samples if s.name == "log_lines_lost_total")
     return [
         at_once("service", "errors", [failed], rules.errors, "critical", f"{failed:.1%} of the requests failed"),
         at_once("service", "p99 in ms", [slow], rules.milliseconds, "warning", f"p99 is {slow:g} ms or more"),

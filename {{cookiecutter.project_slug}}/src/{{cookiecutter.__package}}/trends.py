@@ -25,24 +25,9 @@ KINDS = {  # title and note of each kind of signal
 Found = dict[str, Any]
 
 
-def headline(found: Found) -> str:
-    """The state in words."""
-    worst = [s["sentence"] for s in found["signals"] if s["state"] == found["state"]]
-    if found["state"] not in GRAVE:
-        return "In order: what the service sees is like what the model learned from"
-    return f"{found['state'].capitalize()}: {worst[0]}" + (f" (and {len(worst) - 1} more)" if len(worst) > 1 else "")
-
-
 def points(values: list[float | None]) -> svg.Points:
     """The windows that have a value, counted back from the last one."""
     return [(float(i - len(values) + 1), round(value, 3)) for i, value in enumerate(values) if value is not None]
-
-
-def findings(found: Found) -> Section:
-    """What a person should look at, the gravest first."""
-    ordered = [s for state in GRAVE for s in found["signals"] if s["state"] == state]
-    rows = [[s["state"], s["kind"], s["name"], s["sentence"]] for s in ordered]
-    return Section("Findings", "" if rows else "None.", ["state", "kind", "what", "why"], rows, False)
 
 
 def performance(found: Found) -> Section:
@@ -77,27 +62,30 @@ def signals(found: Found, kind: str) -> Section:
     return Section(title, text, ["what", "state", "value", "limit", *sizes], rows, charts=charts)
 
 
-def traffic(found: Found) -> Section:
-    """Predictions and labels in each window."""
-    rows = [[w["start"][:16].replace("T", " "), w["rows"], w["labelled"]] for w in found["windows"]]
+def write(found: Found) -> None:
+    """Write reports/monitor.md and reports/monitor.html: what a person should look at first, the gravest before all."""
+    ordered = [s for state in GRAVE for s in found["signals"] if s["state"] == state]
+    rows = [[s["state"], s["kind"], s["name"], s["sentence"]] for s in ordered]
+    worst = [s["sentence"] for s in ordered if s["state"] == found["state"]]
+    headline = "In order: what the service sees is like what the model learned from"
+    if worst:
+        more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
+        headline = f"{found['state'].capitalize()}: {worst[0]}{more}"
     series = {"rows": points([float(w["rows"]) for w in found["windows"]])}
     chart = svg.chart("predictions", "windows back", "rows", series, zero=True)
-    return Section("Traffic", "", ["window from", "predictions", "labelled, in the sample"], rows, charts=[chart])
-
-
-def reading(found: Found) -> Section:
-    """What was read, and what had to be left out."""
-    rows = [*found["logs"]["counts"].items()]
-    rows += [(f"file that ends in the middle: {name}", why) for name, why in found["logs"]["broken"].items()]
-    return Section("Logs", f"Model {found['model'][:12]}, until {found['until'][:16]}.", ["what", "number"], rows)
-
-
-def write(found: Found) -> None:
-    """Write reports/monitor.md and reports/monitor.html."""
-    kinds = {kind: signals(found, kind) for kind in KINDS}
-    service, about = kinds.pop("service"), traffic(found)
-    parts = [findings(found), performance(found), *kinds.values(), about, service, reading(found)]
-    said = {"decision": DECISIONS.get(found["state"], "pass"), "sentence": headline(found), "notes": []}
+    traffic = [[w["start"][:16].replace("T", " "), w["rows"], w["labelled"]] for w in found["windows"]]
+    read = [*found["logs"]["counts"].items()]
+    read += [(f"file that ends in the middle: {name}", why) for name, why in found["logs"]["broken"].items()]
+    about = f"Model {found['model'][:12]}, until {found['until'][:16]}."
+    parts = [
+        Section("Findings", "" if rows else "None.", ["state", "kind", "what", "why"], rows, False),
+        performance(found),
+        *(signals(found, kind) for kind in ("prediction", "feature", "quality")),
+        Section("Traffic", "", ["window from", "predictions", "labelled, in the sample"], traffic, charts=[chart]),
+        signals(found, "service"),
+        Section("Logs", about, ["what", "number"], read),
+    ]
+    said = {"decision": DECISIONS.get(found["state"], "pass"), "sentence": headline, "notes": []}
     parts = [part for part in parts if part.rows or part.title == "Findings"]
     for path, text in ((PAGE, html(said, parts)), (PAGE.with_suffix(".md"), markdown(said, parts))):
         with atomic(path) as draft:

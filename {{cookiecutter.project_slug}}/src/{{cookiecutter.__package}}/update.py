@@ -17,18 +17,14 @@ ANSWERS = Path(".cruft.json")  # cruft's own file: `cruft diff` works, too
 BRANCH, SHOWN = "template-update", 10
 
 
-def cookiecutter() -> list[str]:
-    """The command that renders: COOKIECUTTER, the one on PATH, or a fresh one from uv."""
-    if own := os.environ.get("COOKIECUTTER") or shutil.which("cookiecutter"):
-        return shlex.split(own)
-    return [shutil.which("uv") or ".uv/bin/uv", "tool", "run", "--from", "cookiecutter>=2.6,<3", "cookiecutter"]
-
-
 def render(template: Path, commit: str, answers: dict[str, Any], folder: Path) -> str:
     """A tree of git's that holds the project as the template makes it at a commit, with these answers."""
     git("checkout", "--quiet", "--detach", commit, cwd=template)
     said = [f"{key}={value}" for key, value in answers.items() if not key.startswith("_")]
-    command = [*cookiecutter(), "--no-input", "--default-config", "-o", str(folder), str(template), *said]
+    own = os.environ.get("COOKIECUTTER") or shutil.which("cookiecutter")
+    uv = shutil.which("uv") or ".uv/bin/uv"
+    tool = shlex.split(own) if own else [uv, "tool", "run", "--from", "cookiecutter>=2.6,<3", "cookiecutter"]
+    command = [*tool, "--no-input", "--default-config", "-o", str(folder), str(template), *said]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     made = folder / answers["project_slug"]
     if done.returncode:
