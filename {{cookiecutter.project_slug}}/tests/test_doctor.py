@@ -129,6 +129,11 @@ def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "dvc gc" in found("broken", doctor.machine)["disk"]
 
 
+def test_a_port_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIND", "127.0.0.1:http")
+    assert found("broken", doctor.machine)["port"] == "export BIND=127.0.0.1:8000"
+
+
 def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]

@@ -80,6 +80,14 @@ def test_a_personal_column_is_in_no_log_not_even_as_an_id(params: Params) -> Non
     assert place(name) not in log and log["id"].str.startswith("predictions-holdout-").all() and log["id"].is_unique
 
 
+def test_another_months_file_of_the_same_name_has_a_log_of_its_own() -> None:
+    for month, rows in (("january", 5), ("february", 6), ("february", 6)):
+        Path(month).mkdir(exist_ok=True)
+        pd.read_parquet(HOLDOUT).head(rows).to_parquet(f"{month}/rows.parquet")
+        score.main(f"{month}/rows.parquet", f"{month}/said.parquet", "logs")
+    assert sorted(len(pd.read_parquet(path)) for path in Path("logs").iterdir()) == [5, 6]
+
+
 def test_what_fails_leaves_no_file(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     current(params)
     plain, calls = score.answered, iter([True, False])
