@@ -30,7 +30,7 @@ from .config import (
     read_json,
     sha256,
 )
-from .evaluate import class_names, encode
+from .evaluate import class_names, encode, value
 from .gate import load_verdict
 from .metrics import METRICS as KNOWN
 from .metrics import find
@@ -141,12 +141,6 @@ def change_section(verdict: dict[str, Any]) -> Section | None:
     if not rows:
         return None
     return Section(f"Changes: {len(rows)}", "", ["where", "what", "before", "now"], rows[:40], len(rows) > 8)
-
-
-def value(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
-    """The primary metric of a model on a table."""
-    codes, scores = encode(table[params.data.target], predict(pipeline, inputs(params, table)))
-    return find(params.evaluate.metric).function(codes, scores, params.evaluate.cost)
 
 
 def importance(params: Params) -> list[tuple[str, float, float]]:

@@ -10,9 +10,9 @@ from msgspec.structs import asdict, replace
 
 from .compute import slots
 from .config import PARAMS, TRAIN, Params, UserError, load_params, sha256
-from .evaluate import encode
+from .evaluate import value
 from .metrics import find
-from .model import build, inputs, predict
+from .model import build, inputs
 from .schema import edited
 from .split import split
 from .track import STORE, client
@@ -59,9 +59,7 @@ def folds(params: Params, table: pd.DataFrame) -> list[Part]:
 def score(params: Params, part: Part) -> float:
     """The primary metric of a model on a fold's rows, from which it did not learn; NaN where they do not define it."""
     learned, held = part
-    pipeline = build(params, inputs(params, learned), learned[params.data.target])
-    truth, scores = encode(held[params.data.target], predict(pipeline, inputs(params, held)))
-    return float(find(params.evaluate.metric).function(truth, scores, params.evaluate.cost))
+    return value(params, build(params, inputs(params, learned), learned[params.data.target]), held)
 
 
 def mean(metric: str, found: np.ndarray) -> float:
