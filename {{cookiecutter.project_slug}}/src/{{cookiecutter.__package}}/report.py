@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import lineage, svg
-from .compare import difference, interval
+from .compare import interval
 from .compute import slots
 from .config import (
     DATA,
@@ -30,8 +30,8 @@ from .config import (
     read_json,
     sha256,
 )
-from .evaluate import class_names, encode, value
-from .gate import load_verdict
+from .evaluate import encode, value
+from .gate import Sides, load_verdict
 from .metrics import METRICS as KNOWN
 from .metrics import find
 from .model import build, inputs, load, predict
@@ -221,17 +221,14 @@ def age_section(params: Params) -> Section | None:
         return None
     rows = learnable(params, sampled(LEARN)).sort_values(data.time, kind="stable")
     halves, held = [rows[: len(rows) // 2], rows[len(rows) // 2 :]], pd.read_parquet(HOLDOUT)
-    classes = class_names(held[data.target])
-    if data.task == "classification" and any(set(half[data.target].astype(str)) != set(classes) for half in halves):
+    classes = [set(part[data.target].astype(str)) for part in (held, *halves)]
+    if data.task == "classification" and any(known != classes[0] for known in classes):
         return None
     try:
         models = [build(params, inputs(params, half), half[data.target]) for half in halves]
     except UserError:  # half of the rows is too little for this estimator
         return None
-    sides = [encode(held[data.target], predict(model, inputs(params, held)), classes) for model in models]
-    (truth, older), (_, newer) = sides
-    groups = held[data.group].to_numpy() if data.group else None
-    found = difference(metric, truth, older, newer, groups=groups, cost=params.evaluate.cost)
+    found = Sides.of(params, held, *(predict(model, inputs(params, held)) for model in models)).differ(metric)
     until = [half[data.time].max() for half in halves]
     text = (
         f"The same recipe with {len(halves[0]):,} rows until {until[0]:%Y-%m-%d} and as many until "
