@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
@@ -145,22 +145,20 @@ def change_section(verdict: dict[str, Any]) -> Section | None:
 
 def importance(params: Params) -> list[tuple[str, float, float]]:
     """The loss of the primary metric when a raw column is shuffled, on at most 2,000 rows, and its spread."""
-    from joblib import Parallel, delayed
+    from sklearn.inspection import permutation_importance
 
-    rows = pd.read_parquet(HOLDOUT)
+    rows, target = pd.read_parquet(HOLDOUT), params.data.target
     rows = rows.sample(min(SAMPLE, len(rows)), random_state=params.seed)
-    pipeline, rng, names = load(MODEL), np.random.default_rng(params.seed), params.data.features
     sign = 1 if find(params.evaluate.metric).higher_is_better else -1
 
-    def tables() -> Iterator[pd.DataFrame]:
-        for name in np.repeat(names, REPEATS):
-            yield rows.assign(**{name: rows[name].array.take(rng.permutation(len(rows)))})
+    def score(pipeline: "Pipeline", table: pd.DataFrame, truth: pd.Series) -> float:
+        return sign * value(params, pipeline, table.assign(**{target: truth}))
 
+    options: dict[str, Any] = {"scoring": score, "n_repeats": REPEATS, "random_state": params.seed}
     with slots(params.compute):
-        found = Parallel()(delayed(value)(params, pipeline, table) for table in tables())
-    shuffled = np.reshape(found, (len(names), REPEATS))
-    lost = sign * (value(params, pipeline, rows) - shuffled.mean(axis=1))
-    return sorted(zip(names, lost.tolist(), shuffled.std(axis=1).tolist(), strict=True), key=lambda item: -item[1])
+        found = permutation_importance(load(MODEL), inputs(params, rows), rows[target], **options)
+    lost = zip(params.data.features, found.importances_mean.tolist(), found.importances_std.tolist(), strict=True)
+    return sorted(lost, key=lambda item: -item[1])
 
 
 def importance_section(params: Params) -> Section:
