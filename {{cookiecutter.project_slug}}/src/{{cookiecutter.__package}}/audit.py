@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from . import registry
-from .champion import at
+from .champion import at, blob
 from .config import UserError, git
 from .track import client, tracked
 
@@ -35,10 +35,7 @@ def champion(revision: str, env: str) -> dict[str, Any]:
 
 def lines(revision: str, env: str) -> list[dict[str, Any]]:
     """The lines of the history about an environment at a revision."""
-    try:
-        text = git("show", f"{revision}:./{registry.HISTORY}")
-    except UserError:
-        return []
+    text = (blob(revision, registry.HISTORY) or b"").decode()
     return [entry for entry in registry.parsed(text) if entry["environment"] == env]
 
 

@@ -31,12 +31,17 @@ class Champion:
     commit: str | None = None
 
 
-def at(revision: str, path: str | Path) -> Any:
-    """The YAML or JSON of a file at a revision, or None where that revision has no such file."""
+def blob(commit: str, path: str | Path) -> bytes | None:
+    """A file's bytes at a commit, or None where that commit has no such file."""
     try:
-        return yaml.safe_load(git("show", f"{revision}:./{path}"))
-    except UserError:
+        return subprocess.check_output(["git", "cat-file", "blob", f"{commit}:./{path}"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def at(commit: str, path: str | Path) -> Any:
+    """The YAML or JSON of a file at a commit, or None where that commit has no such file."""
+    return None if (there := blob(commit, path)) is None else yaml.safe_load(there)
 
 
 def resolve(base: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .champion import cached, outs
+from .champion import blob, cached, outs
 from .config import (
     DATA,
     LOCK,
@@ -37,12 +37,6 @@ BILL = Path("reports/environment.json")
 LIBRARIES = Path("requirements/dev.txt")
 
 Told = dict[str, Any]  # what a service, an image or a commit says: model, commit, dvc_lock, data
-
-
-def blob(commit: str, path: str | Path) -> bytes | None:
-    """A file's bytes at a commit, or None where that commit has no such file."""
-    done = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{path}"], capture_output=True, check=False)
-    return None if done.returncode else done.stdout
 
 
 def content(link: str, commit: str, path: str, name: str) -> str | None:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from . import registry
-from .champion import at, checkout, outs, run
+from .champion import at, blob, checkout, outs, run
 from .config import DVC, LOCK, METRICS, MODEL, Broken, UserError, flat, git, load_params, read_json, sha256
-from .lineage import Told, blob, lock_at, of_commit, run_of, walk
+from .lineage import Told, lock_at, of_commit, run_of, walk
 from .track import client, tracked
 
 # What follows from the model: other bytes there are reported, since another processor may round differently.
