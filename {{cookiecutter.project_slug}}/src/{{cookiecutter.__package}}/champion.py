@@ -44,31 +44,29 @@ def at(commit: str, path: str | Path) -> Any:
     return None if (there := blob(commit, path)) is None else yaml.safe_load(there)
 
 
+def commit_of(name: str) -> str | None:
+    """The commit that a name stands for, or None where it is none."""
+    try:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except UserError:
+        return None
+
+
 def resolve(base: str | None) -> str:
     """The commit that a change is held against: BASE, else the default branch's tip, else the commit before.
 
     The tip also where it is this commit, and what is here is a change to it that is not committed.
     """
     if base:
-        try:
-            return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
-        except UserError:
-            raise UserError(f"BASE {base} is no commit here; fetch it, or name another one") from None
-    try:
-        head = git("rev-parse", "--verify", "HEAD")
-    except UserError:
-        raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again") from None
+        if found := commit_of(base):
+            return found
+        raise UserError(f"BASE {base} is no commit here; fetch it, or name another one")
+    if not (head := commit_of("HEAD")):
+        raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again")
     for name in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
-        try:
-            tip = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-        except UserError:
-            continue
-        if tip != head or git("status", "--porcelain", "--", *CHANGING):
+        if (tip := commit_of(name)) and (tip != head or git("status", "--porcelain", "--", *CHANGING)):
             return tip
-    try:
-        return git("rev-parse", "--verify", "--quiet", "HEAD~1")
-    except UserError:
-        return head
+    return commit_of("HEAD~1") or head
 
 
 def find(base: str, target: str) -> Champion:
@@ -146,29 +144,22 @@ def package(project: Path) -> str:
 
 def bring(project: Path, champion: Champion) -> Champion:
     """Put the champion's model into its checkout: from DVC's cache or remote, else trained again."""
-    where = outs(at(str(champion.commit), LOCK))
+    where, files = outs(at(str(champion.commit), LOCK)), [project / MODEL, project / ROWS]
     for path in (MODEL, ROWS):
         held = cached(where.get(str(path)))
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         if held.is_file():
             shutil.copyfile(held, project / path)
-    if not (project / MODEL).exists() or not (project / ROWS).exists():
-        pull(project)
-    source = champion.source
-    if not (project / MODEL).exists() or not (project / ROWS).exists():
-        run(project, *DVC, "repro", "train")
-        source = "rebuilt"
-    digest = sha256(project / MODEL)
-    if champion.model and champion.model != digest:
-        source = "rebuilt"
-    return Champion(source, digest, champion.commit)
-
-
-def pull(project: Path) -> None:
-    """Ask the remote, if there is one, for the checkout's model; without an answer it is trained again."""
-    if "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):
+    lacks = not all(file.exists() for file in files)
+    if lacks and "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):  # a remote
         command = [*DVC, "pull", "--quiet", str(MODEL), str(ROWS)]
         subprocess.run(command, cwd=project, capture_output=True, check=False)
+        lacks = not all(file.exists() for file in files)
+    if lacks:
+        run(project, *DVC, "repro", "train")
+    digest = sha256(project / MODEL)
+    rebuilt = lacks or champion.model not in (None, digest)
+    return Champion("rebuilt" if rebuilt else champion.source, digest, champion.commit)
 
 
 def answers(project: Path, rows: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,6 @@ from .config import (
     UserError,
     atomic,
     flat,
-    git,
     load_params,
     read_json,
     sha256,
@@ -106,18 +105,12 @@ def start(store: Path, empty: Path) -> None:
         shutil.copyfile(empty, draft)
 
 
-def commit() -> str:
-    """The commit that is checked out, or "none": git may be missing, or have no name to commit under yet."""
-    try:
-        return git("rev-parse", "--verify", "HEAD")
-    except UserError:
-        return "none"
-
-
 def tags() -> dict[str, str]:
     """The digests that tie a run to its commit, data, lock and model."""
+    from .champion import commit_of
+
     return {
-        "git_commit": commit(),
+        "git_commit": commit_of("HEAD") or "none",  # git may be missing, or have no name to commit under yet
         "dvc_lock": sha256(LOCK),
         "data": read_json(DATA)["sha256"],
         "model": sha256(MODEL),
