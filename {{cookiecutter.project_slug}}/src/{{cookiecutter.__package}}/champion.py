@@ -191,8 +191,5 @@ def dummy(rows: pd.DataFrame) -> pd.DataFrame:
     if params.data.task != "classification":
         return pd.DataFrame({"prediction": float(target.mean())}, index=rows.index)
     shares = target.astype(str).value_counts(normalize=True).sort_index()
-    frame = pd.DataFrame(
-        np.tile(shares.to_numpy(), (len(rows), 1)), columns=[f"p_{c}" for c in shares.index], index=rows.index
-    )
-    frame.insert(0, "prediction", str(shares.idxmax()))
-    return frame
+    said = {"prediction": str(shares.idxmax()), **{f"p_{name}": share for name, share in shares.items()}}
+    return pd.DataFrame(said, index=rows.index)
