@@ -15,7 +15,7 @@ from .facts import Facts, facts_of, sample
 from .infer import Blocks, infer, key_of
 from .schema import Editor, inferred, inline
 from .split import split
-from .tables import Table, convert, existing, is_parquet, known, open_parquet, open_text
+from .tables import Table, convert, existing, known, open_parquet, open_text
 
 RAW = Path("data/raw")
 IGNORE = RAW / ".gitignore"
@@ -142,7 +142,9 @@ def new_params(blocks: Blocks) -> str:
 
 def opened(source: Path, wish: Data, options: dict[str, str]) -> tuple[Table, Data]:
     """The table, and the wish with its columns as the table spells them."""
-    table = open_parquet(source, wish.time) if is_parquet(source) else open_text(source, wish.time, **options)
+    with source.open("rb") as file:
+        parquet = file.read(4) == b"PAR1"
+    table = open_parquet(source, wish.time) if parquet else open_text(source, wish.time, **options)
     target, time, group, *others = (
         known(source, list(table.kinds), name) if name else None
         for name in (wish.target, wish.time, wish.group, *wish.sensitive)

@@ -128,26 +128,21 @@ def inferred(facts: dict[str, Facts], data: Data, key: list[str]) -> str:
     return editor.text()
 
 
-def proposal() -> tuple[str, str]:
-    """The schema as it stands and as the data wants it; one that cannot be read is inferred as a whole."""
-    data = load_params().data
-    table, facts = read_table(Path(data.path)), facts_of(Path(data.path))
-    old = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
-    try:
-        found = failures(table, load_schema())
-    except UserError as problem:
-        print(f"{'schema':<10}{problem}")
-        return old, inferred(facts, data, [])
-    wrong = found["column"].where(found["check"] != "multiple_fields_uniqueness", "unique")
-    return old, amended(old, facts, data, set(wrong))
-
-
 def main(write: bool = False) -> int:
     """Show how schema.yaml differs from the data; WRITE=1 writes it.
 
     A column whose rules the data keeps is left alone: delete it from schema.yaml to have it inferred again.
     """
-    old, new = proposal()
+    data = load_params().data
+    table, facts = read_table(Path(data.path)), facts_of(Path(data.path))
+    old = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
+    try:
+        found = failures(table, load_schema())
+        wrong = found["column"].where(found["check"] != "multiple_fields_uniqueness", "unique")
+        new = amended(old, facts, data, set(wrong))
+    except UserError as problem:  # it cannot be read: a new one
+        print(f"{'schema':<10}{problem}")
+        new = inferred(facts, data, [])
     names = str(SCHEMA), f"{SCHEMA} as the data is"
     shown = "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), *names, n=2, lineterm=""))
     if not shown:
