@@ -140,18 +140,6 @@ def search(params: Params, study: "Study", parts: list[Part], track: bool) -> No
         progress.update(total - progress.n)
 
 
-def conclude(params: Params, study: "Study") -> None:
-    """Write the best arguments into params.yaml, and say what they are and what they improve on."""
-    best, first = rounded(study.best_trial.params), finished(study)[0]
-    said = ", ".join(f"{name} {value}" for name, value in best.items())
-    with edited(PARAMS) as document:
-        document["train"].setdefault("arguments", {}).update(best)
-    print(
-        f"{'sweep':<10}{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was: "
-        f"{said} → {PARAMS}; now `make pipeline`"
-    )
-
-
 def main(track: bool = True) -> int:
     """Search sweep.space on the training rows and write the best arguments into params.yaml.
 
@@ -171,5 +159,10 @@ def main(track: bool = True) -> int:
         done = f"{len(finished(study))} of {params.sweep.trials} trials"
         print(f"\n{'sweep':<10}stopped after {done}; run it again to go on")
         return 130
-    conclude(params, study)
+    best, first = rounded(study.best_trial.params), finished(study)[0]
+    with edited(PARAMS) as document:
+        document["train"].setdefault("arguments", {}).update(best)
+    found = f"{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was"
+    said = ", ".join(f"{name} {value}" for name, value in best.items())
+    print(f"{'sweep':<10}{found}: {said} → {PARAMS}; now `make pipeline`")
     return 0

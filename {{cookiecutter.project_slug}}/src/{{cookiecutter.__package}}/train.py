@@ -87,13 +87,6 @@ def by_parts(params: Params, first: pd.DataFrame) -> "tuple[Pipeline, np.ndarray
     return pipeline, rows, len(rows)
 
 
-def spent() -> dict[str, float]:
-    """The CPU seconds of this process, and its peak memory in megabytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return {"seconds": round(used.ru_utime + used.ru_stime, 1), "megabytes": round(peak)}
-
-
 def main() -> int:
     """Write models/model.skops and models/rows.npy, and what that took to reports/training.json."""
     params = load_params()
@@ -102,5 +95,8 @@ def main() -> int:
         with atomic(ROWS) as draft, draft.open("wb") as file:
             np.save(file, rows)
         notes["model"] = save(pipeline, MODEL)[:12]
-        write_json(TRAINING, {"model": sha256(MODEL), **spent()})
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        peak = round(used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+        seconds = round(used.ru_utime + used.ru_stime, 1)
+        write_json(TRAINING, {"model": sha256(MODEL), "seconds": seconds, "megabytes": peak})
     return 0

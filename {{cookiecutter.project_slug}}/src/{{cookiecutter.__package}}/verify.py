@@ -155,17 +155,13 @@ def answering(env: str, state: dict[str, Any]) -> Told:
             raise Broken("image", f"its label {label} is {labels.get(label)}, /version says {told.get(key)}")
     if of_commit(model, state[slot]["commit"])["dvc_lock"] != told["dvc_lock"]:
         raise Broken("deploy file", f"{LOCK} at its commit {state[slot]['commit'][:12]} is not what /version says")
-    inside(json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES)), told)
-    return told
-
-
-def inside(files: dict[str, str], told: Told) -> None:
-    """Raise where a file in an image is not that of its commit, or its model another one."""
+    files = json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES))
     for path, digest in files.items():
         there = blob(told["commit"], path) if not path.startswith("models/") else None
         right = hashlib.sha256(there or b"").hexdigest() if path != str(MODEL) else told["model"]
         if path.endswith((".py", ".yaml", ".lock", ".skops")) and digest != right:
             raise Broken("image", f"{path} in it is not that of {told['commit'][:12]}")
+    return told
 
 
 def mirrored(told: Told) -> list[str]:
