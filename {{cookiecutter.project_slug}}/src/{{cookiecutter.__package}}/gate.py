@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,15 @@ class Sides:
         name = self.params.data.group
         return self.rows[name].to_numpy() if name else None
 
+    def by(self, judge: Callable[..., Any], metric: str, *more: Any) -> Any:
+        """What a comparison of `compare` finds in a metric, by the rules of params.yaml."""
+        cost, confidence = self.params.evaluate.cost, self.params.gate.confidence
+        options = {"groups": self.groups, "cost": cost, "confidence": confidence}
+        return judge(metric, self.truth, self.champion, self.candidate, *more, **options)
+
     def differ(self, metric: str) -> Difference:
         """The paired difference in one metric."""
-        return difference(
-            metric,
-            self.truth,
-            self.champion,
-            self.candidate,
-            groups=self.groups,
-            cost=self.params.evaluate.cost,
-            confidence=self.params.gate.confidence,
-        )
+        return self.by(difference, metric)
 
     def metrics(self, scores: np.ndarray) -> dict[str, float]:
         """Every metric of a side's scores that these rows define."""
@@ -279,19 +278,7 @@ def slice_rows(sides: Sides) -> Parts:
     """The same paired test in every slice that has enough rows, corrected for their number."""
     gate = sides.params.gate
     columns = list(dict.fromkeys([*gate.slices, *sides.params.data.sensitive]))
-    if not columns:
-        return []
-    found = slices(
-        sides.params.evaluate.metric,
-        sides.truth,
-        sides.champion,
-        sides.candidate,
-        labels(sides.rows, columns),
-        gate.margin,
-        groups=sides.groups,
-        cost=sides.params.evaluate.cost,
-        confidence=gate.confidence,
-    )
+    found = sides.by(slices, sides.params.evaluate.metric, labels(sides.rows, columns), gate.margin)
     return [asdict(item) for item in found]
 
 

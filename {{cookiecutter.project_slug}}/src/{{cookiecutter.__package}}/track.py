@@ -8,7 +8,9 @@ import re
 import shutil
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .config import (
@@ -178,25 +180,12 @@ def log_model() -> str:
     return str(info.model_uri)
 
 
-class Loaded:
-    """What MLflow's pyfunc calls: raw rows in, the predictions frame out."""
+def _load_pyfunc(path: str) -> SimpleNamespace:
+    """MLflow's entry point for `loader_module`: its `predict` takes raw rows and gives the frame of predictions."""
+    from .model import load, predict
 
-    def __init__(self, path: Path) -> None:
-        from .model import load
-
-        self.pipeline = load(path)
-
-    def predict(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """The predictions of raw rows."""
-        from .model import predict
-
-        return predict(self.pipeline, rows)
-
-
-def _load_pyfunc(path: str) -> Loaded:
-    """MLflow's entry point for `loader_module`."""
     file = Path(path)
-    return Loaded(file if file.is_file() else file / MODEL.name)
+    return SimpleNamespace(predict=partial(predict, load(file if file.is_file() else file / MODEL.name)))
 
 
 def track() -> str:
