@@ -82,16 +82,20 @@ def find(base: str, target: str) -> Champion:
     return found
 
 
-def outs(lock: dict[str, Any]) -> dict[str, str]:
-    """The MD5 of every output that a dvc.lock names: where DVC's cache keeps its bytes."""
-    rows = (out for stage in lock.get("stages", {}).values() for out in stage.get("outs", []))
-    return {out["path"]: out["md5"] for out in rows if "md5" in out}
+def lock() -> dict[str, Any]:
+    """The dvc.lock of this folder."""
+    return yaml.safe_load(LOCK.read_text(encoding="utf-8")) or {} if LOCK.exists() else {}
+
+
+def outs(lock: dict[str, Any], part: str = "outs") -> dict[str, str]:
+    """The MD5 of every output (or of `deps`) that a dvc.lock names: where DVC's cache keeps its bytes."""
+    rows = (row for stage in lock.get("stages", {}).values() for row in stage.get(part, []))
+    return {row["path"]: row["md5"] for row in rows if "md5" in row}
 
 
 def own_model() -> None:
     """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
-    named = outs(yaml.safe_load(LOCK.read_text(encoding="utf-8"))) if LOCK.exists() else {}
-    if named.get(str(MODEL)) not in (None, md5(MODEL)):
+    if outs(lock()).get(str(MODEL)) not in (None, md5(MODEL)):
         raise UserError(f"{MODEL} is not the model that {LOCK} names; `make pipeline` brings that back")
 
 

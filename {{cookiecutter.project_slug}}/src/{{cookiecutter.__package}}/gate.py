@@ -185,9 +185,8 @@ def same(found: Champion) -> bool:
     """Whether our model is the champion, by digest or by the MD5 in both dvc.lock files."""
     if found.model:
         return found.model == sha256(MODEL)
-    ours = champions.outs(msgspec.yaml.decode(LOCK.read_bytes()))
-    theirs = champions.outs(champions.at(str(found.commit), LOCK))
-    return ours.get(str(MODEL)) == theirs.get(str(MODEL))
+    ours, theirs = champions.lock(), champions.at(str(found.commit), LOCK)
+    return champions.outs(ours).get(str(MODEL)) == champions.outs(theirs).get(str(MODEL))
 
 
 def rule(name: str, passed: bool, sentence: str, *, blocking: bool = True) -> dict[str, Any]:

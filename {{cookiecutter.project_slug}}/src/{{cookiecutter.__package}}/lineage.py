@@ -11,9 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .champion import blob, cached, outs
+from .champion import blob, cached, lock, outs
 from .config import (
     DATA,
     LOCK,
@@ -114,9 +112,8 @@ def walk(told: Told, strict: bool = True) -> list[str]:
     content("data", commit, str(DATA), made.get(str(DATA), ""))
     if about.get("sha256") != told["data"]:
         raise Broken("data", f"{DATA} at {commit[:12]} is about other data than {told['data'][:12]}")
-    read = (dep for stage in lock["stages"].values() for dep in stage.get("deps", []))
-    named = next((dep["md5"] for dep in read if dep["path"] == raw), "")
-    compared("data", told["data"], content("data", commit, raw, named), strict)
+    found = content("data", commit, raw, outs(lock, "deps").get(raw, ""))
+    compared("data", told["data"], found, strict)
     found = content("model", commit, str(MODEL), made.get(str(MODEL), ""))
     compared("model", told["model"], found, strict)
     return ["commit", "dvc.lock", "parameters", "code", "data", "model"]
@@ -151,10 +148,9 @@ def run_of(dvc_lock: str) -> str:
 
 def sources() -> dict[str, dict[str, str]]:
     """What this folder's model was made of, by name: files by their bytes, code as dvc.lock names it, the commit."""
-    about, lock = read_json(DATA), yaml.safe_load(LOCK.read_text(encoding="utf-8"))
+    about, read = read_json(DATA), outs(lock(), "deps")
     found = {str(path): {"sha256": sha256(path)} for path in (LOCK, PARAMS, SCHEMA, LIBRARIES)}
-    read = (dep for stage in lock["stages"].values() for dep in stage.get("deps", []))
-    found |= {dep["path"]: {"md5": dep["md5"]} for dep in read if dep["path"].startswith("src/")}
+    found |= {path: {"md5": digest} for path, digest in read.items() if path.startswith("src/")}
     return {"commit": {"gitCommit": git("rev-parse", "HEAD")}, about["path"]: {"sha256": about["sha256"]}, **found}
 
 
