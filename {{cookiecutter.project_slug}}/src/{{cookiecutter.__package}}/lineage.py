@@ -52,14 +52,6 @@ def content(link: str, commit: str, path: str, name: str) -> str | None:
     return None
 
 
-def compared(link: str, said: str, found: str | None, strict: bool) -> None:
-    """Raise where bytes are other than was said; where they are nowhere, only if that matters."""
-    if found is None and strict:
-        raise Broken(link, f"the bytes of {said[:12]} are nowhere here; `make pull` fetches them")
-    if found not in (None, said):
-        raise Broken(link, f"{LOCK} names the bytes {str(found)[:12]}, not {said[:12]}")
-
-
 def lock_at(told: Told) -> dict[str, Any]:
     """The dvc.lock of the commit, after both were found to be those that were told."""
     from ruamel.yaml import YAML  # which reads numbers as DVC does
@@ -112,10 +104,12 @@ def walk(told: Told, strict: bool = True) -> list[str]:
     content("data", commit, str(DATA), made.get(str(DATA), ""))
     if about.get("sha256") != told["data"]:
         raise Broken("data", f"{DATA} at {commit[:12]} is about other data than {told['data'][:12]}")
-    found = content("data", commit, raw, outs(lock, "deps").get(raw, ""))
-    compared("data", told["data"], found, strict)
-    found = content("model", commit, str(MODEL), made.get(str(MODEL), ""))
-    compared("model", told["model"], found, strict)
+    for link, path, bytes_of in (("data", raw, outs(lock, "deps")), ("model", str(MODEL), made)):
+        found, said = content(link, commit, path, bytes_of.get(path, "")), told[link]
+        if found is None and strict:
+            raise Broken(link, f"the bytes of {said[:12]} are nowhere here; `make pull` fetches them")
+        if found not in (None, said):
+            raise Broken(link, f"{LOCK} names the bytes {str(found)[:12]}, not {said[:12]}")
     return ["commit", "dvc.lock", "parameters", "code", "data", "model"]
 
 
