@@ -1,6 +1,7 @@
 """Verb: better arguments for the estimator are searched on the training rows alone and written into params.yaml."""
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,7 +71,7 @@ def mean(metric: str, found: np.ndarray) -> float:
 
 
 def study_of(params: Params) -> "Study":
-    """The study of this question (rows, recipe, space), begun or taken up where it was left."""
+    """The study of this question (rows, features, recipe, space), begun or taken up where it was left."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -78,7 +79,8 @@ def study_of(params: Params) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     fixed = {name: value for name, value in params.train.arguments.items() if name not in params.sweep.space}
     recipe = replace(params.train, arguments=fixed), replace(params.sweep, trials=0)
-    question = [sha256(TRAIN), recipe, params.seed, params.data.features, params.evaluate]
+    data, code = replace(params.data, left_out={}, sensitive=[]), sha256(Path(__file__).with_name("features.py"))
+    question = [sha256(TRAIN), code, recipe, params.seed, data, params.split, params.evaluate]
     STORE.mkdir(exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(STUDIES))),
