@@ -180,12 +180,15 @@ def log_model() -> str:
     return str(info.model_uri)
 
 
-def _load_pyfunc(path: str) -> SimpleNamespace:
-    """MLflow's entry point for `loader_module`: its `predict` takes raw rows and gives the frame of predictions."""
+def loaded(path: str | Path) -> SimpleNamespace:
+    """What MLflow's pyfunc calls: its `predict` takes raw rows and gives the frame of predictions."""
     from .model import load, predict
 
     file = Path(path)
     return SimpleNamespace(predict=partial(predict, load(file if file.is_file() else file / MODEL.name)))
+
+
+_load_pyfunc = loaded  # the name by which MLflow knows a `loader_module`
 
 
 def track() -> str:
