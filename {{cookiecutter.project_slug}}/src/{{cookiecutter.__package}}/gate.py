@@ -268,8 +268,8 @@ def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
         elif pd.api.types.is_datetime64_any_dtype(values):
             values = values.dt.to_period("M")
         text = values.astype(str)
-        hide = name in hidden
-        found[name] = ("group " + text.rank(method="dense").astype(int).astype(str) if hide else text).to_numpy()
+        rank = text.rank(method="dense", na_option="bottom").astype(int).astype(str)
+        found[name] = ("group " + rank if name in hidden else text).to_numpy()
     return found
 
 
@@ -427,13 +427,7 @@ def conclusion(
 
 def finite(value: Any) -> Any:
     """The same value with null for every number that JSON cannot say."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=np.generic.item))
 
 
 def base_judges(base: str) -> int | None:

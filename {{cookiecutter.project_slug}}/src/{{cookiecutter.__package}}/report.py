@@ -250,7 +250,7 @@ def plot_section() -> Section:
     if not made:
         return Section("Plots", "No plots.")
     charts = [
-        svg.chart(title, x, y, {"model": made[name].to_numpy().tolist()}, **style)
+        svg.chart(title, x, y, {"model": list(made[name].itertuples(index=False, name=None))}, **style)
         for name, (title, x, y, style) in axes.items()
         if name in made
     ]
