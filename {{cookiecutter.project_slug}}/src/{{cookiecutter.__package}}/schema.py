@@ -26,6 +26,7 @@ PERSONAL = re.compile(
     r"|date_of_birth|dob|ssn|passport|iban|ip_address|(home|mail|postal)_?address)(_|$)"
 )
 INFERRED = ("dtype", "nullable", "isin", "in_range", "str_length")
+UNIQUE = "multiple_fields_uniqueness"  # pandera's name of the rule that no two rows have one key
 
 
 class Editor:
@@ -102,7 +103,7 @@ def rules(facts: Facts, data: Data) -> dict[str, Any]:
     return found | {"in_range": inline({"min_value": kind(low), "max_value": kind(high)})}
 
 
-def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str]) -> str:
+def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str], key: list[str] | None = None) -> str:
     """The schema with new rules for columns that are new or break theirs; comments and further keys stay."""
     editor = Editor(old)
     columns = editor.document["columns"]
@@ -116,14 +117,8 @@ def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str]) -> s
             for rule in [rule for rule in INFERRED if rule in entry and rule not in fresh]:
                 del entry[rule]
             entry.update(fresh)
-    if "unique" in wrong or not set(editor.document.get("unique") or []) <= set(facts):
+    if UNIQUE in wrong or not set(editor.document.get("unique") or []) <= set(facts):
         del editor.document["unique"]
-    return editor.text()
-
-
-def inferred(facts: dict[str, Facts], data: Data, key: list[str]) -> str:
-    """A new schema for a table."""
-    editor = Editor(amended(HEAD, facts, data, set()))
     editor.document.update({"unique": inline(key)} if key else {})
     return editor.text()
 
@@ -138,11 +133,11 @@ def main(write: bool = False) -> int:
     old = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
     try:
         found = failures(table, load_schema())
-        wrong = found["column"].where(found["check"] != "multiple_fields_uniqueness", "unique")
+        wrong = found["column"].where(found["check"] != UNIQUE, UNIQUE)
         new = amended(old, facts, data, set(wrong))
     except UserError as problem:  # it cannot be read: a new one
         print(f"{'schema':<10}{problem}")
-        new = inferred(facts, data, [])
+        new = amended(HEAD, facts, data, set())
     names = str(SCHEMA), f"{SCHEMA} as the data is"
     shown = "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), *names, n=2, lineterm=""))
     if not shown:
