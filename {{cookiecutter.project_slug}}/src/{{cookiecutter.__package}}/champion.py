@@ -45,9 +45,9 @@ def at(commit: str, path: str | Path) -> Any:
 
 
 def commit_of(name: str) -> str | None:
-    """The commit that a name stands for, or None where it is none."""
+    """The commit that a name stands for, or None where it is none; an option is none."""
     try:
-        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        return None if name.startswith("-") else git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     except UserError:
         return None
 
