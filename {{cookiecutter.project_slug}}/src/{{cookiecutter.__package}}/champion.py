@@ -176,16 +176,14 @@ def answers(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
         return pd.read_parquet(there).set_axis(rows.index)
 
 
-def retrain(project: Path, train: pd.DataFrame) -> list[str]:
-    """Train the champion's recipe on today's rows, without the features that are gone; these are returned."""
+def retrain(project: Path, train: pd.DataFrame) -> None:
+    """Train the champion's recipe on today's rows, without the features that are gone."""
     (project / TRAIN).parent.mkdir(parents=True, exist_ok=True)
     train.to_parquet(project / TRAIN, index=False)
     params = yaml.safe_load((project / PARAMS).read_text(encoding="utf-8"))
-    gone = [name for name in params["data"]["features"] if name not in train]
     params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
     (project / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
     run(project, sys.executable, "-m", package(project), "train")
-    return gone
 
 
 def dummy(rows: pd.DataFrame) -> pd.DataFrame:
