@@ -148,6 +148,14 @@ def test_too_few_rows_are_named(size: Counts, said: str) -> None:
     assert " ".join(gate.size_notes(size)).startswith(said) and bool(said) == bool(gate.size_notes(size))
 
 
+def test_a_model_worse_than_the_dummy_fails_whatever_its_classes_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame({"y": [2] * 180 + [10] * 60})  # as text, 10 comes before 2
+    dummy = pd.DataFrame({"prediction": "2", "p_10": 0.25, "p_2": 0.75}, index=rows.index)
+    monkeypatch.setattr(gate.champions, "dummy", lambda _: dummy)
+    mine = pd.DataFrame({"prediction": 2, "p_2": 0.5, "p_10": 0.5}, index=rows.index)
+    assert not gate.dummy_rule(gate.Sides.of(PARAMS, rows, dummy, mine), mine)["passed"]
+
+
 def test_labels_quarter_numbers_and_keep_texts() -> None:
     rows = pd.DataFrame({"x": range(100), "city": ["a", "b"] * 50})
     labels = gate.labels(rows, ["x", "city"])
@@ -160,8 +168,8 @@ def test_labels_of_a_personal_column_show_no_value() -> None:
     name = next(iter(schema["columns"]))
     schema["columns"][name]["personal"] = True
     SCHEMA.write_text(yaml.safe_dump(schema))
-    found = gate.labels(pd.DataFrame({name: ["Ann", "Bob", "Ann"]}), [name])[name]
-    assert found.tolist() == ["group 1", "group 2", "group 1"]
+    found = gate.labels(pd.DataFrame({name: ["Ann", "Bob", "Ann", None]}), [name])[name]
+    assert found.tolist() == ["group 1", "group 2", "group 1", "group 3"]
 
 
 def test_labels_of_an_unknown_column_are_refused() -> None:

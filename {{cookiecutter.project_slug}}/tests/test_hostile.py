@@ -160,7 +160,7 @@ def test_a_malicious_model_is_refused_and_runs_nothing(make: Make) -> None:
     content = make()
     CANARY.unlink(missing_ok=True)
     MODEL.write_bytes(content)
-    for load in (partial(model.load, MODEL), partial(track.Loaded, MODEL)):
+    for load in (partial(model.load, MODEL), partial(track.loaded, MODEL)):
         with pytest.raises(UserError, match=r"models/model\.skops"):
             load()
     assert not CANARY.exists()

@@ -166,6 +166,7 @@ def test_another_question_is_another_study() -> None:
     one = sweep.study_of(params).study_name
     assert one == sweep.study_of(params).study_name
     assert one != sweep.study_of(replace(params, sweep=replace(params.sweep, folds=3))).study_name
+    assert one != sweep.study_of(replace(params, data=replace(params.data, target="another"))).study_name
 
 
 def test_comments_and_the_rest_stay_when_arguments_are_written() -> None:

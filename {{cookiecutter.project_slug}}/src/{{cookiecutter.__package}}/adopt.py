@@ -13,20 +13,15 @@ from msgspec.structs import replace
 from .config import HOLDOUT, LOCK, METRICS, MODEL, PARAMS, SCHEMA, TRAIN, Data, UserError, dvc, last_words, load_params
 from .facts import Facts, facts_of, sample
 from .infer import Blocks, infer, key_of
-from .schema import Editor, inferred, inline
+from .schema import HEAD, Editor, amended, inline
 from .split import split
-from .tables import Table, convert, existing, is_parquet, known, open_parquet, open_text
+from .tables import Table, convert, existing, known, open_parquet, open_text
 
 RAW = Path("data/raw")
 IGNORE = RAW / ".gitignore"
 UNDER_DVC = 50_000_000  # bytes, above which a repository is no place for a file
 MADE = (LOCK, MODEL.parent, METRICS.parent, TRAIN, HOLDOUT)  # from the former data
 MOSTLY = 0.95  # so many numbers, and the other values are mistakes rather than categories
-
-
-def words(text: str) -> list[str]:
-    """The items of a list with commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def questions(source: Path, facts: dict[str, Facts]) -> Iterator[str]:
@@ -142,7 +137,9 @@ def new_params(blocks: Blocks) -> str:
 
 def opened(source: Path, wish: Data, options: dict[str, str]) -> tuple[Table, Data]:
     """The table, and the wish with its columns as the table spells them."""
-    table = open_parquet(source, wish.time) if is_parquet(source) else open_text(source, wish.time, **options)
+    with source.open("rb") as file:
+        parquet = file.read(4) == b"PAR1"
+    table = open_parquet(source, wish.time) if parquet else open_text(source, wish.time, **options)
     target, time, group, *others = (
         known(source, list(table.kinds), name) if name else None
         for name in (wish.target, wish.time, wish.group, *wish.sensitive)
@@ -168,7 +165,7 @@ def adopt(source: Path, wish: Data, options: dict[str, str], drop: bool) -> None
         about = f"{rows:,} rows and {len(facts)} columns, adopted from `{source.name}`; `{wish.target}` is the target"
         page = f"# {Path(wish.path).name}\n\n{about}.\n`schema.yaml` says what the columns hold.\n"
         texts = {
-            SCHEMA: inferred(facts, Data(**blocks["data"]), key),
+            SCHEMA: amended(HEAD, facts, Data(**blocks["data"]), set(), key),
             PARAMS: new_params(blocks),
             RAW / "README.md": page,
         }
@@ -199,7 +196,7 @@ def main(
     """
     if not csv or not target:
         raise UserError("name a table and the column to predict: make adopt CSV=path TARGET=column")
-    source, others = existing(Path(csv).expanduser()), words(sensitive)
+    source, others = existing(Path(csv).expanduser()), [name.strip() for name in sensitive.split(",") if name.strip()]
     if target in (time, group, *others):
         raise UserError(f"{target} is the target; it cannot be TIME, GROUP or SENSITIVE as well")
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.partition(".")[0].lower()).strip("-") or "table"

@@ -2,30 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import registry
-from .champion import at
+from .champion import at, blob
 from .config import UserError, git
 from .track import client, tracked
-
-
-class Event(NamedTuple):
-    """A commit that changed which model an environment runs."""
-
-    when: str
-    env: str
-    action: str
-    before: str
-    after: str
-    who: str
-    commit: str
-    evidence: str
-    gap: str
-
-    def __str__(self) -> str:
-        moved = f"{self.env:<10}  {self.action:<10}  {self.before[:12]} → {self.after[:12]}"
-        return f"{self.when}  {moved}  {self.who}, {self.commit[:12]}  {self.evidence}"
 
 
 def champion(revision: str, env: str) -> dict[str, Any]:
@@ -35,32 +17,30 @@ def champion(revision: str, env: str) -> dict[str, Any]:
 
 def lines(revision: str, env: str) -> list[dict[str, Any]]:
     """The lines of the history about an environment at a revision."""
-    try:
-        text = git("show", f"{revision}:./{registry.HISTORY}")
-    except UserError:
-        return []
+    text = (blob(revision, registry.HISTORY) or b"").decode()
     return [entry for entry in registry.parsed(text) if entry["environment"] == env]
 
 
-def event(env: str, commit: str, when: str, who: str) -> Event | None:
-    """What a commit changed in an environment, with the line of the history that came with it."""
+def event(env: str, commit: str, when: str, who: str) -> tuple[str, str] | None:
+    """What a commit changed in an environment, by the line of the history that came with it; where they disagree."""
     before, after = champion(f"{commit}^", env), champion(commit, env)
     if before == after:
         return None
     earlier, now = lines(f"{commit}^", env), lines(commit, env)
     last = now[-1] if now else {}
-    model = after.get("model")
-    gap = "" if last.get("to") == model else f"the history says {(last.get('to') or 'nothing')[:12]}"
+    old, model = (str(side.get("model") or "none")[:12] for side in (before, after))
+    gap = "" if last.get("to") == after.get("model") else f"the history says {(last.get('to') or 'nothing')[:12]}"
     if now[: len(earlier)] != earlier and earlier[: len(now)] != now:
         gap = "earlier lines of the history were changed"
     action, evidence = "taken back", "by git alone"
     if last and last not in earlier:
         verdict = f"judged {last['verdict']} (verdict {last['verdict_sha256'][:12]}), " if "verdict" in last else ""
         action, evidence = last["action"], f"{verdict}asked by {last['who']} at {last['when']}"
-    return Event(when, env, action, before.get("model") or "none", model or "none", who, commit, evidence, gap)
+    told = f"{when}  {env:<10}  {action:<10}  {old} → {model}  {who}, {commit[:12]}  {evidence}"
+    return told, gap and f"{env} at {commit[:12]}: deploy/ names {model}, {gap}"
 
 
-def events(since: str) -> Iterator[Event]:
+def events(since: str) -> Iterator[tuple[str, str]]:
     """Every change of a champion on this branch, oldest first; a merge counts as who merged it."""
     after = [f"--since={since}"] if since else []
     form = ["--first-parent", "-m", "--reverse", "--format=%H%x09%cI%x09%an <%ae>"]
@@ -96,11 +76,11 @@ def main(since: str = "") -> int:
     except ValueError:
         raise UserError(f"SINCE is {since!r}; write a date, such as 2026-01-31") from None
     found = list(events(since))
-    for one in found:
-        print(one)
-    gaps = [f"{one.env} at {one.commit[:12]}: deploy/ names {one.after[:12]}, {one.gap}" for one in found if one.gap]
-    for sentence in (gaps := [*gaps, *unlike()]):
-        print(f"disagree  {sentence}")
+    for told, _ in found:
+        print(told)
+    gaps = [*(gap for _, gap in found if gap), *unlike()]
+    for gap in gaps:
+        print(f"disagree  {gap}")
     where = "git and MLflow" if tracked() else "git (nothing is tracked here by MLflow)"
     print(f"{'audit':<10}changes of a champion: {len(found)}; disagreements: {len(gaps)}; by {where}")
     return int(bool(gaps))

@@ -31,10 +31,23 @@ class Champion:
     commit: str | None = None
 
 
-def at(revision: str, path: str | Path) -> Any:
-    """The YAML or JSON of a file at a revision, or None where that revision has no such file."""
+def blob(commit: str, path: str | Path) -> bytes | None:
+    """A file's bytes at a commit, or None where that commit has no such file."""
     try:
-        return yaml.safe_load(git("show", f"{revision}:./{path}"))
+        return subprocess.check_output(["git", "cat-file", "blob", f"{commit}:./{path}"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def at(commit: str, path: str | Path) -> Any:
+    """The YAML or JSON of a file at a commit, or None where that commit has no such file."""
+    return None if (there := blob(commit, path)) is None else yaml.safe_load(there)
+
+
+def commit_of(name: str) -> str | None:
+    """The commit that a name stands for, or None where it is none; an option is none."""
+    try:
+        return None if name.startswith("-") else git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     except UserError:
         return None
 
@@ -45,25 +58,15 @@ def resolve(base: str | None) -> str:
     The tip also where it is this commit, and what is here is a change to it that is not committed.
     """
     if base:
-        try:
-            return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
-        except UserError:
-            raise UserError(f"BASE {base} is no commit here; fetch it, or name another one") from None
-    try:
-        head = git("rev-parse", "--verify", "HEAD")
-    except UserError:
-        raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again") from None
+        if found := commit_of(base):
+            return found
+        raise UserError(f"BASE {base} is no commit here; fetch it, or name another one")
+    if not (head := commit_of("HEAD")):
+        raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again")
     for name in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
-        try:
-            tip = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-        except UserError:
-            continue
-        if tip != head or git("status", "--porcelain", "--", *CHANGING):
+        if (tip := commit_of(name)) and (tip != head or git("status", "--porcelain", "--", *CHANGING)):
             return tip
-    try:
-        return git("rev-parse", "--verify", "--quiet", "HEAD~1")
-    except UserError:
-        return head
+    return commit_of("HEAD~1") or head
 
 
 def find(base: str, target: str) -> Champion:
@@ -79,16 +82,20 @@ def find(base: str, target: str) -> Champion:
     return found
 
 
-def outs(lock: dict[str, Any]) -> dict[str, str]:
-    """The MD5 of every output that a dvc.lock names: where DVC's cache keeps its bytes."""
-    rows = (out for stage in lock.get("stages", {}).values() for out in stage.get("outs", []))
-    return {out["path"]: out["md5"] for out in rows if "md5" in out}
+def lock() -> dict[str, Any]:
+    """The dvc.lock of this folder."""
+    return yaml.safe_load(LOCK.read_text(encoding="utf-8")) or {} if LOCK.exists() else {}
+
+
+def outs(lock: dict[str, Any], part: str = "outs") -> dict[str, str]:
+    """The MD5 of every output (or of `deps`) that a dvc.lock names: where DVC's cache keeps its bytes."""
+    rows = (row for stage in lock.get("stages", {}).values() for row in stage.get(part, []))
+    return {row["path"]: row["md5"] for row in rows if "md5" in row}
 
 
 def own_model() -> None:
     """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
-    named = outs(yaml.safe_load(LOCK.read_text(encoding="utf-8"))) if LOCK.exists() else {}
-    if named.get(str(MODEL)) not in (None, md5(MODEL)):
+    if outs(lock()).get(str(MODEL)) not in (None, md5(MODEL)):
         raise UserError(f"{MODEL} is not the model that {LOCK} names; `make pipeline` brings that back")
 
 
@@ -141,29 +148,22 @@ def package(project: Path) -> str:
 
 def bring(project: Path, champion: Champion) -> Champion:
     """Put the champion's model into its checkout: from DVC's cache or remote, else trained again."""
-    where = outs(at(str(champion.commit), LOCK))
+    where, files = outs(at(str(champion.commit), LOCK)), [project / MODEL, project / ROWS]
     for path in (MODEL, ROWS):
         held = cached(where.get(str(path)))
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         if held.is_file():
             shutil.copyfile(held, project / path)
-    if not (project / MODEL).exists() or not (project / ROWS).exists():
-        pull(project)
-    source = champion.source
-    if not (project / MODEL).exists() or not (project / ROWS).exists():
-        run(project, *DVC, "repro", "train")
-        source = "rebuilt"
-    digest = sha256(project / MODEL)
-    if champion.model and champion.model != digest:
-        source = "rebuilt"
-    return Champion(source, digest, champion.commit)
-
-
-def pull(project: Path) -> None:
-    """Ask the remote, if there is one, for the checkout's model; without an answer it is trained again."""
-    if "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):
+    lacks = not all(file.exists() for file in files)
+    if lacks and "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):  # a remote
         command = [*DVC, "pull", "--quiet", str(MODEL), str(ROWS)]
         subprocess.run(command, cwd=project, capture_output=True, check=False)
+        lacks = not all(file.exists() for file in files)
+    if lacks:
+        run(project, *DVC, "repro", "train")
+    digest = sha256(project / MODEL)
+    rebuilt = lacks or champion.model not in (None, digest)
+    return Champion("rebuilt" if rebuilt else champion.source, digest, champion.commit)
 
 
 def answers(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
@@ -176,16 +176,14 @@ def answers(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
         return pd.read_parquet(there).set_axis(rows.index)
 
 
-def retrain(project: Path, train: pd.DataFrame) -> list[str]:
-    """Train the champion's recipe on today's rows, without the features that are gone; these are returned."""
+def retrain(project: Path, train: pd.DataFrame) -> None:
+    """Train the champion's recipe on today's rows, without the features that are gone."""
     (project / TRAIN).parent.mkdir(parents=True, exist_ok=True)
     train.to_parquet(project / TRAIN, index=False)
     params = yaml.safe_load((project / PARAMS).read_text(encoding="utf-8"))
-    gone = [name for name in params["data"]["features"] if name not in train]
     params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
     (project / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
     run(project, sys.executable, "-m", package(project), "train")
-    return gone
 
 
 def dummy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -195,8 +193,5 @@ def dummy(rows: pd.DataFrame) -> pd.DataFrame:
     if params.data.task != "classification":
         return pd.DataFrame({"prediction": float(target.mean())}, index=rows.index)
     shares = target.astype(str).value_counts(normalize=True).sort_index()
-    frame = pd.DataFrame(
-        np.tile(shares.to_numpy(), (len(rows), 1)), columns=[f"p_{c}" for c in shares.index], index=rows.index
-    )
-    frame.insert(0, "prediction", str(shares.idxmax()))
-    return frame
+    said = {"prediction": str(shares.idxmax()), **{f"p_{name}": share for name, share in shares.items()}}
+    return pd.DataFrame(said, index=rows.index)

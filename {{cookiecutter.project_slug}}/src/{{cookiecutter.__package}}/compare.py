@@ -4,10 +4,11 @@ The error of every metric comes from its influence values (`metrics`), summed ov
 are any: for the area under the ROC curve that is DeLong's formula, for means the paired error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from .config import UserError
 from .metrics import Array, Influence, Matrix, Metric, checked, find
@@ -51,7 +52,6 @@ class Interval:
     high: float
     error: float
     method: str
-    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,9 @@ class _Pair:
 
 
 def _pair(
-    metric: str,
-    truth: Array,
-    champion: Array,
-    candidate: Array,
-    groups: Array | None,
-    cost: Matrix | None,
+    metric: str, truth: Array, champion: Array, candidate: Array, groups: Array | None, cost: Matrix | None
 ) -> _Pair:
+    """The scores after they were checked; groups become 0, 1, 2, …, rows without a name make one group."""
     rule = find(metric)
     codes, old = checked(rule.task, truth, champion)
     _, new = checked(rule.task, truth, candidate)
@@ -130,7 +126,8 @@ def _pair(
         )
     if groups is not None and len(groups) != len(codes):
         raise UserError(f"{len(groups)} group names for {len(codes)} rows; give one to each row")
-    return _Pair(rule, codes, old, new, None if groups is None else _codes(groups), cost)
+    teams = None if groups is None else pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
+    return _Pair(rule, codes, old, new, teams, cost)
 
 
 def count(metric: str, truth: Array, scores: Array, groups: Array | None = None) -> Counts:
@@ -165,15 +162,20 @@ def difference(
 
 
 def _closed(pair: _Pair, confidence: float) -> Difference:
+    """The difference with its error if both were equal; that of a ratio depends on the true one (Fieller)."""
     old, new = (_influence(pair, scores) for scores in (pair.champion, pair.candidate))
     sign = 1 if pair.rule.higher_is_better else -1
-    gain, pull, event = (
-        sign * (new.value - old.value),
-        new.pull - old.pull,
-        max(old.event, new.event),
-    )
-    both = Influence(gain, sign * pull, event, new.scale)
-    error, freedom, low, high = _fitted(pair, both, confidence)
+    gain, pull = sign * (new.value - old.value), sign * (new.pull - old.pull)
+
+    def error_at(true: float) -> tuple[float, float]:
+        moved = pull if new.scale is None else pull + (gain - true) * new.scale
+        return spread(pair.rule, pair.truth, Influence(gain, moved, max(old.event, new.event)), pair.groups)
+
+    error, freedom = error_at(0.0)
+    reach = _student(freedom, confidence)
+    low, high = gain - reach * error, gain + reach * error
+    if new.scale is not None:
+        low, high = gain - reach * error_at(low)[0], gain + reach * error_at(high)[0]
     return Difference(
         metric=pair.rule.name,
         champion=old.value,
@@ -188,40 +190,16 @@ def _closed(pair: _Pair, confidence: float) -> Difference:
     )
 
 
-def _fitted(pair: _Pair, both: Influence, confidence: float) -> tuple[float, float, float, float]:
-    """The error if both were equal, its degrees of freedom, and the interval.
-
-    The error of a ratio depends on the true difference, so each end has its own (Fieller).
-    """
-
-    def error_at(true: float) -> tuple[float, float]:
-        if both.scale is None:
-            return spread(pair.rule, pair.truth, both, pair.groups)
-        pull = both.pull + (both.value - true) * both.scale
-        return spread(pair.rule, pair.truth, replace(both, pull=pull), pair.groups)
-
-    error, freedom = error_at(0.0)
-    reach = _student(freedom, confidence)
-    low, high = (both.value - reach * error, both.value + reach * error)
-    if both.scale is not None:
-        low, high = both.value - reach * error_at(low)[0], both.value + reach * error_at(high)[0]
-    return error, freedom, low, high
-
-
-def _redrawn_once(pair: _Pair, members: list[Array] | None, seed: np.random.SeedSequence) -> float:
-    rng, rows = np.random.default_rng(seed), len(pair.truth)
-    if members is None:
-        return pair.take(rng.integers(rows, size=rows)).gain()
-    return pair.take(np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])).gain()
-
-
 def _redrawn(pair: _Pair, found: Difference, resamples: int, seed: int) -> Difference:
     """The interval between the quantiles of paired resamples: of rows, or of whole groups."""
-    from joblib import Parallel, delayed
+    members, rng = None if pair.groups is None else _members(pair.groups), np.random.default_rng(seed)
+    units = len(pair.truth if members is None else members)
 
-    members = None if pair.groups is None else _members(pair.groups)
-    seeds = np.random.SeedSequence(seed).spawn(resamples)  # so that it does not matter where each is drawn
-    draws = np.array(Parallel()(delayed(_redrawn_once)(pair, members, one) for one in seeds))
+    def rows() -> Array:
+        drawn = rng.integers(units, size=units)
+        return drawn if members is None else np.concatenate([members[group] for group in drawn])
+
+    draws = np.array([pair.take(rows()).gain() for _ in range(resamples)])
     draws = draws[np.isfinite(draws)]
     low, high = np.quantile(draws, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
     return replace(
@@ -253,8 +231,7 @@ def interval(
         units = _count(pair)
         error = 0.5 / max(min(units.minority, units.groups or units.rows), 1)
     low, high = _inside(pair.rule, one.value, error, _student(freedom, confidence))
-    method = pair.method(pair.rule.method)
-    return Interval(metric, one.value, low, high, error, method, confidence)
+    return Interval(metric, one.value, low, high, error, pair.method(pair.rule.method))
 
 
 def _inside(rule: Metric, value: float, error: float, reach: float) -> tuple[float, float]:
@@ -347,12 +324,12 @@ def slices(
 ) -> list[Slice]:
     """Every slice with enough rows; it blocks if worse by more than its margin after Holm."""
     pair = _pair(metric, truth, champion, candidate, groups, cost)
-    found = [
-        _slice(part, column, name, margin, confidence)
-        for column, values in labels.items()
-        for name, part in _parts(pair, column, values)
-        if _count(part).enough
-    ]
+    found = []
+    for column, values in labels.items():
+        for word, part in _parts(pair, column, values):
+            if (size := _count(part)).enough:
+                one = _closed(part, confidence)
+                found.append(Slice(column, word, size, one, margin_of(metric, one.champion, margin), one.chance))
     chances = holm([one.chance for one in found])
     level = SLICES * (1 - confidence) / 2
     return [
@@ -361,20 +338,12 @@ def slices(
     ]
 
 
-def _slice(part: _Pair, column: str, name: str, margin: float | None, confidence: float) -> Slice:
-    one = _closed(part, confidence)
-    limit = margin_of(one.metric, one.champion, margin)
-    return Slice(column, name, _count(part), one, limit, one.chance)
-
-
-def _parts(pair: _Pair, column: str, values: Array) -> list[tuple[str, _Pair]]:
-    import pandas as pd
-
+def _parts(pair: _Pair, column: str, values: Array) -> Iterator[tuple[str, _Pair]]:
     if len(values) != len(pair.truth):
         raise UserError(f"slice {column}: {len(values)} values for {len(pair.truth)} rows")
     codes, names = pd.factorize(np.asarray(values), use_na_sentinel=False)
-    words = ["missing" if pd.isna(name) else str(name) for name in names]
-    return [(word, pair.take(rows)) for word, rows in zip(words, _members(codes), strict=True)]
+    for name, rows in zip(names, _members(codes), strict=True):
+        yield "missing" if pd.isna(name) else str(name), pair.take(rows)
 
 
 def holm(chances: list[float]) -> list[float]:
@@ -400,13 +369,6 @@ def _influence(pair: _Pair, scores: Array) -> Influence:
             "same in all of them; take a larger holdout or another metric"
         )
     return one
-
-
-def _codes(groups: Array) -> Array:
-    """0, 1, 2, … for the groups; rows without a name make one group."""
-    import pandas as pd
-
-    return pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
 
 
 def _members(codes: Array) -> list[Array]:

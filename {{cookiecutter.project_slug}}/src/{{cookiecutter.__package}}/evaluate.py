@@ -1,25 +1,18 @@
 """Stage: the model is scored on the holdout: flat metrics, its predictions, and the points of the plots."""
 
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .config import (
-    HOLDOUT,
-    METRICS,
-    MODEL,
-    PLOTS,
-    PREDICTIONS,
-    Params,
-    load_params,
-    stage,
-    write_json,
-)
-from .metrics import evaluate_all
+from .config import HOLDOUT, METRICS, MODEL, PLOTS, PREDICTIONS, Params, load_params, stage, write_json
+from .metrics import evaluate_all, find
 from .model import inputs, load, predict
 from .validate import WHOLE, blocks, size, writing
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 POINTS = 500  # a plot needs no more, and DVC keeps every version of them
 
@@ -42,26 +35,27 @@ def class_names(truth: pd.Series, *frames: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([*known, *sorted(truth.astype(str).unique())]))
 
 
-def curves(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
-    """Points of the ROC, precision-recall and calibration curves of the last class."""
-    from sklearn.calibration import calibration_curve
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    last, chance = truth == scores.shape[1] - 1, scores[:, -1]
-    false, true, _ = roc_curve(last, chance)
-    precision, recall, _ = precision_recall_curve(last, chance)
-    seen, said = calibration_curve(last, np.clip(chance, 0, 1), n_bins=10, strategy="quantile")
-    return {
-        "roc": pd.DataFrame({"fpr": false, "tpr": true}),
-        "precision_recall": pd.DataFrame({"recall": recall, "precision": precision}),
-        "calibration": pd.DataFrame({"predicted": said, "observed": seen}),
-    }
+def value(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
+    """The primary metric of a model on a table; NaN where its rows do not define it."""
+    truth, scores = encode(table[params.data.target], predict(pipeline, inputs(params, table)))
+    return float(find(params.evaluate.metric).function(truth, scores, params.evaluate.cost))
 
 
 def points(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
-    """The tables behind the plots, at most 500 points each, evenly spread."""
+    """The tables behind the plots (of classes the last one's curves), at most 500 points each, evenly spread."""
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     if scores.ndim == 2:
-        tables = curves(truth, scores)
+        last, chance = truth == scores.shape[1] - 1, scores[:, -1]
+        false, true, _ = roc_curve(last, chance)
+        precision, recall, _ = precision_recall_curve(last, chance)
+        seen, said = calibration_curve(last, np.clip(chance, 0, 1), n_bins=10, strategy="quantile")
+        tables = {
+            "roc": pd.DataFrame({"fpr": false, "tpr": true}),
+            "precision_recall": pd.DataFrame({"recall": recall, "precision": precision}),
+            "calibration": pd.DataFrame({"predicted": said, "observed": seen}),
+        }
     else:
         order = np.argsort(scores, kind="stable")
         tables = {"residuals": pd.DataFrame({"predicted": scores[order], "residual": (truth - scores)[order]})}
@@ -76,14 +70,6 @@ def evaluate(
     codes, scores = encode(truth, predictions)
     metrics = evaluate_all(params.data.task, codes, scores, params.evaluate.cost)
     return {**metrics, "rows": len(truth)}, points(codes, scores)
-
-
-def write_points(tables: dict[str, pd.DataFrame], folder: Path = PLOTS) -> None:
-    """Write each table as `<name>.csv`, and leave no older one behind."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
 
 
 def answer(rows: str, out: str) -> None:
@@ -107,7 +93,10 @@ def main() -> int:
         predictions = pd.concat(said)
         del said
         metrics, tables = evaluate(params, predictions, predictions.pop("truth"))
-        write_points(tables)
+        shutil.rmtree(PLOTS, ignore_errors=True)  # no older plot stays
+        PLOTS.mkdir(parents=True)
+        for name, table in tables.items():
+            table.to_csv(PLOTS / f"{name}.csv", index=False, lineterminator="\n")
         write_json(METRICS, metrics)
         notes[params.evaluate.metric] = f"{metrics.get(params.evaluate.metric, float('nan')):.4f}"
     return 0

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from . import champion as champions
+from .champion import Champion
 from .compare import ENOUGH, Counts, Difference, count, decide, detectable, difference, margin_of, resolved, slices
 from .config import (
     HOLDOUT,
@@ -64,23 +66,33 @@ class Sides:
     champion: np.ndarray
     candidate: np.ndarray
 
+    @classmethod
+    def of(cls, params: Params, rows: pd.DataFrame, champion: pd.DataFrame, candidate: pd.DataFrame) -> "Sides":
+        """What two models say of the same rows, with a column for every class that one of them or the truth knows."""
+        truth = rows[params.data.target]
+        classes = class_names(truth, candidate, champion)
+        (codes, old), (_, new) = (encode(truth, said, classes) for said in (champion, candidate))
+        return cls(params, rows, codes, old, new)
+
     @property
     def groups(self) -> np.ndarray | None:
         """The group of each row, where the project names one."""
         name = self.params.data.group
         return self.rows[name].to_numpy() if name else None
 
+    def by(self, judge: Callable[..., Any], metric: str, *more: Any) -> Any:
+        """What a comparison of `compare` finds in a metric, by the rules of params.yaml."""
+        cost, confidence = self.params.evaluate.cost, self.params.gate.confidence
+        options = {"groups": self.groups, "cost": cost, "confidence": confidence}
+        return judge(metric, self.truth, self.champion, self.candidate, *more, **options)
+
     def differ(self, metric: str) -> Difference:
         """The paired difference in one metric."""
-        return difference(
-            metric,
-            self.truth,
-            self.champion,
-            self.candidate,
-            groups=self.groups,
-            cost=self.params.evaluate.cost,
-            confidence=self.params.gate.confidence,
-        )
+        return self.by(difference, metric)
+
+    def metrics(self, scores: np.ndarray) -> dict[str, float]:
+        """Every metric of a side's scores that these rows define."""
+        return evaluate_all(self.params.data.task, self.truth, scores, self.params.evaluate.cost)
 
     def size(self) -> Counts:
         """How many rows, rows of the rarest class and groups are compared."""
@@ -141,48 +153,40 @@ def enough(params: Params, truth: pd.Series, keep: np.ndarray) -> bool:
     return bool(keep.mean() >= 0.5 and rarest >= min(50, truth.value_counts().min()))
 
 
-@dataclass(frozen=True)
-class Champion:
-    """The champion's answers, the rows that count, and how it was had."""
+def challenge(
+    params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame, mine: pd.DataFrame
+) -> tuple[Champion, pd.DataFrame, np.ndarray, list[str]]:
+    """Have the champion answer for the same rows: as it is, or its recipe trained on today's rows.
 
-    source: champions.Champion
-    answers: pd.DataFrame
-    keep: np.ndarray
-    notes: list[str]
-
-
-def challenge(params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame, mine: pd.DataFrame) -> Champion:
-    """Have the champion answer for the same rows: as it is, or its recipe trained on today's rows."""
+    Which champion that is, its answers, the rows that neither model has learned, and how it was had.
+    """
     own = known_rows(Path(), msgspec.yaml.decode(SCHEMA.read_bytes()), rows, table)
     keep = ~own if own is not None else np.ones(len(rows), bool)
     found = champions.find(base, params.data.target)
     if found.source == "dummy":
-        return Champion(found, champions.dummy(rows), keep, [])
+        return found, champions.dummy(rows), keep, []
     if same(found):
-        source = champions.Champion(found.source, sha256(MODEL), found.commit)
-        return Champion(source, mine, keep, [])
+        return replace(found, model=sha256(MODEL)), mine, keep, []
     with champions.checkout(str(found.commit)) as project:
         found = champions.bring(project, found)
         seen = known_rows(project, champions.at(str(found.commit), SCHEMA), rows, table)
         gone = [n for n in champions.at(str(found.commit), "params.yaml")["data"]["features"] if n not in table]
         clean = keep & ~seen if seen is not None else keep & False
         if not gone and enough(params, rows[params.data.target], clean):
-            return Champion(found, champions.answers(project, rows), clean, [])
+            return found, champions.answers(project, rows), clean, []
         train, _ = split(table, params.data, key(), params.split.holdout, params.split.seed)
         champions.retrain(project, train)
         why = f"its columns {', '.join(gone)} are gone" if gone else "it had learned from most of today's holdout"
         note = f"The champion could not be scored as it was ({why}): its recipe was trained on today's training rows."
-        source = champions.Champion("retrained", found.model, found.commit)
-        return Champion(source, champions.answers(project, rows), keep, [note])
+        return replace(found, source="retrained"), champions.answers(project, rows), keep, [note]
 
 
-def same(found: champions.Champion) -> bool:
+def same(found: Champion) -> bool:
     """Whether our model is the champion, by digest or by the MD5 in both dvc.lock files."""
     if found.model:
         return found.model == sha256(MODEL)
-    ours = champions.outs(msgspec.yaml.decode(LOCK.read_bytes()))
-    theirs = champions.outs(champions.at(str(found.commit), LOCK))
-    return ours.get(str(MODEL)) == theirs.get(str(MODEL))
+    ours, theirs = champions.lock(), champions.at(str(found.commit), LOCK)
+    return champions.outs(ours).get(str(MODEL)) == champions.outs(theirs).get(str(MODEL))
 
 
 def rule(name: str, passed: bool, sentence: str, *, blocking: bool = True) -> dict[str, Any]:
@@ -206,16 +210,11 @@ def absolute_rules(params: Params, metrics: dict[str, float]) -> list[dict[str, 
     return found
 
 
-def dummy_rule(sides: Sides) -> dict[str, Any]:
+def dummy_rule(sides: Sides, mine: pd.DataFrame) -> dict[str, Any]:
     """The candidate beats a model without features; with too few rows to tell, that is only shown."""
-    classes = class_names(sides.rows[sides.params.data.target])
-    frame = champions.dummy(sides.rows)
-    scores = encode(sides.rows[sides.params.data.target], frame, classes)[1]
-    if scores.shape != sides.candidate.shape:
-        return rule("dummy", True, "the dummy knows other classes; not compared", blocking=False)
     metric = sides.params.evaluate.metric
     metric = "log_loss" if metric in ("roc_auc", "average_precision") else metric
-    against = Sides(sides.params, sides.rows, sides.truth, scores, sides.candidate).differ(metric)
+    against = Sides.of(sides.params, sides.rows, champions.dummy(sides.rows), mine).differ(metric)
     sentence = f"{metric} {against.candidate:.4g} against {against.champion:.4g} of a dummy model"
     return rule("dummy", against.low > 0, sentence, blocking=sides.size().enough)
 
@@ -269,8 +268,8 @@ def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
         elif pd.api.types.is_datetime64_any_dtype(values):
             values = values.dt.to_period("M")
         text = values.astype(str)
-        hide = name in hidden
-        found[name] = ("group " + text.rank(method="dense").astype(int).astype(str) if hide else text).to_numpy()
+        rank = text.rank(method="dense", na_option="bottom").astype(int).astype(str)
+        found[name] = ("group " + rank if name in hidden else text).to_numpy()
     return found
 
 
@@ -278,19 +277,7 @@ def slice_rows(sides: Sides) -> Parts:
     """The same paired test in every slice that has enough rows, corrected for their number."""
     gate = sides.params.gate
     columns = list(dict.fromkeys([*gate.slices, *sides.params.data.sensitive]))
-    if not columns:
-        return []
-    found = slices(
-        sides.params.evaluate.metric,
-        sides.truth,
-        sides.champion,
-        sides.candidate,
-        labels(sides.rows, columns),
-        gate.margin,
-        groups=sides.groups,
-        cost=sides.params.evaluate.cost,
-        confidence=gate.confidence,
-    )
+    found = sides.by(slices, sides.params.evaluate.metric, labels(sides.rows, columns), gate.margin)
     return [asdict(item) for item in found]
 
 
@@ -341,33 +328,18 @@ def changes(base: str) -> dict[str, dict[str, list[Any]]]:
     return found
 
 
-def verdict_word(sides: Sides, champion: Champion, primary: Difference, margin: float) -> str:
-    """The word of the verdict table."""
-    if champion.source.model and champion.source.source != "retrained" and champion.source.model == sha256(MODEL):
-        return "unchanged"
-    size = sides.size()
-    return decide(primary, margin, size.minority, size.groups)
-
-
-def clean_sides(params: Params, champion: Champion, rows: pd.DataFrame, mine: pd.DataFrame) -> Sides:
-    """Both models' scores of the rows that neither has learned; none left is a `UserError`."""
-    keep, target = champion.keep, params.data.target
-    if not keep.any():
-        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
-    clean = rows[keep].reset_index(drop=True)
-    classes = class_names(clean[target], mine, champion.answers)
-    truth, candidate = encode(clean[target], mine[keep], classes)
-    return Sides(params, clean, truth, encode(clean[target], champion.answers[keep], classes)[1], candidate)
-
-
-def further_rules(sides: Sides, source: str, primary: Difference, margin: float, parts: Parts) -> list[dict[str, Any]]:
+def further_rules(
+    sides: Sides, mine: pd.DataFrame, source: str, primary: Difference, margin: float, parts: Parts
+) -> list[dict[str, Any]]:
     """Every rule beside the verdict's word, a line each."""
     params = sides.params
+    worse = ", ".join(f"{part['column']} = {part['value']}" for part in parts if part["blocks"])
+    sliced = rule("slices", not worse, f"worse in {worse}" if worse else f"none of {len(parts)} slices became worse")
     return [
-        *absolute_rules(params, evaluate_all(params.data.task, sides.truth, sides.candidate, params.evaluate.cost)),
-        dummy_rule(sides),
+        *absolute_rules(params, sides.metrics(sides.candidate)),
+        dummy_rule(sides, mine),
         *drop_rule(sides, source, primary, margin),
-        *slice_rule(parts),
+        *([sliced] if parts else []),
         *fairness_rules(sides),
         *budget_rules(params, sides.rows),
     ]
@@ -378,65 +350,43 @@ def judge(base: str) -> dict[str, Any]:
     params, differing = base_rules(base, load_params())
     table = read_table(Path(params.data.path))
     rows, mine = candidate_side(params, table, "split" in differing)
-    champion = challenge(params, base, table, rows, mine)
-    sides = clean_sides(params, champion, rows, mine)
+    champion, answers, keep, had = challenge(params, base, table, rows, mine)
+    if not keep.any():
+        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
+    sides = Sides.of(params, rows[keep].reset_index(drop=True), answers[keep], mine[keep])
     size, primary = sides.size(), sides.differ(params.evaluate.metric)
-    if not np.isfinite(primary.difference):
-        raise UserError(f"{primary.metric} is not defined on the {size.rows:,} rows compared; bring more rows")
-    margin, left_out = margin_of(primary.metric, primary.champion, params.gate.margin), int((~champion.keep).sum())
-    word = verdict_word(sides, champion, primary, margin)
-    parts = slice_rows(sides) if word != "unchanged" else []
-    rules = further_rules(sides, champion.source.source, primary, margin, parts)
-    notes = [*rule_notes(differing), *champion.notes, *row_notes(len(rows), left_out), *size_notes(size)]
+    margin = margin_of(primary.metric, primary.champion, params.gate.margin)
+    own = champion.source != "retrained" and champion.model == sha256(MODEL)
+    word = "unchanged" if own else decide(primary, margin, size.minority, size.groups)
+    parts = [] if own else slice_rows(sides)
+    rules = further_rules(sides, mine[keep], champion.source, primary, margin, parts)
+    notes = notes_of(differing, had, keep, size)
     if word in ("not worse", "inconclusive") and not resolved(primary.error, margin):
         notes.append("This holdout is too small for this margin: a loss of two margins may pass unseen.")
-    held = {"holdout": len(rows), "compared": size.rows, "left_out": left_out}
+    held = {"holdout": len(rows), "compared": size.rows, "left_out": int((~keep).sum())}
+    defined = sides.metrics(sides.candidate)
     return {
-        **conclusion(params, word, rules, primary, margin, champion.source.source),
+        **conclusion(params, word, rules, primary, margin, champion.source),
         "version": 1,
         "base": base,
         "rules_from": os.environ.get(JUDGED_BY, base),
         "notes": notes,
-        "champion": asdict(champion.source),
+        "champion": asdict(champion),
         "candidate": {"model": sha256(MODEL), "commit": git("rev-parse", "HEAD")},
         "rows": {**held, "minority": size.minority, "groups": size.groups},
         "rules": rules,
         "slices": parts,
-        "metrics": [asdict(sides.differ(name)) for name in comparable(sides)],
+        "metrics": [asdict(sides.differ(name)) for name in sides.metrics(sides.champion) if name in defined],
         "changes": changes(base),
     }
 
 
-def comparable(sides: Sides) -> list[str]:
-    """The metrics that these rows define for both models."""
-    cost = sides.params.evaluate.cost
-    both = (evaluate_all(sides.params.data.task, sides.truth, s, cost) for s in (sides.champion, sides.candidate))
-    first, second = both
-    return [name for name in first if name in second]
-
-
-def slice_rule(parts: Parts) -> list[dict[str, Any]]:
-    """The slices' one line: which of them became worse."""
-    if not parts:
-        return []
-    worse = [f"{part['column']} = {part['value']}" for part in parts if part["blocks"]]
-    text = f"worse in {', '.join(worse)}" if worse else f"none of {len(parts)} slices became worse"
-    return [rule("slices", not worse, text)]
-
-
-def rule_notes(differing: list[str]) -> list[str]:
-    """What the report says first when a branch changes the rules it is judged by."""
-    if not differing:
-        return []
-    named = ", ".join(f"`{name}`" for name in differing)
-    return [f"This branch changes the rules ({named}); it was judged by the base's."]
-
-
-def row_notes(total: int, left_out: int) -> list[str]:
-    """How many rows were left out because a model had learned from them."""
-    if not left_out:
-        return []
-    return [f"{left_out:,} of {total:,} holdout rows were left out: one of the models had learned from them."]
+def notes_of(differing: list[str], had: list[str], keep: np.ndarray, size: Counts) -> list[str]:
+    """What the report says first: rules that were changed, how the champion was had, and rows that are missing."""
+    named, left_out = ", ".join(f"`{name}`" for name in differing), int((~keep).sum())
+    changed = f"This branch changes the rules ({named}); it was judged by the base's." if named else ""
+    known = f"{left_out:,} of {len(keep):,} holdout rows were left out: one of the models had learned from them."
+    return list(filter(None, [changed, *had, known if left_out else "", *size_notes(size)]))
 
 
 def size_notes(size: Counts) -> list[str]:
@@ -477,13 +427,7 @@ def conclusion(
 
 def finite(value: Any) -> Any:
     """The same value with null for every number that JSON cannot say."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=np.generic.item))
 
 
 def base_judges(base: str) -> int | None:

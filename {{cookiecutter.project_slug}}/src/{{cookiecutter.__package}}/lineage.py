@@ -11,9 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .champion import cached, outs
+from .champion import blob, cached, lock, outs
 from .config import (
     DATA,
     LOCK,
@@ -39,12 +37,6 @@ LIBRARIES = Path("requirements/dev.txt")
 Told = dict[str, Any]  # what a service, an image or a commit says: model, commit, dvc_lock, data
 
 
-def blob(commit: str, path: str | Path) -> bytes | None:
-    """A file's bytes at a commit, or None where that commit has no such file."""
-    done = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{path}"], capture_output=True, check=False)
-    return None if done.returncode else done.stdout
-
-
 def content(link: str, commit: str, path: str, name: str) -> str | None:
     """The SHA-256 of the bytes that dvc.lock means: in git, DVC's cache or this folder; None where they are nowhere."""
     if (there := blob(commit, path)) is not None:
@@ -58,14 +50,6 @@ def content(link: str, commit: str, path: str, name: str) -> str | None:
             if place != Path(path):
                 raise Broken(link, f"{place} holds other bytes than its name says; delete it and `make pull`")
     return None
-
-
-def compared(link: str, said: str, found: str | None, strict: bool) -> None:
-    """Raise where bytes are other than was said; where they are nowhere, only if that matters."""
-    if found is None and strict:
-        raise Broken(link, f"the bytes of {said[:12]} are nowhere here; `make pull` fetches them")
-    if found not in (None, said):
-        raise Broken(link, f"{LOCK} names the bytes {str(found)[:12]}, not {said[:12]}")
 
 
 def lock_at(told: Told) -> dict[str, Any]:
@@ -120,11 +104,12 @@ def walk(told: Told, strict: bool = True) -> list[str]:
     content("data", commit, str(DATA), made.get(str(DATA), ""))
     if about.get("sha256") != told["data"]:
         raise Broken("data", f"{DATA} at {commit[:12]} is about other data than {told['data'][:12]}")
-    read = (dep for stage in lock["stages"].values() for dep in stage.get("deps", []))
-    named = next((dep["md5"] for dep in read if dep["path"] == raw), "")
-    compared("data", told["data"], content("data", commit, raw, named), strict)
-    found = content("model", commit, str(MODEL), made.get(str(MODEL), ""))
-    compared("model", told["model"], found, strict)
+    for link, path, bytes_of in (("data", raw, outs(lock, "deps")), ("model", str(MODEL), made)):
+        found, said = content(link, commit, path, bytes_of.get(path, "")), told[link]
+        if found is None and strict:
+            raise Broken(link, f"the bytes of {said[:12]} are nowhere here; `make pull` fetches them")
+        if found not in (None, said):
+            raise Broken(link, f"{LOCK} names the bytes {str(found)[:12]}, not {said[:12]}")
     return ["commit", "dvc.lock", "parameters", "code", "data", "model"]
 
 
@@ -157,10 +142,9 @@ def run_of(dvc_lock: str) -> str:
 
 def sources() -> dict[str, dict[str, str]]:
     """What this folder's model was made of, by name: files by their bytes, code as dvc.lock names it, the commit."""
-    about, lock = read_json(DATA), yaml.safe_load(LOCK.read_text(encoding="utf-8"))
+    about, read = read_json(DATA), outs(lock(), "deps")
     found = {str(path): {"sha256": sha256(path)} for path in (LOCK, PARAMS, SCHEMA, LIBRARIES)}
-    read = (dep for stage in lock["stages"].values() for dep in stage.get("deps", []))
-    found |= {dep["path"]: {"md5": dep["md5"]} for dep in read if dep["path"].startswith("src/")}
+    found |= {path: {"md5": digest} for path, digest in read.items() if path.startswith("src/")}
     return {"commit": {"gitCommit": git("rev-parse", "HEAD")}, about["path"]: {"sha256": about["sha256"]}, **found}
 
 

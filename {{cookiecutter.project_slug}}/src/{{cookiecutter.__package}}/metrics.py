@@ -89,22 +89,14 @@ def checked(task: str, truth: Array, scores: Array) -> tuple[Array, Array]:
     if not np.isfinite(scores).all():
         raise UserError("some predictions are missing or infinite; look at what the model returns")
     if task == "regression":
-        return _checked_numbers(truth, scores)
-    return _checked_codes(truth, scores if scores.ndim == 2 else np.column_stack([1 - scores, scores]))
-
-
-def _checked_numbers(truth: Array, scores: Array) -> tuple[Array, Array]:
-    if scores.ndim != 1:
-        raise UserError("a regression is scored by one number a row; is data.task right in params.yaml?")
-    numbers = truth.astype(float)
-    if not np.isfinite(numbers).all():
-        raise UserError("some true values are missing or infinite; leave those rows out")
-    return numbers, scores
-
-
-def _checked_codes(truth: Array, scores: Array) -> tuple[Array, Array]:
+        if scores.ndim != 1:
+            raise UserError("a regression is scored by one number a row; is data.task right in params.yaml?")
+        if not np.isfinite(truth).all():
+            raise UserError("some true values are missing or infinite; leave those rows out")
+        return truth.astype(float), scores
     if not np.array_equal(truth, np.floor(truth)):
         raise UserError("classes must be codes 0, 1, 2, …; is data.task right in params.yaml?")
+    scores = scores if scores.ndim == 2 else np.column_stack([1 - scores, scores])
     codes, classes = truth.astype(np.int64), scores.shape[1]
     if codes.min() < 0 or codes.max() >= classes:
         raise UserError(
@@ -112,15 +104,6 @@ def _checked_codes(truth: Array, scores: Array) -> tuple[Array, Array]:
             f"{classes} columns; every class needs its own"
         )
     return codes, scores
-
-
-def _cost_matrix(cost: Matrix | None, classes: int) -> Array:
-    if cost is None:
-        raise UserError("the metric cost needs evaluate.cost in params.yaml: cost[truth][prediction]")
-    matrix = np.asarray(cost, dtype=float)
-    if matrix.shape != (classes, classes) or not np.isfinite(matrix).all():
-        raise UserError(f"evaluate.cost must be {classes} rows of {classes} numbers, one per class")
-    return matrix
 
 
 def _mean(rows: Array, event: float = 0.0) -> Influence:
@@ -143,9 +126,7 @@ def _average(parts: Iterable[Influence], truth: Array) -> Influence:
     return Influence(value / count, pull / count, float(np.sqrt(square)) / count)
 
 
-def _one_vs_rest(
-    kernel: Callable[[Array, Array], Influence],
-) -> Kernel:
+def _one_vs_rest(kernel: Callable[[Array, Array], Influence]) -> Kernel:
     """Two classes: the last against the first. More: the mean over those that the truth holds."""
 
     def averaged(truth: Array, scores: Array, _: Matrix | None) -> Influence:
@@ -239,7 +220,11 @@ def _f1_of(positive: Array, said: Array) -> Influence:
 
 def _cost(truth: Array, scores: Array, cost: Matrix | None) -> Influence:
     """The mean cost when each row is given the label of least expected cost."""
-    matrix = _cost_matrix(cost, scores.shape[1])
+    classes, matrix = scores.shape[1], np.asarray(cost, dtype=float)
+    if cost is None:
+        raise UserError("the metric cost needs evaluate.cost in params.yaml: cost[truth][prediction]")
+    if matrix.shape != (classes, classes) or not np.isfinite(matrix).all():
+        raise UserError(f"evaluate.cost must be {classes} rows of {classes} numbers, one per class")
     rows = matrix[truth, (scores @ matrix).argmin(axis=1)]
     return _mean(rows, event=float(np.ptp(matrix, axis=1).max()))
 
@@ -267,16 +252,7 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("roc_auc", _C, True, 0.01, False, "DeLong", _one_vs_rest(_roc_auc), True, True),
-        Metric(
-            "average_precision",
-            _C,
-            True,
-            0.02,
-            False,
-            _DELTA,
-            _one_vs_rest(_average_precision),
-            bounded=True,
-        ),
+        Metric("average_precision", _C, True, 0.02, False, _DELTA, _one_vs_rest(_average_precision), bounded=True),
         Metric("log_loss", _C, False, 0.02, True, _MEAN, _log_loss),
         Metric("brier", _C, False, 0.02, True, _MEAN, _brier),
         Metric("accuracy", _C, True, 0.01, False, _MEAN, _accuracy, bounded=True),

@@ -212,18 +212,8 @@ def refuse_strangers(packed: bytes, what: str) -> None:
         raise UserError(f"{what}: {', '.join(strangers)} is not on the reviewed list TRUSTED in model.py")
 
 
-def refuse_oddities(packed: bytes, path: Path) -> None:
-    """Raise a `UserError` for a file with other members than we write, or that unpacks to far too much."""
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        odd = [item.filename for item in archive.infolist() if not re.fullmatch(MEMBER, item.filename)]
-        size = sum(item.file_size for item in archive.infolist())
-    if odd or size > UNPACKED[0] * len(packed) + UNPACKED[1]:
-        why = f"it holds {odd[0]!r}" if odd else f"it unpacks to {size / 1e6:,.0f} MB"
-        raise UserError(f"{path} is refused: {why}, which no model of ours does; make it anew")
-
-
 def load(path: Path, digest: str | None = None) -> "Pipeline":
-    """The model in a file, after its bytes matched `digest` and its types our list; else a `UserError`."""
+    """The model in a file, after its bytes matched `digest`, its members and size what we write, its types our list."""
     import skops.io
 
     if not path.exists():
@@ -232,7 +222,12 @@ def load(path: Path, digest: str | None = None) -> "Pipeline":
         raise UserError(f"{path} is not the model {digest[:12]}: its SHA-256 is {sha256(path)[:12]}")
     packed = path.read_bytes()
     try:
-        refuse_oddities(packed, path)
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            odd = [item.filename for item in archive.infolist() if not re.fullmatch(MEMBER, item.filename)]
+            size = sum(item.file_size for item in archive.infolist())
+        if odd or size > UNPACKED[0] * len(packed) + UNPACKED[1]:
+            why = f"it holds {odd[0]!r}" if odd else f"it unpacks to {size / 1e6:,.0f} MB"
+            raise UserError(f"{path} is refused: {why}, which no model of ours does; make it anew")
         refuse_strangers(packed, f"{path} is refused")
         return skops.io.loads(packed, trusted=sorted(TRUSTED))
     except UserError:

@@ -142,7 +142,10 @@ class Post:
         """Put the proposed files on our branch, on top of the base; False when they equal the base's."""
         parent = self.api.call("GET", f"/git/commits/{self.sha}")
         base = parent["tree"]["sha"]
-        tree = self.api.call("POST", "/git/trees", {"base_tree": base, "tree": self.files()})["sha"]
+        brought = [name for name in PROPOSED[self.branch] if (self.folder / name).exists()]
+        plain = {"mode": "100644", "type": "blob"}
+        blobs = [plain | {"path": name, "content": read(self.folder / name)} for name in brought]
+        tree = self.api.call("POST", "/git/trees", {"base_tree": base, "tree": blobs})["sha"]
         if tree == base:
             return False
         ref = self.api.find(f"/git/ref/heads/{self.branch}")
@@ -163,13 +166,6 @@ class Post:
             raise Refused(f"somebody pushed to {self.branch}; merge it or delete it, then run this again")
         parents = [parent["sha"] for parent in found["parents"]]
         return found["tree"]["sha"] == tree and parents == [self.sha]
-
-    def files(self) -> list[dict[str, str]]:
-        """The proposed files that the run brought, as git's API takes them."""
-        brought = [name for name in PROPOSED[self.branch] if (self.folder / name).exists()]
-        return [
-            {"path": name, "mode": "100644", "type": "blob", "content": read(self.folder / name)} for name in brought
-        ]
 
     def dispatch(self) -> str:
         """Start the checks on our branch: a push with the built-in token starts nothing."""

@@ -39,15 +39,10 @@ def write_state(env: str, new: dict[str, Any]) -> None:
         draft.write_text(comments + yaml.safe_dump(new, sort_keys=False), encoding="utf-8")
 
 
-def who() -> str:
-    """The person or the workflow that acts."""
-    actor = os.environ.get("GITHUB_ACTOR")
-    return actor or git("config", "--default", "unknown", "--get", "user.email")
-
-
 def append(entry: dict[str, Any]) -> dict[str, Any]:
     """Add a line to deploy/history.jsonl: who, when, and what the entry says."""
-    line = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "who": who(), **entry}
+    who = os.environ.get("GITHUB_ACTOR") or git("config", "--default", "unknown", "--get", "user.email")
+    line = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "who": who, **entry}
     before = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
     with atomic(HISTORY) as draft:
         draft.write_text(before + json.dumps(line) + "\n", encoding="utf-8")
@@ -126,13 +121,9 @@ def mirror(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> li
 
 def digests(env: str) -> dict[str, str | None]:
     """The digests that the aliases of an environment should point to, by its file and history."""
-    now = state(env)
-    found = {
-        alias: (now.get(key) or {}).get("model")
-        for alias, key in (("champion", "champion"), ("challenger", "candidate"))
-    }
-    past = [entry["from"] for entry in history(env) if entry.get("from") and entry["from"] != found["champion"]]
-    return {**found, "previous": past[-1] if past else None}
+    champion, challenger = ((state(env).get(slot) or {}).get("model") for slot in ("champion", "candidate"))
+    past = [entry["from"] for entry in history(env) if entry.get("from") and entry["from"] != champion]
+    return {"champion": champion, "challenger": challenger, "previous": past[-1] if past else None}
 
 
 def aliases(env: str) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import lineage, svg
-from .compare import difference, interval
+from .compare import interval
 from .compute import slots
 from .config import (
     DATA,
@@ -30,8 +30,8 @@ from .config import (
     read_json,
     sha256,
 )
-from .evaluate import class_names, encode
-from .gate import load_verdict
+from .evaluate import encode, value
+from .gate import Sides, load_verdict
 from .metrics import METRICS as KNOWN
 from .metrics import find
 from .model import build, inputs, load, predict
@@ -110,15 +110,11 @@ def slice_section(verdict: dict[str, Any]) -> Section | None:
     parts = sorted(verdict["slices"], key=lambda s: s["difference"]["difference"])
     if not parts:
         return None
-    rows = [
-        [f"{s['column']} = {s['value']}", s["counts"]["rows"], signed(s["difference"]), "❌" if s["blocks"] else "✅"]
-        for s in parts[:SHOWN]
-    ]
-    bars = [
-        (f"{s['column']}={s['value']}", *(s["difference"][k] for k in ("difference", "low", "high")))
-        for s in parts[:SHOWN]
-    ]
-    blocks = any(s["blocks"] for s in parts)
+    rows, bars, blocks = [], [], any(s["blocks"] for s in parts)
+    for s in parts[:SHOWN]:
+        name, found = f"{s['column']} = {s['value']}", s["difference"]
+        rows.append([name, s["counts"]["rows"], signed(found), "❌" if s["blocks"] else "✅"])
+        bars.append((name, found["difference"], found["low"], found["high"]))
     chart = svg.bars("difference by slice", bars)
     return Section(f"Slices: {len(parts)}", "", ["slice", "rows", "difference", ""], rows, not blocks, [chart])
 
@@ -143,30 +139,22 @@ def change_section(verdict: dict[str, Any]) -> Section | None:
     return Section(f"Changes: {len(rows)}", "", ["where", "what", "before", "now"], rows[:40], len(rows) > 8)
 
 
-def value(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
-    """The primary metric of a model on a table."""
-    codes, scores = encode(table[params.data.target], predict(pipeline, inputs(params, table)))
-    return find(params.evaluate.metric).function(codes, scores, params.evaluate.cost)
-
-
 def importance(params: Params) -> list[tuple[str, float, float]]:
     """The loss of the primary metric when a raw column is shuffled, on at most 2,000 rows, and its spread."""
-    from joblib import Parallel, delayed
+    from sklearn.inspection import permutation_importance
 
-    rows = pd.read_parquet(HOLDOUT)
+    rows, target = pd.read_parquet(HOLDOUT), params.data.target
     rows = rows.sample(min(SAMPLE, len(rows)), random_state=params.seed)
-    pipeline, rng, names = load(MODEL), np.random.default_rng(params.seed), params.data.features
     sign = 1 if find(params.evaluate.metric).higher_is_better else -1
 
-    def tables() -> Iterator[pd.DataFrame]:
-        for name in np.repeat(names, REPEATS):
-            yield rows.assign(**{name: rows[name].array.take(rng.permutation(len(rows)))})
+    def score(pipeline: "Pipeline", table: pd.DataFrame, truth: pd.Series) -> float:
+        return sign * value(params, pipeline, table.assign(**{target: truth}))
 
+    options: dict[str, Any] = {"scoring": score, "n_repeats": REPEATS, "random_state": params.seed}
     with slots(params.compute):
-        found = Parallel()(delayed(value)(params, pipeline, table) for table in tables())
-    shuffled = np.reshape(found, (len(names), REPEATS))
-    lost = sign * (value(params, pipeline, rows) - shuffled.mean(axis=1))
-    return sorted(zip(names, lost.tolist(), shuffled.std(axis=1).tolist(), strict=True), key=lambda item: -item[1])
+        found = permutation_importance(load(MODEL), inputs(params, rows), rows[target], **options)
+    lost = zip(params.data.features, found.importances_mean.tolist(), found.importances_std.tolist(), strict=True)
+    return sorted(lost, key=lambda item: -item[1])
 
 
 def importance_section(params: Params) -> Section:
@@ -227,17 +215,14 @@ def age_section(params: Params) -> Section | None:
         return None
     rows = learnable(params, sampled(LEARN)).sort_values(data.time, kind="stable")
     halves, held = [rows[: len(rows) // 2], rows[len(rows) // 2 :]], pd.read_parquet(HOLDOUT)
-    classes = class_names(held[data.target])
-    if data.task == "classification" and any(set(half[data.target].astype(str)) != set(classes) for half in halves):
+    classes = [set(part[data.target].astype(str)) for part in (held, *halves)]
+    if data.task == "classification" and any(known != classes[0] for known in classes):
         return None
     try:
         models = [build(params, inputs(params, half), half[data.target]) for half in halves]
     except UserError:  # half of the rows is too little for this estimator
         return None
-    sides = [encode(held[data.target], predict(model, inputs(params, held)), classes) for model in models]
-    (truth, older), (_, newer) = sides
-    groups = held[data.group].to_numpy() if data.group else None
-    found = difference(metric, truth, older, newer, groups=groups, cost=params.evaluate.cost)
+    found = Sides.of(params, held, *(predict(model, inputs(params, held)) for model in models)).differ(metric)
     until = [half[data.time].max() for half in halves]
     text = (
         f"The same recipe with {len(halves[0]):,} rows until {until[0]:%Y-%m-%d} and as many until "
@@ -253,40 +238,29 @@ def stable(agree: float) -> str:
     return f"Two draws agree {'well' if agree >= AGREE else 'badly: do not lean on it'} (correlation {agree:.3f})."
 
 
-def plots() -> list[str]:
-    """The plots that the pipeline made, as charts."""
-
-    def points(name: str) -> list[tuple[float, float]]:
-        path = PLOTS / f"{name}.csv"
-        if not path.exists():
-            return []
-        return [(float(a), float(b)) for a, b in pd.read_csv(path).to_numpy()]
-
+def plot_section() -> Section:
+    """The plots that the pipeline made, as charts; in Markdown one of them as a Mermaid chart."""
     axes = {
         "roc": ("ROC", "false positive rate", "true positive rate", {"diagonal": True}),
         "precision_recall": ("Precision and recall", "recall", "precision", {}),
         "calibration": ("Calibration", "predicted", "observed", {"diagonal": True}),
         "residuals": ("Residuals", "predicted", "actual − predicted", {"dots": True, "zero": True}),
     }
-    return [
-        svg.chart(title, x, y, {"model": found}, **style)
+    made = {name: pd.read_csv(path) for name in axes if (path := PLOTS / f"{name}.csv").exists()}
+    if not made:
+        return Section("Plots", "No plots.")
+    charts = [
+        svg.chart(title, x, y, {"model": list(made[name].itertuples(index=False, name=None))}, **style)
         for name, (title, x, y, style) in axes.items()
-        if (found := points(name))
+        if name in made
     ]
-
-
-def plot_section() -> Section:
-    """The pipeline's plots; in Markdown one of them as a Mermaid chart."""
-    path = next((PLOTS / f"{n}.csv" for n in ("roc", "residuals") if (PLOTS / f"{n}.csv").exists()), None)
-    if path is None:
-        return Section("Plots", "No plots.", charts=plots())
-    table = pd.read_csv(path)
-    x, y = table.columns
-    grid = np.linspace(table[x].min(), table[x].max(), 21)
-    values = ", ".join(f"{v:.3f}" for v in np.interp(grid, table[x], table[y]))
-    axes = f'    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"'
-    chart = f'{CHART}xychart-beta\n    title "{path.stem}"\n{axes}\n    line [{values}]'
-    return Section("Plots", "", charts=plots(), mermaid=chart)
+    name, points = next(iter(made.items()))
+    x, y = points.columns
+    grid = np.linspace(points[x].min(), points[x].max(), 21)
+    values = ", ".join(f"{v:.3f}" for v in np.interp(grid, points[x], points[y]))
+    span = f'    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"'
+    drawn = f'{CHART}xychart-beta\n    title "{name}"\n{span}\n    line [{values}]'
+    return Section("Plots", "", charts=charts, mermaid=drawn)
 
 
 def lineage_section(verdict: dict[str, Any]) -> Section:
@@ -304,31 +278,15 @@ def lineage_section(verdict: dict[str, Any]) -> Section:
     return Section("Lineage", "", ["what", "digest"], [[a, f"`{b}`"] for a, b in rows])
 
 
-def sections(params: Params, verdict: dict[str, Any]) -> list[Section]:
-    """The report in order: what decides first, what is unremarkable folded."""
-    parts = [
-        metric_section(verdict),
-        rule_section(verdict),
-        slice_section(verdict),
-        change_section(verdict),
-        importance_section(params),
-        reason_section(params),
-        age_section(params),
-        plot_section(),
-        lineage_section(verdict),
-    ]
-    return [part for part in parts if part]
-
-
 def cell(value: Any) -> str:
     """A value that cannot break out of its cell of a Markdown table."""
     return number(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def table(head: Sequence[str], rows: Rows) -> str:
-    """A Markdown table."""
+    """A Markdown table; nothing where there are no rows."""
     lines = [head, ["---"] * len(head), *([cell(v) for v in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines if rows)
 
 
 def markdown(verdict: dict[str, Any], parts: list[Section]) -> str:
@@ -336,16 +294,8 @@ def markdown(verdict: dict[str, Any], parts: list[Section]) -> str:
     text = f"## {SIGNS[verdict['decision']]} {verdict['sentence']}\n"
     text += "".join(f"\n> {note}\n" for note in verdict["notes"])
     for part in parts:
-        body = "\n\n".join(
-            filter(
-                None,
-                [
-                    part.text,
-                    table(part.head, part.rows) if part.rows else "",
-                    f"```mermaid\n{part.mermaid}\n```" if part.mermaid else "",
-                ],
-            )
-        )
+        drawn = f"```mermaid\n{part.mermaid}\n```" if part.mermaid else ""
+        body = "\n\n".join(filter(None, [part.text, table(part.head, part.rows), drawn]))
         block = f"\n### {part.title}\n\n{body}\n"
         if part.folded:
             block = f"\n<details><summary>{part.title}</summary>\n\n{body}\n\n</details>\n"
@@ -384,20 +334,15 @@ def card(params: Params, verdict: dict[str, Any], parts: list[Section]) -> str:
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     predictions = pd.read_parquet(PREDICTIONS)
     truth, scores = encode(predictions.pop("truth"), predictions)
-    values = [
-        interval(name, truth, scores, cost=params.evaluate.cost, confidence=params.gate.confidence)
-        for name in read_json(METRICS)
-        if name in KNOWN
-    ]
+    options: dict[str, Any] = {"cost": params.evaluate.cost, "confidence": params.gate.confidence}
+    values = [interval(name, truth, scores, **options) for name in read_json(METRICS) if name in KNOWN]
+    metrics = [[one.metric, one.value, f"{one.low:.4g} to {one.high:.4g}"] for one in values]
     data = read_json(DATA)
     names = {"Slices", "Lineage", "Top features"}
     kept = [part for part in parts if part.title.split(":")[0] in names]
     left = ", ".join(f"{name} ({why})" for name, why in params.data.left_out.items()) or "none"
-    split = (
-        f"the latest {params.split.holdout:.0%} by {params.data.time}"
-        if params.data.time
-        else f"{params.split.holdout:.0%}"
-    )
+    share = f"{params.split.holdout:.0%}"
+    split = f"the latest {share} by {params.data.time}" if params.data.time else share
     limits = (
         f"Differences in {verdict['primary']['metric']} below {verdict['primary']['detectable']:.4f} cannot be seen "
         "on this holdout. "
@@ -410,10 +355,7 @@ def card(params: Params, verdict: dict[str, Any], parts: list[Section]) -> str:
         f"from {len(params.data.features)} columns with `{params.train.estimator}`.",
         f"**Data.** `{data['path']}`, {data['rows']:,} rows; {split} of them held out ({len(truth):,} rows).",
         f"**Verdict.** {verdict['sentence']}",
-        "## Metrics\n\n"
-        + table(
-            ["metric", "value", "95 % interval"], [[v.metric, v.value, f"{v.low:.4g} to {v.high:.4g}"] for v in values]
-        ),
+        f"## Metrics\n\n{table(['metric', 'value', '95 % interval'], metrics)}",
         *(f"## {part.title}\n\n{table(part.head, part.rows)}" for part in kept),
         f"## Limits\n\n{limits}",
     ]
@@ -423,7 +365,18 @@ def card(params: Params, verdict: dict[str, Any], parts: list[Section]) -> str:
 def main() -> int:
     """Write reports/report.md, reports/report.html and reports/model-card.md from the verdict."""
     params, verdict = load_params(), load_verdict()
-    parts = sections(params, verdict)
+    every = [  # what decides comes first
+        metric_section(verdict),
+        rule_section(verdict),
+        slice_section(verdict),
+        change_section(verdict),
+        importance_section(params),
+        reason_section(params),
+        age_section(params),
+        plot_section(),
+        lineage_section(verdict),
+    ]
+    parts = [part for part in every if part]
     pages = {REPORT: markdown(verdict, parts), PAGE: html(verdict, parts), CARD: card(params, verdict, parts)}
     lineage.write()
     for path, text in pages.items():

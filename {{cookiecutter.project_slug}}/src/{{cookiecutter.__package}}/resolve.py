@@ -1,10 +1,10 @@
 """Verb: a dvc.lock that two branches changed is made anew, and its metrics are shown beside theirs."""
 
 import json
-import shutil
 import tempfile
 from pathlib import Path
 
+from .adopt import undone_on_error
 from .config import DATA, LOCK, METRICS, UserError, dvc, git, load_params, read_json
 
 MADE = (LOCK, DATA, METRICS)  # what the pipeline writes and git keeps
@@ -33,26 +33,13 @@ def sides() -> dict[str, dict[str, float]]:
     return found
 
 
-def made_anew(paths: list[Path]) -> None:
-    """Drop the files and run the pipeline; when it fails they are back as they were."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept = {path: Path(folder, path.name) for path in paths if path.exists()}
-        for path, aside in kept.items():
-            shutil.move(path, aside)
-        try:
-            if dvc("repro", "--quiet", shown=True).returncode:
-                raise UserError("the pipeline does not run on the merged files (see above); correct them, try again")
-        except BaseException:
-            for path, aside in kept.items():
-                shutil.copyfile(aside, path)
-            raise
-
-
 def main() -> int:
     """Make dvc.lock anew after a merge conflict in it, and show what changed."""
     paths, before = broken(), sides()
     load_params()
-    made_anew(paths)
+    with tempfile.TemporaryDirectory(prefix=".resolve-", dir=".") as folder, undone_on_error(paths, Path(folder)):
+        if dvc("repro", "--quiet", shown=True).returncode:
+            raise UserError("the pipeline does not run on the merged files (see above); correct them, try again")
     git("add", "--", *(str(path) for path in MADE if path.exists()))
     columns = {**before, "merged": read_json(METRICS)}
     print(f"{'metric':<20}" + "".join(f"{name:>12}" for name in columns))

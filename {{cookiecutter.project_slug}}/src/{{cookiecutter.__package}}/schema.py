@@ -26,6 +26,7 @@ PERSONAL = re.compile(
     r"|date_of_birth|dob|ssn|passport|iban|ip_address|(home|mail|postal)_?address)(_|$)"
 )
 INFERRED = ("dtype", "nullable", "isin", "in_range", "str_length")
+UNIQUE = "multiple_fields_uniqueness"  # pandera's name of the rule that no two rows have one key
 
 
 class Editor:
@@ -102,7 +103,7 @@ def rules(facts: Facts, data: Data) -> dict[str, Any]:
     return found | {"in_range": inline({"min_value": kind(low), "max_value": kind(high)})}
 
 
-def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str]) -> str:
+def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str], key: list[str] | None = None) -> str:
     """The schema with new rules for columns that are new or break theirs; comments and further keys stay."""
     editor = Editor(old)
     columns = editor.document["columns"]
@@ -116,30 +117,10 @@ def amended(old: str, facts: dict[str, Facts], data: Data, wrong: set[str]) -> s
             for rule in [rule for rule in INFERRED if rule in entry and rule not in fresh]:
                 del entry[rule]
             entry.update(fresh)
-    if "unique" in wrong or not set(editor.document.get("unique") or []) <= set(facts):
+    if UNIQUE in wrong or not set(editor.document.get("unique") or []) <= set(facts):
         del editor.document["unique"]
-    return editor.text()
-
-
-def inferred(facts: dict[str, Facts], data: Data, key: list[str]) -> str:
-    """A new schema for a table."""
-    editor = Editor(amended(HEAD, facts, data, set()))
     editor.document.update({"unique": inline(key)} if key else {})
     return editor.text()
-
-
-def proposal() -> tuple[str, str]:
-    """The schema as it stands and as the data wants it; one that cannot be read is inferred as a whole."""
-    data = load_params().data
-    table, facts = read_table(Path(data.path)), facts_of(Path(data.path))
-    old = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
-    try:
-        found = failures(table, load_schema())
-    except UserError as problem:
-        print(f"{'schema':<10}{problem}")
-        return old, inferred(facts, data, [])
-    wrong = found["column"].where(found["check"] != "multiple_fields_uniqueness", "unique")
-    return old, amended(old, facts, data, set(wrong))
 
 
 def main(write: bool = False) -> int:
@@ -147,7 +128,16 @@ def main(write: bool = False) -> int:
 
     A column whose rules the data keeps is left alone: delete it from schema.yaml to have it inferred again.
     """
-    old, new = proposal()
+    data = load_params().data
+    table, facts = read_table(Path(data.path)), facts_of(Path(data.path))
+    old = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
+    try:
+        found = failures(table, load_schema())
+        wrong = found["column"].where(found["check"] != UNIQUE, UNIQUE)
+        new = amended(old, facts, data, set(wrong))
+    except UserError as problem:  # it cannot be read: a new one
+        print(f"{'schema':<10}{problem}")
+        new = amended(HEAD, facts, data, set())
     names = str(SCHEMA), f"{SCHEMA} as the data is"
     shown = "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), *names, n=2, lineterm=""))
     if not shown:

@@ -82,22 +82,16 @@ def ranked(read: Read, name: str, rows: int, rank: int) -> Any:
     return at(counts, rank - under)
 
 
-def first_moments(read: Read, group: str, time: str) -> pd.DataFrame:
-    """Of each group its first moment and the number of its rows."""
-    found = pd.DataFrame()
-    for part in read([group, time]):
-        both = pd.concat([found, part.groupby(group)[time].agg(["min", "size"])])
-        found = both.groupby(level=0).agg({"min": "min", "size": "sum"})
-    return found
-
-
 def rule(read: Read, rows: int, data: Data, key: list[str], share: float, seed: int) -> Side:
     """Which rows are held out: by group, else by time, else by key, else stratified or at random."""
     if not 0 < share < 1:
         raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
     rank, (group, time) = int(rows * (1 - share)), (data.group, data.time)
     if group and time:
-        groups = first_moments(read, group, time)
+        groups = pd.DataFrame()  # each group's first moment, and how many rows it has
+        for part in read([group, time]):
+            both = pd.concat([groups, part.groupby(group)[time].agg(["min", "size"])])
+            groups = both.groupby(level=0).agg({"min": "min", "size": "sum"})
         border = at(groups.groupby("min")["size"].sum(), rank)
         return lambda part: (part[group].map(groups["min"]) >= border).to_numpy()
     if time:

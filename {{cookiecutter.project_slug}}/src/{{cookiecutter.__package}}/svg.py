@@ -48,19 +48,14 @@ def place(value: float, within: Span, size: float) -> float:
     return size * (value - within[0]) / (within[1] - within[0])
 
 
-def number(value: float) -> str:
-    """A label of at most three digits."""
-    return f"{value:.3g}"
-
-
 def frame(title: str, x: str, y: str, xs: Span, ys: Span, inside: str) -> str:
     """Axes with their names and borders around the marks of a chart."""
     right, bottom = WIDTH - 12, HEIGHT - PAD
     corners = (
-        f'<text x="{PAD}" y="{bottom + 16}">{number(xs[0])}</text>'
-        f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{number(xs[1])}</text>'
-        f'<text x="{PAD - 6}" y="{bottom}" text-anchor="end">{number(ys[0])}</text>'
-        f'<text x="{PAD - 6}" y="38" text-anchor="end">{number(ys[1])}</text>'
+        f'<text x="{PAD}" y="{bottom + 16}">{xs[0]:.3g}</text>'
+        f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{xs[1]:.3g}</text>'
+        f'<text x="{PAD - 6}" y="{bottom}" text-anchor="end">{ys[0]:.3g}</text>'
+        f'<text x="{PAD - 6}" y="38" text-anchor="end">{ys[1]:.3g}</text>'
     )
     names = (
         f'<text class="title" x="{PAD}" y="16">{escape(title)}</text>'
@@ -101,10 +96,9 @@ def chart(
             marks += "".join(f'<circle class="dot" cx="{a}" cy="{b}" r="2"/>' for a, b in map(at, points))
         elif points:
             left, top = at(points[-1])
-            label = (
-                f'<text x="{left - 4}" y="{top - 6}" text-anchor="end">{escape(name)}</text>' if len(series) > 1 else ""
-            )
-            marks += path(points, kind) + label
+            marks += path(points, kind)
+            if len(series) > 1:
+                marks += f'<text x="{left - 4}" y="{top - 6}" text-anchor="end">{escape(name)}</text>'
     if diagonal:
         low, high = max(xs[0], ys[0]), min(xs[1], ys[1])
         marks += path([(low, low), (high, high)], "thin")
@@ -126,6 +120,6 @@ def bars(title: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
         marks += f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(label[:20])}</text>'
         marks += f'<path class="a" d="M{a:.1f} {y}H{c:.1f}"/><circle class="dot" cx="{b:.1f}" cy="{y}" r="4"/>'
     total = 48 + height * len(rows)
-    marks += f'<text x="{left}" y="{total - 4}">{number(within[0])}</text>'
-    marks += f'<text x="{right}" y="{total - 4}" text-anchor="end">{number(within[1])}</text>'
+    marks += f'<text x="{left}" y="{total - 4}">{within[0]:.3g}</text>'
+    marks += f'<text x="{right}" y="{total - 4}" text-anchor="end">{within[1]:.3g}</text>'
     return f'<svg viewBox="0 0 {WIDTH} {total}" width="{WIDTH}" role="img" aria-label="{escape(title)}">{marks}</svg>'

@@ -1,6 +1,7 @@
 """Verb: better arguments for the estimator are searched on the training rows alone and written into params.yaml."""
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,9 +11,9 @@ from msgspec.structs import asdict, replace
 
 from .compute import slots
 from .config import PARAMS, TRAIN, Params, UserError, load_params, sha256
-from .evaluate import encode
+from .evaluate import value
 from .metrics import find
-from .model import build, inputs, predict
+from .model import build, inputs
 from .schema import edited
 from .split import split
 from .track import STORE, client
@@ -59,9 +60,7 @@ def folds(params: Params, table: pd.DataFrame) -> list[Part]:
 def score(params: Params, part: Part) -> float:
     """The primary metric of a model on a fold's rows, from which it did not learn; NaN where they do not define it."""
     learned, held = part
-    pipeline = build(params, inputs(params, learned), learned[params.data.target])
-    truth, scores = encode(held[params.data.target], predict(pipeline, inputs(params, held)))
-    return float(find(params.evaluate.metric).function(truth, scores, params.evaluate.cost))
+    return value(params, build(params, inputs(params, learned), learned[params.data.target]), held)
 
 
 def mean(metric: str, found: np.ndarray) -> float:
@@ -72,7 +71,7 @@ def mean(metric: str, found: np.ndarray) -> float:
 
 
 def study_of(params: Params) -> "Study":
-    """The study of this question (rows, recipe, space), begun or taken up where it was left."""
+    """The study of this question (rows, features, recipe, space), begun or taken up where it was left."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -80,7 +79,8 @@ def study_of(params: Params) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     fixed = {name: value for name, value in params.train.arguments.items() if name not in params.sweep.space}
     recipe = replace(params.train, arguments=fixed), replace(params.sweep, trials=0)
-    question = [sha256(TRAIN), recipe, params.seed, params.data.features, params.evaluate]
+    data, code = replace(params.data, left_out={}, sensitive=[]), sha256(Path(__file__).with_name("features.py"))
+    question = [sha256(TRAIN), code, recipe, params.seed, data, params.split, params.evaluate]
     STORE.mkdir(exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(STUDIES))),
@@ -142,18 +142,6 @@ def search(params: Params, study: "Study", parts: list[Part], track: bool) -> No
         progress.update(total - progress.n)
 
 
-def conclude(params: Params, study: "Study") -> None:
-    """Write the best arguments into params.yaml, and say what they are and what they improve on."""
-    best, first = rounded(study.best_trial.params), finished(study)[0]
-    said = ", ".join(f"{name} {value}" for name, value in best.items())
-    with edited(PARAMS) as document:
-        document["train"].setdefault("arguments", {}).update(best)
-    print(
-        f"{'sweep':<10}{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was: "
-        f"{said} → {PARAMS}; now `make pipeline`"
-    )
-
-
 def main(track: bool = True) -> int:
     """Search sweep.space on the training rows and write the best arguments into params.yaml.
 
@@ -173,5 +161,10 @@ def main(track: bool = True) -> int:
         done = f"{len(finished(study))} of {params.sweep.trials} trials"
         print(f"\n{'sweep':<10}stopped after {done}; run it again to go on")
         return 130
-    conclude(params, study)
+    best, first = rounded(study.best_trial.params), finished(study)[0]
+    with edited(PARAMS) as document:
+        document["train"].setdefault("arguments", {}).update(best)
+    found = f"{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was"
+    said = ", ".join(f"{name} {value}" for name, value in best.items())
+    print(f"{'sweep':<10}{found}: {said} → {PARAMS}; now `make pipeline`")
     return 0

@@ -91,12 +91,6 @@ def existing(path: Path) -> Path:
     return path
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether the file says that it is Parquet."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
-
-
 def distinct(path: Path, names: list[str]) -> None:
     """Refuse two columns of one name, and a single column."""
     if len(names) < 2:
@@ -148,14 +142,8 @@ def open_text(path: Path, time: str | None, missing: str, separator: str, encodi
     names = [" ".join(name.split()) or f"unnamed_{i}" for i, name in enumerate(header)]
     distinct(path, names)
     kinds = [kind for kind in KINDS if kind != (COMMA if separator == "," else MARKED)]
-    read = partial(
-        text_blocks,
-        path,
-        names,
-        separator,
-        encoding,
-        pa.array([*MISSING, *(word.strip() for word in missing.split(","))]),
-    )
+    absent = pa.array([*MISSING, *(word.strip() for word in missing.split(","))])
+    read = partial(text_blocks, path, names, separator, encoding, absent)
     notes = {} if encoding.startswith("utf") else {encoding: "the encoding; ENCODING=… if letters look wrong"}
     return Table(path, {name: list(TIMES if name == time else kinds) for name in names}, read, notes)
 
@@ -257,13 +245,9 @@ def scan(table: Table, required: list[str], drop: bool) -> tuple[dict[str, str],
         if not kinds[name]:
             raise UserError(f"TIME={name} does not hold times that can be read; write them as 2024-12-31 23:59")
     lacking = " and ".join(f"{gaps[name]:,} have no {name}" for name in required if gaps[name])
-    return settled(kinds), holes, lacking and f"of {rows:,} rows {lacking}"
-
-
-def settled(kinds: dict[str, list[str]]) -> dict[str, str]:
-    """The kind of each column; where one has decimal commas, a point is a thousands mark in the others too."""
-    commas = any(left[0] == COMMA for left in kinds.values())
-    return {name: COMMA if commas and left[0] == NUMBER and COMMA in left else left[0] for name, left in kinds.items()}
+    if any(left[0] == COMMA for left in kinds.values()):  # then a point is a thousands mark in other columns, too
+        kinds = {name: [COMMA] if left[0] == NUMBER and COMMA in left else left for name, left in kinds.items()}
+    return {name: left[0] for name, left in kinds.items()}, holes, lacking and f"of {rows:,} rows {lacking}"
 
 
 def convert(table: Table, to: Path, required: list[str], drop: bool) -> str:

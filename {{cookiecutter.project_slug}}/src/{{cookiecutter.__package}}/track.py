@@ -8,7 +8,9 @@ import re
 import shutil
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .config import (
@@ -23,7 +25,6 @@ from .config import (
     UserError,
     atomic,
     flat,
-    git,
     load_params,
     read_json,
     sha256,
@@ -106,18 +107,12 @@ def start(store: Path, empty: Path) -> None:
         shutil.copyfile(empty, draft)
 
 
-def commit() -> str:
-    """The commit that is checked out, or "none": git may be missing, or have no name to commit under yet."""
-    try:
-        return git("rev-parse", "--verify", "HEAD")
-    except UserError:
-        return "none"
-
-
 def tags() -> dict[str, str]:
     """The digests that tie a run to its commit, data, lock and model."""
+    from .champion import commit_of
+
     return {
-        "git_commit": commit(),
+        "git_commit": commit_of("HEAD") or "none",  # git may be missing, or have no name to commit under yet
         "dvc_lock": sha256(LOCK),
         "data": read_json(DATA)["sha256"],
         "model": sha256(MODEL),
@@ -185,25 +180,15 @@ def log_model() -> str:
     return str(info.model_uri)
 
 
-class Loaded:
-    """What MLflow's pyfunc calls: raw rows in, the predictions frame out."""
+def loaded(path: str | Path) -> SimpleNamespace:
+    """What MLflow's pyfunc calls: its `predict` takes raw rows and gives the frame of predictions."""
+    from .model import load, predict
 
-    def __init__(self, path: Path) -> None:
-        from .model import load
-
-        self.pipeline = load(path)
-
-    def predict(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """The predictions of raw rows."""
-        from .model import predict
-
-        return predict(self.pipeline, rows)
-
-
-def _load_pyfunc(path: str) -> Loaded:
-    """MLflow's entry point for `loader_module`."""
     file = Path(path)
-    return Loaded(file if file.is_file() else file / MODEL.name)
+    return SimpleNamespace(predict=partial(predict, load(file if file.is_file() else file / MODEL.name)))
+
+
+_load_pyfunc = loaded  # the name by which MLflow knows a `loader_module`
 
 
 def track() -> str:

@@ -56,42 +56,29 @@ def sampled(most: int) -> pd.DataFrame:
 
 
 def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
-    """The model, what tells its rows apart, and how many they are; what is done with too large a table is said."""
+    """The model, what tells its rows apart, and how many they are; what is done with too large a table is said.
+
+    In parts: a sample is learned as usual, and then by `partial_fit` every other row, block by block.
+    """
+    from .stateful import go_on, resume
+
     rows, most, recipe = size(TRAIN), fitting(params), params.train
     parts = rows > most and not recipe.start and recipe.window == "all"
     parts = parts and hasattr(estimator(recipe, params.seed), "partial_fit")
     if rows > most:
         how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
         print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
-    if parts:
-        return by_parts(params, sampled(min(most, WHOLE)))
-    chosen = learnable(params, sampled(most))
+    chosen = sampled(min(most, WHOLE)) if parts else learnable(params, sampled(most))
     if recipe.start:
-        from .stateful import resume
-
         return *resume(params, chosen), len(chosen)
-    return build(params, inputs(params, chosen), chosen[params.data.target]), np.sort(marks(chosen)), len(chosen)
-
-
-def by_parts(params: Params, first: pd.DataFrame) -> "tuple[Pipeline, np.ndarray, int]":
-    """A model that learned a sample as usual, and then by `partial_fit` every other row, block by block."""
-    from .stateful import go_on
-
-    pipeline, seen = build(params, inputs(params, first), first[params.data.target]), [marks(first)]
-    for part in blocks(TRAIN):
+    pipeline, seen = build(params, inputs(params, chosen), chosen[params.data.target]), [marks(chosen)]
+    for part in blocks(TRAIN) if parts else ():
         new = part[~np.isin(marks(part), seen[0])]
         if len(new):
             pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], 0)
             seen.append(marks(new))
-    rows = np.sort(np.concatenate(seen))
-    return pipeline, rows, len(rows)
-
-
-def spent() -> dict[str, float]:
-    """The CPU seconds of this process, and its peak memory in megabytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return {"seconds": round(used.ru_utime + used.ru_stime, 1), "megabytes": round(peak)}
+    learned_from = np.sort(np.concatenate(seen))
+    return pipeline, learned_from, len(learned_from)
 
 
 def main() -> int:
@@ -102,5 +89,8 @@ def main() -> int:
         with atomic(ROWS) as draft, draft.open("wb") as file:
             np.save(file, rows)
         notes["model"] = save(pipeline, MODEL)[:12]
-        write_json(TRAINING, {"model": sha256(MODEL), **spent()})
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        peak = round(used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+        seconds = round(used.ru_utime + used.ru_stime, 1)
+        write_json(TRAINING, {"model": sha256(MODEL), "seconds": seconds, "megabytes": peak})
     return 0

@@ -135,10 +135,7 @@ def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
         return grouped.agg(
             rows=("failure_case", "size"),
             values=("failure_case", lambda v: ", ".join(map(str, v.drop_duplicates()[:EXAMPLES]))),
-            examples=(
-                "index",
-                lambda v: ", ".join(str(i) for i in v.dropna().drop_duplicates()[:EXAMPLES]),
-            ),
+            examples=("index", lambda v: ", ".join(map(str, v.dropna().drop_duplicates()[:EXAMPLES]))),
         ).reset_index()
     return pd.DataFrame(columns=["column", "check", "rows", "values", "examples"])
 
@@ -167,7 +164,8 @@ def repeats(path: Path, names: list[str]) -> pd.DataFrame:
     some = [part[np.isin(pd.util.hash_pandas_object(part, index=False), twice)] for part in blocks(path, names)]
     rows = pd.concat(some)
     rows = rows[rows.duplicated(keep=False)]
-    examples = {"values": str(rows[:1].to_dict("list")), "examples": ", ".join(map(str, rows.index[:EXAMPLES]))}
+    shown = rows[:1].assign(**dict.fromkeys(personal().intersection(names), "(personal)")).to_dict("list")
+    examples = {"values": str(shown), "examples": ", ".join(map(str, rows.index[:EXAMPLES]))}
     told = {"column": "(table)", "check": "multiple_fields_uniqueness", "rows": len(rows), **examples}
     return pd.DataFrame([told][: len(rows)])
 
@@ -210,22 +208,15 @@ def merged(profiles: list[dict[str, Any]], sketches: dict[str, np.ndarray]) -> d
     return {"rows": int(rows.sum()), "columns": columns}
 
 
-def summary(values: pd.Series) -> dict[str, Any]:
-    """A column's type, missing share and distinct values; range and mean where it holds numbers."""
-    facts = {"type": str(values.dtype), "missing": float(values.isna().mean()), "distinct": int(values.nunique())}
-    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
-        facts |= {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
-    return facts
-
-
 def profile(table: pd.DataFrame) -> dict[str, Any]:
-    """What reports compare: the number of rows, and a summary of each column."""
-    found, hidden = {str(name): summary(table[name]) for name in table}, personal()
-    kept = ("type", "missing", "distinct")
-    return {
-        "rows": len(table),
-        "columns": {name: {k: facts[k] for k in kept} if name in hidden else facts for name, facts in found.items()},
-    }
+    """What reports compare: the rows, and of each column type, gaps and distinct values, of numbers range and mean."""
+    found, hidden = dict[str, dict[str, Any]](), personal()
+    for name, values in ((str(name), table[name]) for name in table):
+        missing, distinct = float(values.isna().mean()), int(values.nunique())
+        found[name] = {"type": str(values.dtype), "missing": missing, "distinct": distinct}
+        if name not in hidden and pd.api.types.is_numeric_dtype(values) and values.notna().any():
+            found[name] |= {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
+    return {"rows": len(table), "columns": found}
 
 
 def main() -> int:

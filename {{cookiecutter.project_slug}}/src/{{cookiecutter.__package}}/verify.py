@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from . import registry
-from .champion import at, checkout, outs, run
+from .champion import at, blob, checkout, lock, outs, run
 from .config import DVC, LOCK, METRICS, MODEL, Broken, UserError, flat, git, load_params, read_json, sha256
-from .lineage import Told, blob, lock_at, of_commit, run_of, walk
+from .lineage import Told, lock_at, of_commit, run_of, walk
 from .track import client, tracked
 
 # What follows from the model: other bytes there are reported, since another processor may round differently.
@@ -71,11 +71,6 @@ def metric_gaps(said: dict[str, float], made: dict[str, float], tolerance: float
     return [f"{n} {said.get(n)} but {made.get(n)}" for n, (a, b) in pairs.items() if not abs(a - b) <= tolerance]
 
 
-def lock() -> dict[str, Any]:
-    """The dvc.lock of this folder."""
-    return yaml.safe_load(LOCK.read_text(encoding="utf-8")) or {} if LOCK.exists() else {}
-
-
 def warn(kind: str, sentence: str) -> None:
     """Say it on the terminal, and in GitHub Actions as an annotation of dvc.lock."""
     mark = f"::{kind} file={LOCK},title=dvc.lock::" if os.environ.get("GITHUB_ACTIONS") else f"{kind}: "
@@ -108,8 +103,7 @@ def touched(base: str) -> bool:
         changed = git("diff", "--name-only", base, "HEAD").splitlines()
     except UserError:
         return True
-    read = {row["path"] for stage in lock().get("stages", {}).values() for row in stage.get("deps", [])}
-    own = read | {str(LOCK), "dvc.yaml", "params.yaml", ".python-version"}
+    own = {*outs(lock(), "deps"), str(LOCK), "dvc.yaml", "params.yaml", ".python-version"}
     return any(name in own or name.startswith(("src/", "requirements/", "data/")) for name in changed)
 
 
@@ -155,17 +149,13 @@ def answering(env: str, state: dict[str, Any]) -> Told:
             raise Broken("image", f"its label {label} is {labels.get(label)}, /version says {told.get(key)}")
     if of_commit(model, state[slot]["commit"])["dvc_lock"] != told["dvc_lock"]:
         raise Broken("deploy file", f"{LOCK} at its commit {state[slot]['commit'][:12]} is not what /version says")
-    inside(json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES)), told)
-    return told
-
-
-def inside(files: dict[str, str], told: Told) -> None:
-    """Raise where a file in an image is not that of its commit, or its model another one."""
+    files = json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES))
     for path, digest in files.items():
         there = blob(told["commit"], path) if not path.startswith("models/") else None
         right = hashlib.sha256(there or b"").hexdigest() if path != str(MODEL) else told["model"]
         if path.endswith((".py", ".yaml", ".lock", ".skops")) and digest != right:
             raise Broken("image", f"{path} in it is not that of {told['commit'][:12]}")
+    return told
 
 
 def mirrored(told: Told) -> list[str]:
