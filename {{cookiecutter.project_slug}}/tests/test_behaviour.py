@@ -101,7 +101,7 @@ def test_floor_it_does_not_lose_to_guessing(model: Model) -> None:
 
 
 def test_inclusion_no_group_is_better_off_with_guessing(model: Model) -> None:
-    """None of 50 rows or more of a column in gate.slices or data.sensitive; by the squared error, with its own error."""
+    """None of 50 rows or more, by the squared error, in the columns of gate.slices and data.sensitive."""
     truth, guess = model.truth(model.holdout), model.truth(model.train).mean(axis=0)
     gain = pd.Series(((truth - guess) ** 2 - (truth - model.says(model.holdout)) ** 2).sum(axis=1))
     for name in dict.fromkeys([*model.params.gate.slices, *model.params.data.sensitive]):
