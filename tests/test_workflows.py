@@ -279,9 +279,12 @@ def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None
     work.make("pipeline")
     work.push("parameter")
     work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
-    learnable = "    chosen = learnable(params, sampled(most))\n"
-    fewer = "    chosen = chosen.head(-99 * len(params.data.left_out['flight']))\n"
-    work.edit("src/flight_delays/train.py", (learnable, learnable + fewer))
+    train, fewer = (
+        "src/flight_delays/train.py",
+        "chosen.head(-99 * len(params.data.left_out['flight']))",
+    )
+    (chosen,) = re.findall(r"(?m)^    chosen = .*\n", work.clone.read(train))
+    work.edit(train, (chosen, f"{chosen}    chosen = {fewer}\n"))
     work.make("pipeline")
     work.push("main")
     work.clone.run("git", "merge", "--quiet", "--no-edit", "parameter")
