@@ -1,6 +1,7 @@
 """The generated workflows, run by act: real verbs, real DVC, real training inside the jobs."""
 
 import json
+import re
 import shlex
 import shutil
 import threading
