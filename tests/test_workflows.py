@@ -284,7 +284,7 @@ def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None
         "src/flight_delays/train.py",
         "chosen.head(-99 * len(params.data.left_out['flight']))",
     )
-    (chosen,) = re.findall(r"(?m)^    chosen = .*\n", work.clone.read(train))
+    (chosen,) = re.findall(r"(?m)^    chosen = .*learnable.*\n", work.clone.read(train))
     work.edit(train, (chosen, f"{chosen}    chosen = {fewer}\n"))
     work.make("pipeline")
     work.push("main")
