@@ -223,7 +223,8 @@ def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollbac
     shipped: Shipped,
 ) -> None:
     """By the recipes' own commands."""
-    shipped.project.run("git", "checkout", "--quiet", "--", "deploy")  # what tests wished by hand
+    for undo in (("checkout", "--quiet", "--"), ("clean", "--quiet", "-fd")):
+        shipped.project.run("git", *undo, "deploy")  # what other tests left there
     (shipped.project.path / "NOTES.md").write_text("Something to commit.\n")
     recipe, (back, commit) = HOW_TO["Deploy"], HOW_TO["Roll back"].splitlines()
     shipped.follow(recipe)

@@ -19,6 +19,10 @@ from .config import DVC, LOCK, METRICS, MODEL, Broken, UserError, flat, git, loa
 from .lineage import Told, lock_at, of_commit, run_of, walk
 from .track import client, tracked
 
+# Asked of an image: the SHA-256 of each of its files.
+FILES = """import hashlib, json, pathlib
+found = [p for p in pathlib.Path().rglob("*") if p.is_file()]
+print(json.dumps({str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}))"""
 # What follows from the model: other bytes there are reported, since another processor may round differently.
 FOLLOWS = (str(MODEL), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS))
 
@@ -149,7 +153,7 @@ def answering(env: str, state: dict[str, Any]) -> Told:
             raise Broken("image", f"its label {label} is {labels.get(label)}, /version says {told.get(key)}")
     if of_commit(model, state[slot]["commit"])["dvc_lock"] != told["dvc_lock"]:
         raise Broken("deploy file", f"{LOCK} at its commit {state[slot]['commit'][:12]} is not what /version says")
-    files = json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", image.FILES))
+    files = json.loads(engine.docker(*image.SEALED, "--entrypoint=python", running, "-c", FILES))
     for path, digest in files.items():
         there = blob(told["commit"], path) if not path.startswith("models/") else None
         right = hashlib.sha256(there or b"").hexdigest() if path != str(MODEL) else told["model"]
