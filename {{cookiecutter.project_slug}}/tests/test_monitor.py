@@ -218,7 +218,7 @@ def test_service_metrics(tmp_path: Path) -> None:
     assert [s.state for s in found] == ["critical", "warning", "notice"]
 
 
-@pytest.mark.parametrize("source", ["nowhere", "http://127.0.0.1:9/metrics"])
+@pytest.mark.parametrize("source", ["nowhere", "http://127.0.0.1:9/metrics", Path("/dev/null").as_uri()])
 def test_service_that_does_not_answer(source: str) -> None:
     with pytest.raises(UserError, match="METRICS is"):
         monitor.scrape(source)

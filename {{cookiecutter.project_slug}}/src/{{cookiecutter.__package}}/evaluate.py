@@ -43,10 +43,10 @@ def value(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
 
 def points(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
     """The tables behind the plots (of classes the last one's curves), at most 500 points each, evenly spread."""
-    from sklearn.calibration import calibration_curve
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
     if scores.ndim == 2:
+        from sklearn.calibration import calibration_curve
+        from sklearn.metrics import precision_recall_curve, roc_curve
+
         last, chance = truth == scores.shape[1] - 1, scores[:, -1]
         false, true, _ = roc_curve(last, chance)
         precision, recall, _ = precision_recall_curve(last, chance)

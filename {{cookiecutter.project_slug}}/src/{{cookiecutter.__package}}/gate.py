@@ -268,8 +268,9 @@ def labels(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
         elif pd.api.types.is_datetime64_any_dtype(values):
             values = values.dt.to_period("M")
         text = values.astype(str)
-        rank = text.rank(method="dense", na_option="bottom").astype(int).astype(str)
-        found[name] = ("group " + rank if name in hidden else text).to_numpy()
+        if name in hidden:
+            text = "group " + text.rank(method="dense", na_option="bottom").astype(int).astype(str)
+        found[name] = text.to_numpy()
     return found
 
 

@@ -73,7 +73,9 @@ def scrape(source: str) -> str:
     from urllib.request import urlopen
 
     try:
-        with urlopen(source if "://" in source else Path(source).resolve().as_uri(), timeout=10) as answer:
+        if not source.startswith(("http://", "https://")):
+            return Path(source).read_text(encoding="utf-8")
+        with urlopen(source, timeout=10) as answer:
             return str(answer.read().decode())
     except (OSError, ValueError) as problem:
         raise UserError(f"{source} gives no metrics ({problem}); METRICS is where /metrics is") from None

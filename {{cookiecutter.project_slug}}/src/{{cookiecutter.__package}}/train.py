@@ -60,8 +60,6 @@ def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
 
     In parts: a sample is learned as usual, and then by `partial_fit` every other row, block by block.
     """
-    from .stateful import go_on, resume
-
     rows, most, recipe = size(TRAIN), fitting(params), params.train
     parts = rows > most and not recipe.start and recipe.window == "all"
     parts = parts and hasattr(estimator(recipe, params.seed), "partial_fit")
@@ -70,13 +68,18 @@ def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
         print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
     chosen = sampled(min(most, WHOLE)) if parts else learnable(params, sampled(most))
     if recipe.start:
+        from .stateful import resume
+
         return *resume(params, chosen), len(chosen)
     pipeline, seen = build(params, inputs(params, chosen), chosen[params.data.target]), [marks(chosen)]
-    for part in blocks(TRAIN) if parts else ():
-        new = part[~np.isin(marks(part), seen[0])]
-        if len(new):
-            pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], 0)
-            seen.append(marks(new))
+    if parts:
+        from .stateful import go_on
+
+        for part in blocks(TRAIN):
+            new = part[~np.isin(marks(part), seen[0])]
+            if len(new):
+                pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], 0)
+                seen.append(marks(new))
     learned_from = np.sort(np.concatenate(seen))
     return pipeline, learned_from, len(learned_from)
 
