@@ -1,0 +1,6 @@
+"""Runs the command line."""
+
+from modelyard.cli import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,88 @@
+"""TODO doc."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelyard.core.errors import UserError
+from modelyard.core.paths import LOCK, PARAMS, SCHEMA
+from modelyard.core.process import git
+
+CHANGING = (str(LOCK), str(PARAMS), str(SCHEMA), "src")  # what a change that is judged may change
+
+
+def blob(commit: str, path: str | Path) -> bytes | None:
+    """A file's bytes at a commit, or None where that commit has no such file."""
+    try:
+        return subprocess.check_output(["git", "cat-file", "blob", f"{commit}:./{path}"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def folder_blobs(commit: str, folder: str | Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder at a commit, by its path in the folder."""
+    rows = git("ls-tree", "-r", "-z", commit, "--", f"./{folder}/").split("\0")
+    objects = {row.partition("\t")[2]: row.split()[2] for row in rows if row}
+    done = subprocess.run(
+        ["git", "cat-file", "--batch"], input="\n".join(objects.values()).encode(), capture_output=True, check=True
+    )
+    found, rest = {}, done.stdout
+    for name in objects:
+        head, _, rest = rest.partition(b"\n")
+        size = int(head.split()[2])
+        found[Path(name).relative_to(folder).as_posix()] = rest[:size]
+        rest = rest[size + 1 :]
+    return found
+
+
+def at(commit: str, path: str | Path) -> Any:
+    """The YAML or JSON of a file at a commit, or None where that commit has no such file."""
+    return None if (there := blob(commit, path)) is None else yaml.safe_load(there)
+
+
+def commit_of(name: str) -> str | None:
+    """The commit that a name stands for, or None where it is none; an option is none."""
+    try:
+        return None if name.startswith("-") else git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    except UserError:
+        return None
+
+
+def resolve(base: str | None) -> str:
+    """The commit that a change is held against: BASE, else the default branch's tip, else the commit before.
+
+    The tip also where it is this commit, and what is here is a change to it that is not committed.
+    """
+    if base:
+        if found := commit_of(base):
+            return found
+        raise UserError(f"BASE {base} is no commit here; fetch it, or name another one")
+    if not (head := commit_of("HEAD")):
+        raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again")
+    for name in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
+        if (tip := commit_of(name)) and (tip != head or git("status", "--porcelain", "--", *CHANGING)):
+            return tip
+    return commit_of("HEAD~1") or head
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """A scratch checkout of a commit that shares our DVC cache and is gone when the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="checkout-"))
+    try:
+        git("worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+        top = git("rev-parse", "--show-prefix")
+        project = folder / top
+        cache = Path(".dvc/cache").resolve()
+        (project / ".dvc").mkdir(parents=True, exist_ok=True)
+        (project / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+        yield project
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        git("worktree", "prune")

@@ -1,0 +1,241 @@
+"""What every module shares: parameters, paths, digests, and files that are written whole or not at all."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from modelyard.core.errors import UserError
+from modelyard.core.paths import PARAMS
+
+JUDGED_BY = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Block(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A block of params.yaml: a misspelt key is an error, not a silent default."""
+
+
+class Data(Block, frozen=True):
+    """The table: where it lies, what is predicted, and what the model may see."""
+
+    path: str
+    target: str
+    task: str
+    features: list[str]
+    time: str | None = None
+    group: str | None = None
+    sensitive: list[str] = []
+    left_out: dict[str, str] = {}
+
+
+class Split(Block, frozen=True):
+    """How the holdout is taken: its share of the rows, at most so many, and the seed of the draw."""
+
+    seed: int = 0
+    holdout: float = 0.2
+    rows: Positive = 1 << 18
+
+
+class Train(Block, frozen=True):
+    """The estimator: a dotted scikit-learn name, its arguments, which rows it learns from, and where it starts."""
+
+    estimator: str
+    arguments: dict[str, Any] = {}
+    window: str = "all"
+    start: str | None = None
+    threads: int = 1
+    megabytes: Positive = 8192
+
+
+class Evaluate(Block, frozen=True):
+    """The primary metric, and what each error costs (`cost[truth][prediction]`) where that is known."""
+
+    metric: str
+    cost: list[list[float]] | None = None
+
+
+class Gate(Block, frozen=True):
+    """What a change must keep; a margin of null is the metric's own default."""
+
+    margin: float | None = None
+    confidence: float = 0.95  # of every interval
+    inconclusive: str = "warn"
+    drop: float = 2.0  # margins that may be lost since the last promotion, by one change or many
+    floors: dict[str, float] = {}
+    ceiling: float | None = None
+    slices: list[str] = []
+    fairness: float | None = None  # the largest gap between the groups of a sensitive column
+    megabytes: float | None = None
+    milliseconds: float | None = None
+    seconds: float | None = None
+    peak: float | None = None
+
+
+class Range(Block, frozen=True):
+    """From where to where an argument is searched, and whether by orders of magnitude."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
+class Sweep(Block, frozen=True):
+    """The search space: for each argument of the estimator a list of choices or a range."""
+
+    trials: Positive = 20
+    folds: Positive = 3
+    space: dict[str, list[str | int | float | bool | None] | Range] = {}
+
+
+class Log(Block, frozen=True):
+    """The prediction log: lines that may wait, seconds between writes, size of a file, files that stay."""
+
+    queue: int = 20_000
+    seconds: float = 1.0
+    megabytes: int = 64
+    files: int = 20
+
+
+class Serve(Block, frozen=True):
+    """What the service refuses: values outside schema.yaml (or flags them), what is too large or slow, strangers."""
+
+    outside: Literal["refuse", "flag"] = "refuse"
+    rows: int = 10_000
+    megabytes: float = 10
+    seconds: float = 10
+    requests: int = 512
+    keys: dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]] = {}
+    log: Log = Log()
+
+
+class Score(Block, frozen=True):
+    """Rows held in memory at a time for each core."""
+
+    rows: int = 32_768
+
+
+class Compute(Block, frozen=True):
+    """Where sweeps, importances and files go: to the cores of this machine, or to a cluster at an address."""
+
+    backend: Literal["local", "dask", "ray"] = "local"
+    address: str | None = None
+    workers: Positive = 1
+
+
+class Levels(Block, frozen=True):
+    """What a service must hold: the share of failed requests, p99 in ms, and equality with the pipeline."""
+
+    errors: float = 0.01
+    milliseconds: float = 250
+    difference: float = 1e-5
+
+
+class Load(Block, frozen=True):
+    """The load of the smoke test."""
+
+    seconds: float = 3
+    connections: int = 8
+
+
+class Deploy(Block, frozen=True):
+    """The registry's repository, where each environment listens, and how a candidate gets its traffic."""
+
+    repository: str | None = None
+    signed: list[str] = []
+    addresses: dict[str, str] = {}
+    steps: tuple[int, ...] = (10, 50, 100)
+    seconds: float = 30
+    patience: float = 60
+    levels: Levels = Levels()
+    load: Load = Load()
+
+
+class Release(Block, frozen=True):
+    """What a promoted model has to show before it is taken from its release, or deployed."""
+
+    signed: list[str] = []
+
+
+class Monitor(Block, frozen=True):
+    """What is watched, in which windows, and how often it may cry wolf."""
+
+    logs: str = "logs"
+    window: str = "7d"
+    history: int = 12
+    sample: int = 5000
+    minimum: int = 200
+    persist: tuple[int, int] = (2, 3)
+    false_alarms: float = 0.05
+    measure: str = "psi"
+    floor: float = 0.1
+    importance: float = 0.1
+    margin: float | None = None  # loss of the primary metric that is critical; none: gate.margin's
+    broken: float = 0.01  # share of a column's values that may break schema.yaml
+    volume: float = 0.5  # share of the usual traffic that may be lacking
+    errors: float = 0.01  # share of requests that may fail
+    milliseconds: float | None = None  # p99 of the service; none: not looked at
+    cooldown: str = "7d"  # before the webhook says the same again
+
+
+class Retrain(Block, frozen=True):
+    """What starts a training, how often at most, and from which rows it learns."""
+
+    schedule: str | None = None
+    rows: int | None = None
+    drift: bool = True
+    performance: bool = True
+    minimum: int = 500
+    cooldown: str = "7d"
+    budget: int = 4
+    window: str | None = None
+    stateful: bool = False
+
+
+class Params(Block, frozen=True):
+    """The whole of params.yaml, checked."""
+
+    data: Data
+    train: Train
+    evaluate: Evaluate
+    seed: int = 0
+    split: Split = Split()
+    gate: Gate = Gate()
+    sweep: Sweep = Sweep()
+    serve: Serve = Serve()
+    score: Score = Score()
+    compute: Compute = Compute()
+    release: Release = Release()
+    deploy: Deploy = Deploy()
+    monitor: Monitor = Monitor()
+    retrain: Retrain = Retrain()
+
+
+def known(found: Any, kind: type[Block]) -> Any:
+    """A block without the keys that this code does not know: a later version may have added them."""
+    if not isinstance(found, dict):
+        return found
+    kinds = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    nested = {name for name, one in kinds.items() if isinstance(one, type) and issubclass(one, Block)}
+    return {key: known(found[key], kinds[key]) if key in nested else found[key] for key in found if key in kinds}
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """The parameters; a missing file, an unknown key or a wrong type is a `UserError` that names it."""
+    try:
+        if os.environ.get(JUDGED_BY):
+            return msgspec.convert(known(msgspec.yaml.decode(path.read_bytes()), Params), Params)
+        return msgspec.yaml.decode(path.read_bytes(), type=Params)
+    except FileNotFoundError:
+        raise UserError(f"there is no {path} here; run this in the project's folder") from None
+    except msgspec.MsgspecError as problem:
+        raise UserError(f"{path} does not hold: {problem}; correct that line") from None
+
+
+def span(text: str) -> timedelta:
+    """A duration such as `7d` or `12h`; anything else is a `UserError`."""
+    if not text[:-1].isdigit() or text[-1] not in "dh":
+        raise UserError(f"{text!r} is no duration; write days or hours, such as 7d or 12h")
+    return timedelta(**{"days" if text[-1] == "d" else "hours": int(text[:-1])})

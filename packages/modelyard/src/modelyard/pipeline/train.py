@@ -1,0 +1,105 @@
+"""Stage: the model learns from the training rows and remembers which rows those were."""
+
+import re
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from modelyard.core.console import stage
+from modelyard.core.errors import UserError
+from modelyard.core.files import atomic, sha256, write_json
+from modelyard.core.params import Params, load_params
+from modelyard.core.paths import MODEL, ROWS, TRAIN, TRAINING
+from modelyard.data.hashing import by_hash, marks
+from modelyard.data.parquet import WHOLE, blocks, size
+from modelyard.pipeline.estimator import build, estimator
+from modelyard.pipeline.model_file import save
+from modelyard.pipeline.preprocessing import inputs
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+BYTES = 64  # that a value costs while a model learns, about
+
+
+def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
+    """The rows to learn from: `all`, the last `90d` (days) or the last `50000` rows by time."""
+    if rule == "all":
+        return table
+    match = re.fullmatch(r"(\d+)(d?)", rule)
+    if not match or (match[2] and not time):
+        raise UserError(f"train.window is {rule!r}; write all, a number of rows, or days such as 90d (needs data.time)")
+    ordered = table.sort_values(time, kind="stable") if time else table
+    if not match[2]:
+        return ordered.tail(int(match[1]))
+    return ordered[ordered[time] > ordered[time].max() - pd.Timedelta(days=int(match[1]))]
+
+
+def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the window, when they hold something to learn; else a `UserError`."""
+    chosen = window(table, params.data.time, params.train.window)
+    if params.data.task == "classification" and chosen[params.data.target].nunique() < 2:
+        raise UserError(
+            f"all {len(chosen):,} training rows have one {params.data.target}; widen train.window or split otherwise"
+        )
+    return chosen
+
+
+def fitting(params: Params) -> int:
+    """How many rows may be learned at once, by the memory that params.yaml allows: no machine changes the model."""
+    return params.train.megabytes * 2**20 // (BYTES * (len(params.data.features) + 1))
+
+
+def sampled(most: int) -> pd.DataFrame:
+    """All training rows where they fit; else about so many of them, the same ones wherever they are drawn."""
+    rows = size(TRAIN)
+    if rows <= most:
+        return pd.read_parquet(TRAIN)
+    return pd.concat([part[by_hash(part, most / rows, seed=1)] for part in blocks(TRAIN)], ignore_index=True)
+
+
+def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
+    """The model, what tells its rows apart, and how many they are; what is done with too large a table is said.
+
+    In parts: a sample is learned as usual, and then by `partial_fit` every other row, block by block.
+    """
+    rows, most, recipe = size(TRAIN), fitting(params), params.train
+    parts = rows > most and not recipe.start and recipe.window == "all"
+    parts = parts and hasattr(estimator(recipe, params.seed), "partial_fit")
+    if rows > most:
+        how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
+        print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
+    chosen = sampled(min(most, WHOLE)) if parts else learnable(params, sampled(most))
+    if recipe.start:
+        from modelyard.pipeline.warm_start import resume
+
+        return *resume(params, chosen), len(chosen)
+    pipeline, seen = build(params, inputs(params, chosen), chosen[params.data.target]), [marks(chosen)]
+    if parts:
+        from modelyard.pipeline.warm_start import go_on
+
+        for part in blocks(TRAIN):
+            new = part[~np.isin(marks(part), seen[0])]
+            if len(new):
+                pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], 0)
+                seen.append(marks(new))
+    learned_from = np.sort(np.concatenate(seen))
+    return pipeline, learned_from, len(learned_from)
+
+
+def main() -> int:
+    """Write models/model.skops and models/rows.npy, and what that took to reports/training.json."""
+    params = load_params()
+    with stage("train", size(TRAIN)) as notes:
+        pipeline, rows, notes["learned from"] = learned(params)
+        with atomic(ROWS) as draft, draft.open("wb") as file:
+            np.save(file, rows)
+        notes["model"] = save(pipeline, MODEL)[:12]
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        peak = round(used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+        seconds = round(used.ru_utime + used.ru_stime, 1)
+        write_json(TRAINING, {"model": sha256(MODEL), "seconds": seconds, "megabytes": peak})
+    return 0

@@ -1,0 +1,56 @@
+"""Stage: the table keeps what schema.yaml says, or the run stops and shows the rows that do not."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from modelyard.core.console import stage
+from modelyard.core.errors import UserError
+from modelyard.core.files import sha256, write_json
+from modelyard.core.params import load_params
+from modelyard.core.paths import DATA, SCHEMA
+from modelyard.data.duplicates import repeats
+from modelyard.data.parquet import WHOLE, blocks, size
+from modelyard.data.profiling import DISTINCT, merged, profile
+from modelyard.data.schema import failures, load_schema
+
+if TYPE_CHECKING:
+    from pandera.pandas import DataFrameSchema
+
+
+def examined(path: Path, schema: "DataFrameSchema") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rules that a table of any size breaks, and its profile; more than one block is never in memory."""
+    broken, profiles, sketches = [], [], dict[str, np.ndarray]()
+    several = size(path) > WHOLE
+    unique, schema.unique = schema.unique, None if several else schema.unique
+    for part in blocks(path):
+        broken.append(failures(part, schema))
+        profiles.append(profile(part))
+        for name in map(str, part if several else ()):
+            marks = pd.util.hash_array(part[name].dropna().unique())
+            sketches[name] = np.unique(np.concatenate([sketches.get(name, marks), marks]))[:DISTINCT]
+    if several:
+        broken += [repeats(path, unique)] if unique else []
+        rules = pd.concat(broken).groupby(["column", "check"], as_index=False)
+        return rules.agg({"rows": "sum", "values": "first", "examples": "first"}), merged(profiles, sketches)
+    return broken[0], profiles[0]
+
+
+def main() -> int:
+    """Stop with the rules that the data breaks; else write reports/data.json."""
+    params = load_params()
+    path = Path(params.data.path)
+    with stage("validate", size(path)) as notes:
+        broken, found = examined(path, load_schema())
+        if len(broken):
+            print(broken.to_string(index=False))
+            word = "rule" if len(broken) == 1 else "rules"
+            raise UserError(
+                f"{path} breaks {len(broken)} {word} of {SCHEMA}; "
+                "correct the rows above, or the schema (`make schema` shows how it would differ)"
+            )
+        write_json(DATA, {"path": str(path), "sha256": sha256(path), **found})
+        notes["columns"] = len(found["columns"])
+    return 0

@@ -1,0 +1,68 @@
+"""Learning on: a model of an earlier commit takes new rows in, and is held to what it knew.
+
+Only estimators that really go on are let through: those with `partial_fit`, and forests that grow trees.
+"""
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from modelyard.core import dvc_lock, git_objects, model_at
+from modelyard.core.errors import UserError
+from modelyard.core.params import Params
+from modelyard.core.paths import HOLDOUT, LOCK, MODEL
+from modelyard.core.process import DVC
+from modelyard.data.hashing import marks
+from modelyard.pipeline.model_file import load
+from modelyard.pipeline.preprocessing import inputs, prepare
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
+    """The model of a commit, the rows it learned from, and its holdout."""
+    with git_objects.checkout(commit) as project:
+        model_at.bring(project, model_at.Champion("base", None, commit))
+        pipeline, rows = load(project / MODEL), model_at.learned(project)
+        held = dvc_lock.cached(dvc_lock.outs(git_objects.at(commit, LOCK) or {}).get(str(HOLDOUT)))
+        if not held.is_file():
+            model_at.run(project, *DVC, "repro", "split")
+            held = project / HOLDOUT
+        return pipeline, rows, pd.read_parquet(held)
+
+
+def go_on(pipeline: "Pipeline", raw: pd.DataFrame, target: "pd.Series[Any]", before: int) -> "Pipeline":
+    """The pipeline after new rows: its columns stay as they were fitted, its estimator learns on."""
+    columns, estimator = pipeline[:-1], pipeline[-1]
+    kind = type(estimator).__name__
+    try:
+        rows, truth = columns.transform(prepare(raw)), target.to_numpy()
+        if hasattr(estimator, "partial_fit"):
+            estimator.partial_fit(rows, truth)
+        elif "Forest" in kind and hasattr(estimator, "warm_start"):
+            more = ceil(estimator.n_estimators * len(raw) / max(before, 1))
+            estimator.set_params(warm_start=True, n_estimators=estimator.n_estimators + more).fit(rows, truth)
+        else:
+            raise UserError(f"{kind} cannot go on learning; set train.start to null, or name another estimator")
+    except ValueError as problem:
+        raise UserError(f"{kind} could not learn on: {str(problem).splitlines()[0]}") from None
+    return pipeline
+
+
+def resume(params: Params, chosen: pd.DataFrame) -> tuple["Pipeline", Hashes]:
+    """The model of `train.start` after the rows that are new to it, and all rows that it has learned from."""
+    from threadpoolctl import threadpool_limits
+
+    pipeline, rows, held = earlier(str(params.train.start))
+    new = chosen[~np.isin(marks(chosen), np.concatenate([rows, marks(held)]))]
+    if new.empty:
+        raise UserError(f"the model of {str(params.train.start)[:12]} has seen every row; bring new ones")
+    with threadpool_limits(params.train.threads):
+        pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], len(rows))
+    return pipeline, np.sort(np.concatenate([rows, marks(new)]))

@@ -1,0 +1,53 @@
+"""Verb: a dvc.lock that two branches changed is made anew, and its metrics are shown beside theirs."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from modelyard.core.errors import UserError
+from modelyard.core.files import read_json, undone_on_error
+from modelyard.core.params import load_params
+from modelyard.core.paths import DATA, LOCK, METRICS
+from modelyard.core.process import dvc, git
+
+MADE = (LOCK, DATA, METRICS)  # what the pipeline writes and git keeps
+
+
+def broken() -> list[Path]:
+    """The generated files that must be made anew; no conflict, or one in other files, is a `UserError`."""
+    conflicts = [Path(name) for name in git("diff", "--name-only", "--diff-filter=U", "--relative").splitlines()]
+    others = sorted({str(path) for path in conflicts} - {str(path) for path in MADE})
+    if others:
+        raise UserError(f"{', '.join(others)}: in conflict too; resolve and `git add` that first")
+    found = [path for path in MADE if path in conflicts or (path.exists() and "\n<<<<<<< " in "\n" + path.read_text())]
+    if not found:
+        raise UserError(f"{LOCK} is not in conflict; there is nothing to resolve")
+    return found
+
+
+def sides() -> dict[str, dict[str, float]]:
+    """The metrics of both branches: ours, and theirs where a merge, rebase or cherry-pick is under way."""
+    found = {}
+    for head in ("HEAD", "MERGE_HEAD", "REBASE_HEAD", "CHERRY_PICK_HEAD"):
+        try:
+            found["ours" if head == "HEAD" else "theirs"] = dict(json.loads(git("show", f"{head}:./{METRICS}")))
+        except (UserError, ValueError):
+            continue
+    return found
+
+
+def main() -> int:
+    """Make dvc.lock anew after a merge conflict in it, and show what changed."""
+    paths, before = broken(), sides()
+    load_params()
+    with tempfile.TemporaryDirectory(prefix=".resolve-", dir=".") as folder, undone_on_error(paths, Path(folder)):
+        if dvc("repro", "--quiet", shown=True).returncode:
+            raise UserError("the pipeline does not run on the merged files (see above); correct them, try again")
+    git("add", "--", *(str(path) for path in MADE if path.exists()))
+    columns = {**before, "merged": read_json(METRICS)}
+    print(f"{'metric':<20}" + "".join(f"{name:>12}" for name in columns))
+    for metric in columns["merged"]:
+        cells = (f"{values[metric]:>12.5g}" if metric in values else f"{'':>12}" for values in columns.values())
+        print(f"{metric:<20}" + "".join(cells))
+    print(f"{'resolve':<10}{', '.join(map(str, paths))} made anew and staged; `git commit` ends the merge")
+    return 0

@@ -1,0 +1,207 @@
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from msgspec.structs import replace
+
+from modelyard.automation import retrain
+from modelyard.automation.retrain import Facts, decide
+from modelyard.core import git_objects, model_at, process
+from modelyard.core.errors import UserError
+from modelyard.core.params import Params, Retrain, load_params, span
+from modelyard.gate import champion
+from modelyard.github.api import Api, ApiError
+
+NOW = datetime(2024, 6, 3, tzinfo=UTC)
+DAY = timedelta(days=1)
+DRIFT, LOSS = {"drift": "temp moved"}, {"performance": "roc_auc fell"}
+
+
+def facts(**more: Any) -> Facts:
+    return Facts(**{"now": NOW, "trained": NOW - 30 * DAY, "rows": 1000, **more})
+
+
+@pytest.mark.parametrize(
+    ("rules", "found", "trigger"),
+    [
+        pytest.param({}, {}, "none", id="nothing"),
+        pytest.param({}, {"alarms": DRIFT}, "drift", id="drift"),
+        pytest.param({}, {"alarms": LOSS}, "performance", id="performance"),
+        pytest.param({}, {"alarms": DRIFT | LOSS}, "performance", id="the gravest first"),
+        pytest.param({"rows": 900}, {}, "rows", id="rows"),
+        pytest.param({"rows": 1100}, {}, "none", id="too few rows"),
+        pytest.param({"schedule": "28d"}, {}, "schedule", id="schedule"),
+        pytest.param({"schedule": "31d"}, {}, "none", id="not yet"),
+        pytest.param({"schedule": "28d"}, {"retrains": [NOW - 20 * DAY]}, "none", id="tried since"),
+        pytest.param({"schedule": "28d"}, {"trained": None}, "none", id="never trained"),
+        pytest.param({"drift": False}, {"alarms": DRIFT}, "none", id="drift switched off"),
+        pytest.param({"performance": False}, {"alarms": LOSS}, "none", id="performance switched off"),
+    ],
+)
+def test_decide_by_switch(rules: dict[str, Any], found: dict[str, Any], trigger: str) -> None:
+    decision = decide(Retrain(**rules), facts(**found))
+    assert (decision.trigger, decision.go) == (trigger, trigger != "none")
+
+
+@pytest.mark.parametrize(
+    ("rules", "found", "words"),
+    [
+        pytest.param({"minimum": 2000}, {}, "fewer than retrain.minimum", id="minimum"),
+        pytest.param({}, {"retrains": [NOW - 3 * DAY]}, "within retrain.cooldown", id="cooldown"),
+        pytest.param({"cooldown": "60d"}, {"retrains": [NOW - 40 * DAY]}, "retrain.cooldown", id="long cooldown"),
+        pytest.param({"budget": 2}, {"retrains": [NOW - 10 * DAY, NOW - 20 * DAY]}, "retrain.budget", id="budget"),
+        pytest.param({"budget": 2}, {"retrains": [NOW - 10 * DAY, NOW - 40 * DAY]}, "", id="long ago"),
+    ],
+)
+def test_decide_waits(rules: dict[str, Any], found: dict[str, Any], words: str) -> None:
+    decision = decide(Retrain(**rules), facts(alarms=DRIFT, **found))
+    assert decision.go == (not words)
+    assert words in decision.reason
+    assert "temp moved" in decision.reason
+
+
+@pytest.mark.parametrize(("text", "length"), [("7d", 7 * DAY), ("12h", DAY / 2), ("0d", 0 * DAY)])
+def test_span(text: str, length: timedelta) -> None:
+    assert span(text) == length
+
+
+@pytest.mark.parametrize("text", ["7", "a week", "-1d", "7d "])
+def test_span_that_is_none(text: str) -> None:
+    with pytest.raises(UserError, match="is no duration"):
+        span(text)
+
+
+@pytest.mark.usefixtures("project")
+def test_set_params_keeps_comments_and_the_rest() -> None:
+    before = Path("params.yaml").read_text().splitlines()
+    retrain.set_params({"window": "90"})
+    after = Path("params.yaml").read_text().splitlines()
+    assert load_params().train.window == "90"
+    assert len([1 for a, b in zip(before, after, strict=True) if a != b]) <= 1
+
+
+@pytest.mark.usefixtures("project")
+def test_recipe_names_only_what_changes(params: Params) -> None:
+    assert not retrain.recipe(params, None, None, False)
+    assert not retrain.recipe(params, params.train.window, params.train.estimator, False)
+    assert retrain.recipe(params, "90", "sklearn.x", False) == {
+        "window": "90",
+        "estimator": "sklearn.x",
+        "arguments": {},
+    }
+    started = replace(params, train=replace(params.train, start="abc"))
+    assert retrain.recipe(started, None, None, False) == {"start": None}
+
+
+def test_recipe_that_goes_on_starts_at_the_champion(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "git", lambda *_: "head")
+    monkeypatch.setattr(champion, "find", lambda base, _: model_at.Champion("base", None, base))
+    assert retrain.recipe(params, None, None, True) == {"start": "head"}
+    monkeypatch.setattr(champion, "find", lambda *_: model_at.Champion("dummy"))
+    with pytest.raises(UserError, match="no model to go on from"):
+        retrain.recipe(params, None, None, True)
+
+
+@pytest.fixture
+def done(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The project with many new rows and the default switches; pipeline and gate are noted and not run."""
+    called: list[str] = []
+
+    def gate() -> int:
+        Path("reports/verdict.json").write_text(json.dumps({"unattended": "open"}))
+        called.append("gate")
+        return 0
+
+    monkeypatch.setattr(retrain, "pipeline", lambda: called.append("pipeline"))
+    monkeypatch.setattr("modelyard.gate.verdict.main", gate)
+    monkeypatch.setattr(process, "git", lambda *_: NOW.isoformat())
+    monkeypatch.setattr(retrain, "new_rows", lambda _: 10_000)
+    monkeypatch.setattr(retrain, "load_params", lambda *_: replace(params, retrain=Retrain()))
+    yield called
+
+
+def result() -> dict[str, Any]:
+    return dict(json.loads(Path("reports/retrain.json").read_text()))
+
+
+def test_by_hand_it_always_trains(done: list[str]) -> None:
+    assert retrain.main(reason="the boss wants it", window="90") == 0
+    assert done == ["pipeline", "gate"]
+    assert (result()["trigger"], result()["outcome"]) == ("manual", "open")
+    assert "the boss wants it" in result()["reason"]
+    assert load_params().train.window == "90"
+
+
+def test_a_named_trigger_trains_at_once(done: list[str]) -> None:
+    retrain.main(reason="drift")
+    assert done and result()["trigger"] == "drift"
+
+
+def test_auto_without_a_reason_does_nothing(done: list[str]) -> None:
+    retrain.main(reason="auto")
+    assert not done
+    assert (result()["outcome"], result()["reason"]) == ("nothing", "no trigger fired")
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_auto_with_a_finding_of_monitoring(done: list[str], only: bool) -> None:
+    Path("reports/monitor.json").write_text(json.dumps({"triggers": DRIFT}))
+    retrain.main(reason="auto", decide_only=only)
+    assert done == ([] if only else ["pipeline", "gate"])
+    assert result()["outcome"] == ("train" if only else "open")
+
+
+def test_auto_remembers_the_last_retrain(done: list[str]) -> None:
+    Path("reports/monitor.json").write_text(json.dumps({"triggers": LOSS}))
+    for _ in range(2):
+        retrain.main(reason="auto")
+    assert done == ["pipeline", "gate"]
+    assert "retrain.cooldown" in result()["reason"]
+
+
+def test_a_pipeline_that_stops_leaves_params_as_they_were(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise UserError("the pipeline stopped")
+
+    before = Path("params.yaml").read_bytes()
+    monkeypatch.setattr(retrain, "pipeline", stop)
+    with pytest.raises(UserError, match="stopped"):
+        retrain.main(window="90")
+    assert Path("params.yaml").read_bytes() == before
+    assert not done
+
+
+def test_new_rows_since_the_last_run(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git_objects, "at", lambda *_: json.loads(Path("reports/data.json").read_text()))
+    assert retrain.new_rows(params) == 0
+    table = pd.read_parquet(params.data.path)
+    pd.concat([table, table.head(7)]).to_parquet(params.data.path)
+    assert retrain.new_rows(params) == 7
+    (project / params.data.path).unlink()
+    with pytest.raises(UserError, match="is missing"):
+        retrain.new_rows(params)
+
+
+RUNS = [
+    {"created_at": "2024-06-01T00:00:00Z"},
+    {"created_at": "2024-05-27T00:00:00Z"},
+]
+
+
+def test_runs_are_those_that_github_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Api, "of_environment", lambda: Api("owner/name", "token"))
+    monkeypatch.setattr(Api, "call", lambda *_: {"workflow_runs": RUNS})
+    assert retrain.runs() == [NOW - 2 * DAY, NOW - 7 * DAY]
+
+
+def test_runs_are_unknown_where_github_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError(403, "GET", "no")
+
+    monkeypatch.setattr(Api, "of_environment", lambda: Api("owner/name", "token"))
+    monkeypatch.setattr(Api, "call", refuse)
+    assert retrain.runs() == []

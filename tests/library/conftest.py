@@ -1,0 +1,88 @@
+"""A small project, its rows made from the schema, and its pipeline run once for all tests."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from modelyard.core.params import Params, load_params
+from modelyard.pipeline import evaluate, split, train, validate
+from modelyard.testing.rows import ROWS, checks, make_rows
+from tests.library.support import PROJECT, TEMPLATE, Key
+
+FILES = ("schema.yaml", "dvc.yaml", "deploy", "requirements/dev.txt", "requirements/serve.txt")
+
+
+def make_project(folder: Path) -> Path:
+    """Fill a folder with the small project, and with the files that every project has from the template."""
+    shutil.copytree(PROJECT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (TEMPLATE / name).is_dir() else shutil.copyfile
+        copy(TEMPLATE / name, folder / name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small project as the current folder, for a test that asks for no other."""
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("pyproject.toml", "params.yaml"):
+        shutil.copyfile(PROJECT / name, folder / name)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return Key(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return Key(tmp_path_factory.mktemp("other"))
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The project's own parameters."""
+    return load_params(PROJECT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def drawn(params: Params) -> pd.DataFrame:
+    """Rows made from the schema, drawn once."""
+    schema = yaml.safe_load((TEMPLATE / "schema.yaml").read_text(encoding="utf-8"))
+    classes = checks(schema["columns"][params.data.target]).get("isin", [])
+    return make_rows(schema, params, max(ROWS, 12 * len(classes)))
+
+
+@pytest.fixture
+def frame(drawn: pd.DataFrame) -> pd.DataFrame:
+    """Rows made from the schema, for one test, which may change them."""
+    return drawn.copy()
+
+
+@pytest.fixture(scope="session")
+def piped(drawn: pd.DataFrame, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small project with its pipeline run once, for the session."""
+    folder = make_project(tmp_path_factory.mktemp("piped"))
+    (folder / params.data.path).parent.mkdir(parents=True, exist_ok=True)
+    drawn.to_parquet(folder / params.data.path, index=False)
+    with contextlib.chdir(folder):
+        for stage in (validate, split, train, evaluate):
+            stage.main()
+    return folder
+
+
+@pytest.fixture
+def project(piped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of that project, for one test, as the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(piped, folder)
+    monkeypatch.chdir(folder)
+    yield folder

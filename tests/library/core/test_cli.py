@@ -1,0 +1,115 @@
+import subprocess
+import sys
+
+import pytest
+
+from modelyard import __version__, cli
+from modelyard.core.errors import UserError
+from tests.library.support import LIBRARY
+
+
+def command(base: str = "", drop: bool = False, trials: int = 3, in_: str = "") -> int:
+    """Print its arguments."""
+    print(base, drop, trials, in_)
+    return trials
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A command line whose `train` is `command`."""
+    monkeypatch.setattr(cli, "load_command", lambda name: command)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_is_a_function(name: str) -> None:
+    assert callable(cli.load_command(name))
+
+
+def test_every_make_verb_that_runs_the_library_is_a_command() -> None:
+    lines = (LIBRARY / "project.mk").read_text(encoding="utf-8").splitlines()
+    verbs = [lines[i - 1].partition(":")[0] for i, line in enumerate(lines) if line == "\t$(RUN)"]
+    assert verbs and set(verbs) <= set(cli.COMMANDS)
+
+
+@pytest.mark.usefixtures("known")
+def test_options_are_the_parameters_of_the_function(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--base", "main", "--drop", "--trials", "7", "--in", "x"]) == 7
+    assert capsys.readouterr().out == "main True 7 x\n"
+
+
+def test_a_variable_of_another_program_is_no_option(
+    known: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("BASE", "DROP", "TRIALS", "IN"):
+        known.setenv(name, "1")
+    assert cli.main(["train"]) == 3
+    assert capsys.readouterr().out == " False 3 \n"
+
+
+@pytest.mark.parametrize(("value", "on"), [("1", True), ("yes", True), ("0", False), ("no", False), ("", False)])
+def test_a_variable_with_our_prefix_is_an_option(
+    value: str, on: bool, known: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known.setenv("MODELYARD_BASE", "$(touch x)")
+    known.setenv("MODELYARD_DROP", value)
+    known.setenv("MODELYARD_TRIALS", "0")
+    assert cli.main(["train"]) == 0
+    assert capsys.readouterr().out == f"$(touch x) {on} 0 \n"
+
+
+def refuse() -> int:
+    raise UserError("this is wrong; do that", code=2)
+
+
+def test_a_user_error_is_one_line_and_its_code(known: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    known.setattr(cli, "load_command", lambda name: refuse)
+    assert cli.main(["train"]) == 2
+    assert capsys.readouterr().err == "error: this is wrong; do that\n"
+
+
+def test_verbose_shows_where_an_error_comes_from(known: pytest.MonkeyPatch) -> None:
+    known.setattr(cli, "load_command", lambda name: refuse)
+    with pytest.raises(UserError):
+        cli.main(["train", "-v"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["remote"], "error: remote needs URL; run `make remote URL=…`\n"),
+        (["score", "--int", "x"], "error: score needs IN and OUT; run `make score IN=… OUT=…`\n"),
+    ],
+)
+def test_a_missing_option_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == sentence
+
+
+@pytest.mark.usefixtures("known")
+def test_an_option_of_another_type_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--trials", "many"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--help"], 0), (["nonsense"], 2)])
+def test_without_a_command_the_commands_are_listed(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == code
+    assert "adopt" in capsys.readouterr().out
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "module", ["cli", "github.post", "github.alert", "github.release", "workspace.next_step", "workspace.doctor"]
+)
+def test_a_module_that_installs_nothing_imports_nothing(module: str) -> None:
+    code = f"import sys; sys.path.insert(0, {str(LIBRARY / 'src')!r}); import modelyard.{module}"
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False).returncode == 0

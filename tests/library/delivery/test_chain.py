@@ -1,0 +1,132 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.core.dvc_lock import differences, stale
+from modelyard.delivery import chain
+from modelyard.delivery.chain import main
+from modelyard.provenance import reproduce
+from modelyard.provenance.reproduce import metric_gaps
+
+LOCK: dict[str, Any] = {
+    "schema": "2.0",
+    "stages": {
+        "split": {
+            "cmd": "split",
+            "deps": [{"path": "data/raw/table.parquet", "md5": "raw"}],
+            "params": {"params.yaml": {"split": {"seed": 0}}},
+            "outs": [{"path": "data/train.parquet", "md5": "train"}],
+        },
+        "train": {
+            "cmd": "train",
+            "deps": [{"path": "data/train.parquet", "md5": "train"}, {"path": "src/train.py", "md5": "code"}],
+            "outs": [{"path": "models/model.skops", "md5": "model"}],
+        },
+        "evaluate": {
+            "cmd": "evaluate",
+            "deps": [{"path": "models/model.skops", "md5": "model"}],
+            "outs": [{"path": "reports/metrics.json", "md5": "metrics"}],
+        },
+    },
+}
+
+
+def changed(stage: str, part: str, place: int, digest: str = "new") -> dict[str, Any]:
+    """The lock with one digest replaced."""
+    lock = copy.deepcopy(LOCK)
+    lock["stages"][stage][part][place]["md5"] = digest
+    return lock
+
+
+def test_differences_of_equal_locks_are_none() -> None:
+    assert differences(LOCK, copy.deepcopy(LOCK)) == []
+
+
+def test_differences_name_stage_part_and_file() -> None:
+    assert [str(d) for d in differences(LOCK, changed("train", "deps", 1))] == ["train deps src/train.py"]
+
+
+def test_differences_see_parameters_and_stages() -> None:
+    lock = copy.deepcopy(LOCK)
+    lock["stages"]["split"]["params"]["params.yaml"]["split"] = {"seed": 1}
+    del lock["stages"]["evaluate"]
+    assert {str(d) for d in differences(LOCK, lock)} == {"split params split", "evaluate stage"}
+
+
+def test_another_model_does_not_weigh_but_other_data_does() -> None:
+    (model,) = differences(LOCK, changed("train", "outs", 0))
+    (data,) = differences(LOCK, changed("split", "outs", 0))
+    assert not model.weighs and data.weighs
+
+
+def test_stale_counts_what_a_person_wrote_not_what_a_machine_made() -> None:
+    assert [d.name for d in stale(LOCK, changed("train", "deps", 1))] == ["src/train.py"]
+    assert stale(LOCK, changed("train", "outs", 0)) == []
+    assert stale(LOCK, changed("evaluate", "deps", 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "gaps"),
+    [
+        ({"auc": 0.7}, []),
+        ({"auc": 0.7 + 1e-9}, []),
+        ({"auc": 0.71}, ["auc 0.7 but 0.71"]),
+        ({}, ["auc 0.7 but None"]),
+        ({"auc": 0.7, "f1": 0.5}, ["f1 None but 0.5"]),
+    ],
+)
+def test_metrics_may_differ_by_rounding_only(made: dict[str, float], gaps: list[str]) -> None:
+    assert metric_gaps({"auc": 0.7}, made, 1e-6) == gaps
+
+
+@pytest.fixture
+def commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit whose dvc.lock says LOCK, and that nothing touched since."""
+    told = {"dvc.lock": LOCK, "reports/metrics.json": {"auc": 0.7}}
+    for module in (chain, reproduce):
+        monkeypatch.setattr(module, "at", lambda revision, path: told[str(path)])
+    monkeypatch.setattr(reproduce, "lock", lambda: LOCK)
+    monkeypatch.setattr(reproduce, "git", lambda *words: "README.md")
+
+
+@pytest.mark.usefixtures("commit")
+def test_main_passes_a_true_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "rerun", lambda: (LOCK, {"auc": 0.7}))
+    assert main() == 0
+
+
+@pytest.mark.usefixtures("commit")
+def test_main_catches_a_false_lock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(chain, "rerun", lambda: (LOCK, {"auc": 0.6}))
+    assert main() == 1
+    assert "it is false: auc 0.7 but 0.6" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("commit")
+def test_main_only_reports_another_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(chain, "rerun", lambda: (changed("train", "outs", 0), {"auc": 0.7}))
+    assert main() == 0
+    assert "another model" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("commit")
+def test_main_runs_nothing_where_nothing_was_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "rerun", lambda: pytest.fail("ran again"))
+    assert main(base="abc") == 0
+
+
+@pytest.mark.usefixtures("commit")
+def test_main_warns_of_a_stale_lock_and_passes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reproduce, "lock", lambda: changed("train", "deps", 1))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert main(rerun_all=False) == 0
+    assert capsys.readouterr().out.startswith("::warning file=dvc.lock,title=dvc.lock::it is stale (train deps")
+
+
+def test_differences_read_the_project_s_own_lock() -> None:
+    if Path("dvc.lock").exists():
+        assert differences(chain.lock(), chain.lock()) == []

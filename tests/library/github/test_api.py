@@ -1,0 +1,106 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from modelyard.github import api as github_api
+from modelyard.github.api import Api, ApiError, Unavailable, patiently
+
+
+class Server(HTTPServer):
+    """Gives the answers that a test lined up, and remembers what it was asked."""
+
+    answers: list[tuple[int, dict[str, str], Any]]
+    asked: list[tuple[str, str]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:  # pylint: disable=invalid-name
+        self.server.asked.append((self.path, self.headers.get("Authorization", "")))
+        status, headers, body = self.server.answers.pop(0)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as found:
+        found.answers, found.asked = [], []
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield found
+        found.shutdown()
+
+
+@pytest.fixture
+def api(server: Server) -> Api:
+    return Api("acme/flights", "secret", f"http://127.0.0.1:{server.server_port}")
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+    monkeypatch.setattr(github_api.time, "sleep", found.append)
+    return found
+
+
+def test_call_names_the_repository_and_the_token(server: Server, api: Api) -> None:
+    server.answers = [(200, {}, {"id": 1})]
+    assert api.call("GET", "/issues/1") == {"id": 1}
+    assert server.asked == [("/repos/acme/flights/issues/1", "Bearer secret")]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+def test_patience_waits_out_what_passes(server: Server, api: Api, pauses: list[float], status: int) -> None:
+    server.answers = [(status, {}, {}), (status, {}, {}), (200, {}, [])]
+    assert patiently(lambda: api.call("GET", "/issues")) == []
+    assert pauses == [1, 2]
+
+
+def test_patience_waits_as_long_as_github_asks(server: Server, api: Api, pauses: list[float]) -> None:
+    server.answers = [(403, {"Retry-After": "7"}, {}), (200, {}, [])]
+    assert patiently(lambda: api.call("GET", "/issues")) == []
+    assert pauses == [7]
+
+
+@pytest.mark.parametrize("after", ["3600", ""])
+def test_patience_ends(server: Server, api: Api, pauses: list[float], after: str) -> None:
+    server.answers = [(429, {"Retry-After": after}, {})] * 9
+    with pytest.raises(Unavailable):
+        patiently(lambda: api.call("GET", "/issues"))
+    assert sum(pauses) <= 60 and len(server.asked) <= github_api.TRIES
+
+
+def test_refusal_says_what_to_do_and_is_not_tried_again(server: Server, api: Api, pauses: list[float]) -> None:
+    server.answers = [(403, {}, {"message": "Resource not accessible by integration"})]
+    with pytest.raises(ApiError, match=r"Resource not accessible.*permissions:"):
+        patiently(lambda: api.call("GET", "/issues"))
+    assert pauses == []
+
+
+def test_silence_is_unavailable(pauses: list[float]) -> None:
+    with pytest.raises(Unavailable, match="does not answer GET /issues"):
+        patiently(lambda: Api("a/b", "t", "http://127.0.0.1:9").call("GET", "/issues"))
+    assert len(pauses) == github_api.TRIES - 1
+
+
+def test_pages_are_read_to_the_last(server: Server, api: Api) -> None:
+    full = [{"id": number} for number in range(github_api.PAGE)]
+    server.answers = [(200, {}, full), (200, {}, full[:1])]
+    assert len(list(api.pages("/issues?state=open"))) == github_api.PAGE + 1
+    assert server.asked[1][0].endswith("state=open&per_page=100&page=2")
+
+
+def test_what_is_not_there_is_none(server: Server, api: Api) -> None:
+    server.answers = [(404, {}, {"message": "Not Found"})]
+    assert api.find("/git/ref/heads/none") is None

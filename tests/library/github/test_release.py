@@ -1,0 +1,96 @@
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.github.api import Api
+from modelyard.github.post import Refused
+from modelyard.github.release import fetch, keep, main, promoted, tag
+
+DIGEST = hashlib.sha256(b"model").hexdigest()
+
+
+@dataclass(frozen=True)
+class Shelf(Api):
+    """GitHub with at most one release."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
+
+    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
+        if raw:
+            return self.files[path]
+        if method == "POST" and path == "/releases":
+            self.made.append(body["tag_name"])
+        elif method == "POST":
+            self.files[path.partition("name=")[2]] = body
+        elif "/assets" in path:
+            return [{"name": name, "url": name} for name in self.files]
+        return {"id": 1, "upload_url": "upload{?name}"} if self.made else None
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    (tmp_path / "model.skops").write_bytes(b"model")
+    (tmp_path / "rows.npy").write_bytes(b"rows")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# a comment\nchampion:\n  model: {DIGEST}\n  commit: abc\ncandidate: null\n",
+        "champion: {model: " + DIGEST + ", commit: abc}\n",
+        f"champion:\n  commit: abc\n  model: '{DIGEST}'\n",
+    ],
+)
+def test_promoted_reads_the_champion(tmp_path: Path, text: str) -> None:
+    (tmp_path / "production.yaml").write_text(text)
+    assert promoted(tmp_path / "production.yaml") == DIGEST
+
+
+@pytest.mark.parametrize("text", ["champion: null\n", f"champion: null\ncandidate:\n  model: {DIGEST}\n", ""])
+def test_promoted_is_nothing_where_there_is_no_champion(tmp_path: Path, text: str) -> None:
+    (tmp_path / "production.yaml").write_text(text)
+    assert promoted(tmp_path / "production.yaml") == ""
+
+
+def test_kept_model_is_found_again(models: Path) -> None:
+    shelf = Shelf("a/b", "t")
+    assert "is kept" in keep(shelf, DIGEST, models, "abc")
+    assert shelf.made == [tag(DIGEST)]
+    assert fetch(shelf, DIGEST) == {"model.skops": b"model", "rows.npy": b"rows"}
+
+
+def test_keep_twice_makes_one_release(models: Path) -> None:
+    shelf = Shelf("a/b", "t")
+    keep(shelf, DIGEST, models, "abc")
+    keep(shelf, DIGEST, models, "abc")
+    assert shelf.made == [tag(DIGEST)]
+
+
+def test_keep_refuses_another_model(models: Path) -> None:
+    shelf = Shelf("a/b", "t")
+    assert "nothing was kept" in keep(shelf, "0" * 64, models, "abc")
+    assert not shelf.made
+
+
+def test_keep_without_a_file_says_which(models: Path) -> None:
+    (models / "rows.npy").unlink()
+    with pytest.raises(Refused, match=r"there is no .*rows\.npy"):
+        keep(Shelf("a/b", "t"), DIGEST, models, "abc")
+
+
+def test_fetch_refuses_bytes_that_are_not_the_model() -> None:
+    shelf = Shelf("a/b", "t", files={"model.skops": b"evil", "rows.npy": b"rows"}, made=["x"])
+    assert fetch(shelf, DIGEST) == {}
+
+
+def test_main_without_a_promotion_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main() == 0
+    assert "nothing is promoted yet" in capsys.readouterr().out

@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.github.sanitize import LIMIT, Unfit, cut, line, neutral, read_verdict
+
+GOOD: dict[str, Any] = {
+    "version": 1,
+    "verdict": "better",
+    "decision": "pass",
+    "unattended": "open",
+    "sentence": "Better than the champion.",
+    "champion": {"model": "a" * 64},
+    "candidate": {"model": "b" * 64},
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    path = folder / "verdict.json"
+    path.write_text(json.dumps(GOOD | changes), encoding="utf-8")
+    return path
+
+
+def test_verdict_gives_words_and_digests(tmp_path: Path) -> None:
+    found = read_verdict(written(tmp_path, more="ignored"))
+    assert found == {**{key: GOOD[key] for key in ("verdict", "decision", "unattended", "sentence")}} | {
+        "champion": "a" * 64,
+        "candidate": "b" * 64,
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"verdict": "excellent"},
+        {"decision": ["pass"]},
+        {"unattended": None},
+        {"sentence": " "},
+        {"sentence": 1},
+        {"champion": {"model": "../../etc"}},
+        {"candidate": {"model": 3}},
+    ],
+)
+def test_verdict_of_another_shape_is_unfit(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(Unfit):
+        read_verdict(written(tmp_path, **change))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"better"', "\udcff"])
+def test_verdict_that_is_no_object_is_unfit(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "verdict.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(Unfit):
+        read_verdict(path)
+
+
+def test_verdict_may_not_lead_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(written(tmp_path))
+    with pytest.raises(Unfit):
+        read_verdict(tmp_path / "link.json")
+
+
+def test_sentence_stays_one_line() -> None:
+    assert line("one\ndecision=pass\r\n") == "one decision=pass"
+
+
+@pytest.mark.parametrize(
+    ("markdown", "gone"),
+    [
+        ("hello @octocat", "@octocat"),
+        ("&#64;octocat", "&#64;octocat"),
+        ("see #12", "#12"),
+        ("Fixes #12", "Fixes #12"),
+        ("closes https://github.com/a/b/issues/1", "closes https"),
+        ("![x](https://evil.example/p.png)", "!["),
+        ('<img src="https://evil.example/p.png">', "<img"),
+        ("<!-- other: marker -->", "<!--"),
+        ("<script>alert(1)</script>", "<script"),
+        ('<details ontoggle="x">', "<details o"),
+        ("a\u202eb\x00", "\u202e"),
+        ("a\u202eb\x00", "\x00"),
+        ('A@{ img: "https://evil.example" }', "@{"),
+    ],
+)
+def test_neutral_takes_the_sting_out(markdown: str, gone: str) -> None:
+    assert gone not in neutral(markdown)
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        "| metric | champion |\n| --- | --- |\n| roc_auc | 0.71 < 0.72 |",
+        "<details><summary>Slices</summary>\n\n</details>",
+        "<details open>",
+        "```mermaid\nxychart-beta\n    line [1, 2]\n```",
+        "# 1 heading, a & b, 5 > 3, [link](https://example.org)",
+    ],
+)
+def test_neutral_leaves_a_report_as_it_is(markdown: str) -> None:
+    assert neutral(markdown) == markdown
+
+
+def test_cut_keeps_what_fits() -> None:
+    assert cut("short") == "short"
+
+
+def test_cut_ends_within_the_limit_with_everything_closed() -> None:
+    rows = "\n".join(f"| row {number} | value |" for number in range(9_000))
+    found = cut(f"# Report\n<details><summary>Rows</summary>\n\n```\n{rows}\n```\n</details>")
+    assert len(found) <= LIMIT and "was cut here" in found
+    assert found.count("```") % 2 == 0 and found.count("<details>") == found.count("</details>")

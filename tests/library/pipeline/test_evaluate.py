@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelyard.core import predictions
+from modelyard.core.params import Params
+from modelyard.pipeline import evaluate
+
+
+@pytest.mark.usefixtures("project")
+def test_main_writes_metrics_predictions_and_plots() -> None:
+    metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
+    predictions = pd.read_parquet("reports/predictions.parquet")
+    assert metrics["rows"] == len(predictions) == len(pd.read_parquet("data/holdout.parquet"))
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert sorted(Path("reports/plots").glob("*.csv"))
+
+
+@pytest.mark.usefixtures("project")
+def test_the_primary_metric_is_there(params: Params) -> None:
+    truth = pd.read_parquet("data/holdout.parquet")[params.data.target]
+    if params.data.task == "classification" and truth.nunique() < 2:
+        pytest.skip("one class alone defines no ranking")
+    assert params.evaluate.metric in json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("project")
+def test_truth_stands_beside_the_predictions(params: Params) -> None:
+    truth = pd.read_parquet("data/holdout.parquet")[params.data.target]
+    assert pd.read_parquet("reports/predictions.parquet")["truth"].tolist() == truth.tolist()
+
+
+@pytest.mark.usefixtures("project")
+def test_main_leaves_no_older_plot() -> None:
+    Path("reports/plots/old.csv").write_text("a\n", encoding="utf-8")
+    evaluate.main()
+    assert not Path("reports/plots/old.csv").exists()
+
+
+def test_encode_gives_codes_and_a_column_for_each_class() -> None:
+    frame = pd.DataFrame({"prediction": ["b", "a"], "p_a": [0.2, 0.9], "p_b": [0.8, 0.1]})
+    codes, scores = predictions.encode(pd.Series(["b", "c"]), frame)
+    assert codes.tolist() == [1, 2]
+    assert scores.tolist() == [[0.2, 0.8, 0.0], [0.9, 0.1, 0.0]]
+
+
+def test_encode_gives_numbers_for_a_regression() -> None:
+    truth, scores = predictions.encode(pd.Series([1, 2]), pd.DataFrame({"prediction": [1.5, 2.5]}))
+    assert (truth.tolist(), scores.tolist()) == ([1.0, 2.0], [1.5, 2.5])
+
+
+@pytest.mark.parametrize("rows", [10, 5000])
+def test_points_are_few_and_spread(rows: int) -> None:
+    scores = np.linspace(0, 1, rows)
+    tables = evaluate.points(scores + 0.1, scores)
+    assert len(tables["residuals"]) == min(rows, evaluate.POINTS)
+    assert tables["residuals"]["predicted"].iloc[[0, -1]].tolist() == [0.0, 1.0]

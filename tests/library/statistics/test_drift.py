@@ -1,0 +1,144 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelyard.statistics import drift
+
+RNG = np.random.default_rng(0)
+NORMAL = pd.Series(RNG.normal(size=20_000), name="x")
+LETTERS = pd.Series(RNG.choice(list("abcd"), 20_000, p=[0.4, 0.3, 0.2, 0.1]), name="letter")
+
+
+def sample(column: pd.Series, rows: int = 2000) -> pd.Series:
+    return column.sample(rows, random_state=1)
+
+
+@pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
+@pytest.mark.parametrize("column", [NORMAL, LETTERS], ids=["number", "category"])
+def test_rows_of_the_reference_itself_stay_below_the_limit(column: pd.Series, measure: str) -> None:
+    yard = drift.Yardstick(column, measure)
+    assert yard.value(sample(column)) < yard.limit(2000, 0.001, 0.0)
+
+
+@pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
+def test_a_shift_passes_the_limit_and_grows(measure: str) -> None:
+    yard = drift.Yardstick(NORMAL, measure)
+    near, far = yard.value(sample(NORMAL + 0.5)), yard.value(sample(NORMAL + 1))
+    assert yard.limit(2000, 0.001, 0.0) < near < far
+
+
+@pytest.mark.parametrize(
+    ("changed", "cell"),
+    [
+        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.05, "z"), drift.NEW, id="new value"),
+        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.05), drift.MISSING, id="gaps"),
+        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.3, "d"), "d", id="known value"),
+    ],
+)
+def test_moved_says_which_value(changed: pd.Series, cell: str) -> None:
+    yard = drift.Yardstick(LETTERS, "psi")
+    assert yard.value(changed) > 0.1
+    assert yard.moved(changed)[0]["value"] == cell
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pd.Series([1.0] * 50), id="constant"),
+        pytest.param(pd.Series([np.nan] * 50), id="empty"),
+        pytest.param(pd.Series([0, 1] * 25), id="two values"),
+        pytest.param(pd.Series([True, False] * 25), id="truth values"),
+        pytest.param(pd.Series([np.inf, -np.inf, 1.0, 2.0] * 10), id="infinite"),
+        pytest.param(pd.Series(["only"] * 50), id="one category"),
+        pytest.param(pd.Series([f"id{i}" for i in range(200)]), id="identifier"),
+        pytest.param(pd.Series([1, 2, None] * 20, dtype="Int64"), id="nullable"),
+    ],
+)
+@pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
+def test_any_column_has_a_value_and_a_limit(column: pd.Series, measure: str) -> None:
+    yard = drift.Yardstick(column, measure)
+    assert yard.value(column) == pytest.approx(0, abs=1e-9) or measure == "wasserstein"
+    assert yard.limit(20, 0.01, 0.1) >= 0.1
+    assert len(yard.moved(column)) <= 3
+
+
+def test_a_constant_that_changes_is_seen() -> None:
+    assert drift.Yardstick(pd.Series([1.0] * 500), "psi").value(pd.Series([2.0] * 500)) > 1
+
+
+def test_psi_of_known_shares() -> None:
+    assert drift.psi(np.array([5e6, 5e6]), np.array([6e6, 4e6])) == pytest.approx(0.04055, abs=1e-4)
+
+
+def test_jensen_shannon_lies_between_0_and_1() -> None:
+    assert drift.jensen_shannon(np.array([1e9, 0]), np.array([0, 1e9])) == pytest.approx(1, abs=1e-3)
+    assert drift.jensen_shannon(np.array([7, 3]), np.array([70, 30])) == pytest.approx(0, abs=0.05)
+
+
+def test_wasserstein_is_the_shift_in_deviations() -> None:
+    assert drift.wasserstein(NORMAL.to_numpy(), NORMAL.to_numpy() + 0.5) == pytest.approx(0.5, abs=0.01)
+
+
+def test_limit_does_not_depend_on_traffic_but_on_the_sample() -> None:
+    yard = drift.Yardstick(NORMAL, "psi")
+    assert yard.limit(500, 0.01, 0.0) > yard.limit(5000, 0.01, 0.0)
+    assert yard.limit(5000, 0.01, 0.1) == 0.1
+
+
+def test_limit_knows_the_reference_changes_by_itself() -> None:
+    times = np.arange(20_000) * 10
+    seasonal = pd.Series(np.sin(times / 30_000) + RNG.normal(0, 0.2, 20_000))
+    yard, calm = drift.Yardstick(seasonal, "psi"), drift.stretch(times, 10_000, 200)
+    assert yard.limit(2000, 0.01, 0.1, calm) > 3 * yard.limit(2000, 0.01, 0.1)
+
+
+def test_stretches_that_are_too_few_say_nothing() -> None:
+    assert drift.stretch(np.arange(1000), 500, 100) == []
+    assert drift.stretch(np.arange(1000), 10, 100) == []
+
+
+@pytest.mark.parametrize(("k", "of"), [(1, 1), (2, 3), (3, 3)])
+def test_chance_keeps_the_rate_of_a_year(k: int, of: int) -> None:
+    chance = drift.chance(0.05, 10, 52, k, of)
+    flags = np.random.default_rng(3).random((2000, 10, 52)) < chance
+    windows = np.lib.stride_tricks.sliding_window_view(flags, of, axis=2).sum(axis=3) >= k
+    assert 0.02 < windows.any(axis=(1, 2)).mean() <= 0.065
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([True, True, False], False),
+        ([True, False, True], True),
+        ([False, False, True], False),
+        ([True, None, None, True], True),
+        ([True, False, False, True], False),
+        ([], False),
+    ],
+)
+def test_persists_counts_judged_windows(flags: list[bool | None], expected: bool) -> None:
+    assert drift.persists(flags, 2, 3) == expected
+
+
+def test_loss_limit_grows_with_both_errors() -> None:
+    def limit(reference: float, window: float) -> float:
+        return drift.loss_limit(reference, window, 52, 2, 3, 0.025)
+
+    assert limit(0.0, 0.01) < limit(0.01, 0.01) < limit(0.01, 0.02)
+    assert limit(0.01, 0.0) == float("inf")
+
+
+def test_like_draws_the_scores_that_are_asked_for() -> None:
+    reference, current = RNG.random(5000), RNG.random(5000) ** 2
+    assert reference[drift.like(reference, current)].mean() == pytest.approx(current.mean(), abs=0.02)
+
+
+def test_like_draws_nothing_where_no_score_is_like_the_current_ones() -> None:
+    assert len(drift.like(np.repeat([0.1, 0.5], 50), np.full(100, 0.9))) == 0
+
+
+@pytest.mark.parametrize("column", [pd.Series(dtype=float), pd.Series([np.nan, np.nan])], ids=["empty", "gaps"])
+def test_nothing_to_compare_is_no_error(column: Any) -> None:
+    assert np.isfinite(drift.Yardstick(NORMAL, "psi").value(column))

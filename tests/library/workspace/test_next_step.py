@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.files import sha256
+from modelyard.core.process import git
+from modelyard.workspace import next_step
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository with a model that was judged, pushed, on main; each test takes something away."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(next_step, "changed", lambda: "")
+    Path("models").mkdir()
+    Path("reports").mkdir()
+    next_step.MODEL.write_bytes(b"model")
+    judge(sha256(next_step.MODEL), "pass")
+    next_step.LOCK.write_text("stages: {}\n", encoding="utf-8")
+    git("init", "--quiet", "--initial-branch", "main")
+    git("config", "user.name", "a")
+    git("config", "user.email", "a@example.org")
+    git("init", "--quiet", "--bare", str(tmp_path / ".git/there"))
+    git("remote", "add", "origin", str(tmp_path / ".git/there"))
+    commit()
+    git("push", "--quiet", "origin", "main")
+
+
+def judge(model: str, decision: str) -> None:
+    verdict = {"candidate": {"model": model}, "decision": decision, "sentence": "A sentence."}
+    next_step.VERDICT.write_text(json.dumps(verdict), encoding="utf-8")
+
+
+def commit() -> None:
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "a")
+
+
+def first() -> str:
+    return next(next_step.steps())[0]
+
+
+def test_all_is_done_so_a_branch_is_next() -> None:
+    assert first() == "git switch -c BRANCH"
+
+
+def test_a_branch_with_nothing_new_asks_for_nothing() -> None:
+    git("switch", "--quiet", "-c", "idea")
+    assert list(next_step.steps()) == []
+
+
+def test_without_a_lock_the_pipeline_is_next() -> None:
+    next_step.LOCK.unlink()
+    assert first() == "make pipeline"
+
+
+def test_without_a_commit_there_is_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    git("update-ref", "-d", "HEAD")
+    assert first() == "git add -A && git commit"
+    git("config", "--unset", "user.email")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    assert first().startswith("git config")
+
+
+def test_what_changed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    said = {"train": [{"changed deps": {"params.yaml": {"train": "modified"}}}, "changed command"]}
+    monkeypatch.setattr(next_step, "told", lambda *command: json.dumps(said))
+    assert next_step.changed() == "params.yaml"
+
+
+def test_another_model_than_the_judged_is_judged() -> None:
+    judge("0" * 64, "pass")
+    assert first() == "make gate report"
+
+
+def test_a_model_that_is_worse_is_looked_at() -> None:
+    judge(sha256(next_step.MODEL), "block")
+    assert first() == "open reports/report.html"
+
+
+def test_what_changed_is_committed() -> None:
+    Path("new").touch()
+    assert first().startswith("git add -A")
+
+
+def test_what_is_committed_is_pushed() -> None:
+    Path("new").touch()
+    commit()
+    assert first() == "git push -u origin HEAD"
+
+
+def test_without_a_remote_there_is_to_be_one() -> None:
+    git("remote", "remove", "origin")
+    assert first().startswith("git remote add origin")
+
+
+@pytest.mark.parametrize(("name", "said"), [("dvc.lock", "make resolve"), ("new", "edit new && git add new")])
+def test_a_conflict_comes_first(name: str, said: str) -> None:
+    git("switch", "--quiet", "-c", "theirs")
+    Path(name).write_text("theirs\n", encoding="utf-8")
+    commit()
+    git("switch", "--quiet", "main")
+    Path(name).write_text("ours\n", encoding="utf-8")
+    commit()
+    git("merge", "--quiet", "--no-commit", "--strategy-option", "ours", "theirs")
+    git("reset", "--quiet", "--merge")
+    with pytest.raises(Exception, match="merge"):
+        git("merge", "--quiet", "theirs")
+    assert first() == said
+
+
+def test_main_shows_the_steps_without_colours_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert next_step.main() == 0
+    assert capsys.readouterr().out.startswith("A sentence.\n\nnext  git switch -c BRANCH\n")
