@@ -11,7 +11,7 @@ import yaml
 
 from modelyard.core.params import Params, load_params
 from modelyard.pipeline import evaluate, split, train, validate
-from modelyard.testing.rows import ROWS, checks, make_rows
+from modelyard.testing.rows import DEFAULT_ROWS, make_rows, parse_checks
 from tests.library.support import PROJECT, TEMPLATE, Key
 
 FILES = ("schema.yaml", "dvc.yaml", "deploy", "requirements/dev.txt", "requirements/serve.txt")
@@ -57,8 +57,8 @@ def params() -> Params:
 def drawn(params: Params) -> pd.DataFrame:
     """Rows made from the schema, drawn once."""
     schema = yaml.safe_load((TEMPLATE / "schema.yaml").read_text(encoding="utf-8"))
-    classes = checks(schema["columns"][params.data.target]).get("isin", [])
-    return make_rows(schema, params, max(ROWS, 12 * len(classes)))
+    classes = parse_checks(schema["columns"][params.data.target]).get("isin", [])
+    return make_rows(schema, params, max(DEFAULT_ROWS, 12 * len(classes)))
 
 
 @pytest.fixture

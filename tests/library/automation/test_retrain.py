@@ -9,20 +9,20 @@ import pytest
 from msgspec.structs import replace
 
 from modelyard.automation import retrain
-from modelyard.automation.retrain import Facts, decide
+from modelyard.automation.retrain import RetrainInputs, decide_retrain
 from modelyard.core import git_objects, model_at, process
 from modelyard.core.errors import UserError
-from modelyard.core.params import Params, Retrain, load_params, span
+from modelyard.core.params import Params, RetrainParams, load_params, parse_duration
 from modelyard.gate import champion
-from modelyard.github.api import Api, ApiError
+from modelyard.github.api import ApiError, GitHubClient
 
 NOW = datetime(2024, 6, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
 DRIFT, LOSS = {"drift": "temp moved"}, {"performance": "roc_auc fell"}
 
 
-def facts(**more: Any) -> Facts:
-    return Facts(**{"now": NOW, "trained": NOW - 30 * DAY, "rows": 1000, **more})
+def facts(**more: Any) -> RetrainInputs:
+    return RetrainInputs(**{"now": NOW, "trained": NOW - 30 * DAY, "rows": 1000, **more})
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def facts(**more: Any) -> Facts:
     ],
 )
 def test_decide_by_switch(rules: dict[str, Any], found: dict[str, Any], trigger: str) -> None:
-    decision = decide(Retrain(**rules), facts(**found))
-    assert (decision.trigger, decision.go) == (trigger, trigger != "none")
+    decision = decide_retrain(RetrainParams(**rules), facts(**found))
+    assert (decision.trigger, decision.should_train) == (trigger, trigger != "none")
 
 
 @pytest.mark.parametrize(
@@ -58,27 +58,27 @@ def test_decide_by_switch(rules: dict[str, Any], found: dict[str, Any], trigger:
     ],
 )
 def test_decide_waits(rules: dict[str, Any], found: dict[str, Any], words: str) -> None:
-    decision = decide(Retrain(**rules), facts(alarms=DRIFT, **found))
-    assert decision.go == (not words)
+    decision = decide_retrain(RetrainParams(**rules), facts(alarms=DRIFT, **found))
+    assert decision.should_train == (not words)
     assert words in decision.reason
     assert "temp moved" in decision.reason
 
 
 @pytest.mark.parametrize(("text", "length"), [("7d", 7 * DAY), ("12h", DAY / 2), ("0d", 0 * DAY)])
 def test_span(text: str, length: timedelta) -> None:
-    assert span(text) == length
+    assert parse_duration(text) == length
 
 
 @pytest.mark.parametrize("text", ["7", "a week", "-1d", "7d "])
 def test_span_that_is_none(text: str) -> None:
     with pytest.raises(UserError, match="is no duration"):
-        span(text)
+        parse_duration(text)
 
 
 @pytest.mark.usefixtures("project")
 def test_set_params_keeps_comments_and_the_rest() -> None:
     before = Path("params.yaml").read_text().splitlines()
-    retrain.set_params({"window": "90"})
+    retrain.update_train_params({"window": "90"})
     after = Path("params.yaml").read_text().splitlines()
     assert load_params().train.window == "90"
     assert len([1 for a, b in zip(before, after, strict=True) if a != b]) <= 1
@@ -86,24 +86,24 @@ def test_set_params_keeps_comments_and_the_rest() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_recipe_names_only_what_changes(params: Params) -> None:
-    assert not retrain.recipe(params, None, None, False)
-    assert not retrain.recipe(params, params.train.window, params.train.estimator, False)
-    assert retrain.recipe(params, "90", "sklearn.x", False) == {
+    assert not retrain.build_train_changes(params, None, None, False)
+    assert not retrain.build_train_changes(params, params.train.window, params.train.estimator, False)
+    assert retrain.build_train_changes(params, "90", "sklearn.x", False) == {
         "window": "90",
         "estimator": "sklearn.x",
         "arguments": {},
     }
     started = replace(params, train=replace(params.train, start="abc"))
-    assert retrain.recipe(started, None, None, False) == {"start": None}
+    assert retrain.build_train_changes(started, None, None, False) == {"start": None}
 
 
 def test_recipe_that_goes_on_starts_at_the_champion(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "git", lambda *_: "head")
-    monkeypatch.setattr(champion, "find", lambda base, _: model_at.Champion("base", None, base))
-    assert retrain.recipe(params, None, None, True) == {"start": "head"}
-    monkeypatch.setattr(champion, "find", lambda *_: model_at.Champion("dummy"))
+    monkeypatch.setattr(process, "run_git", lambda *_: "head")
+    monkeypatch.setattr(champion, "find_champion", lambda base, _: model_at.Champion("base", None, base))
+    assert retrain.build_train_changes(params, None, None, True) == {"start": "head"}
+    monkeypatch.setattr(champion, "find_champion", lambda *_: model_at.Champion("dummy"))
     with pytest.raises(UserError, match="no model to go on from"):
-        retrain.recipe(params, None, None, True)
+        retrain.build_train_changes(params, None, None, True)
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def done(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Iter
         called.append("gate")
         return 0
 
-    monkeypatch.setattr(retrain, "pipeline", lambda: called.append("pipeline"))
+    monkeypatch.setattr(retrain, "run_pipeline", lambda: called.append("pipeline"))
     monkeypatch.setattr("modelyard.gate.verdict.main", gate)
-    monkeypatch.setattr(process, "git", lambda *_: NOW.isoformat())
-    monkeypatch.setattr(retrain, "new_rows", lambda _: 10_000)
-    monkeypatch.setattr(retrain, "load_params", lambda *_: replace(params, retrain=Retrain()))
+    monkeypatch.setattr(process, "run_git", lambda *_: NOW.isoformat())
+    monkeypatch.setattr(retrain, "count_new_rows", lambda _: 10_000)
+    monkeypatch.setattr(retrain, "load_params", lambda *_: replace(params, retrain=RetrainParams()))
     yield called
 
 
@@ -168,7 +168,7 @@ def test_a_pipeline_that_stops_leaves_params_as_they_were(done: list[str], monke
         raise UserError("the pipeline stopped")
 
     before = Path("params.yaml").read_bytes()
-    monkeypatch.setattr(retrain, "pipeline", stop)
+    monkeypatch.setattr(retrain, "run_pipeline", stop)
     with pytest.raises(UserError, match="stopped"):
         retrain.main(window="90")
     assert Path("params.yaml").read_bytes() == before
@@ -176,14 +176,14 @@ def test_a_pipeline_that_stops_leaves_params_as_they_were(done: list[str], monke
 
 
 def test_new_rows_since_the_last_run(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(git_objects, "at", lambda *_: json.loads(Path("reports/data.json").read_text()))
-    assert retrain.new_rows(params) == 0
+    monkeypatch.setattr(git_objects, "read_yaml_at", lambda *_: json.loads(Path("reports/data.json").read_text()))
+    assert retrain.count_new_rows(params) == 0
     table = pd.read_parquet(params.data.path)
     pd.concat([table, table.head(7)]).to_parquet(params.data.path)
-    assert retrain.new_rows(params) == 7
+    assert retrain.count_new_rows(params) == 7
     (project / params.data.path).unlink()
     with pytest.raises(UserError, match="is missing"):
-        retrain.new_rows(params)
+        retrain.count_new_rows(params)
 
 
 RUNS = [
@@ -193,15 +193,15 @@ RUNS = [
 
 
 def test_runs_are_those_that_github_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Api, "of_environment", lambda: Api("owner/name", "token"))
-    monkeypatch.setattr(Api, "call", lambda *_: {"workflow_runs": RUNS})
-    assert retrain.runs() == [NOW - 2 * DAY, NOW - 7 * DAY]
+    monkeypatch.setattr(GitHubClient, "from_environment", lambda: GitHubClient("owner/name", "token"))
+    monkeypatch.setattr(GitHubClient, "call", lambda *_: {"workflow_runs": RUNS})
+    assert retrain.list_retrain_runs() == [NOW - 2 * DAY, NOW - 7 * DAY]
 
 
 def test_runs_are_unknown_where_github_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ApiError(403, "GET", "no")
 
-    monkeypatch.setattr(Api, "of_environment", lambda: Api("owner/name", "token"))
-    monkeypatch.setattr(Api, "call", refuse)
-    assert retrain.runs() == []
+    monkeypatch.setattr(GitHubClient, "from_environment", lambda: GitHubClient("owner/name", "token"))
+    monkeypatch.setattr(GitHubClient, "call", refuse)
+    assert retrain.list_retrain_runs() == []

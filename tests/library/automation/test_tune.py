@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from modelyard.automation import tune
 from modelyard.core.errors import UserError
-from modelyard.core.params import Data, Evaluate, Params, Range, Sweep, Train, load_params
+from modelyard.core.params import DataParams, EvaluateParams, Params, SearchRange, SweepParams, TrainParams, load_params
 
 pytestmark = pytest.mark.usefixtures("project")
-RIDGE = Train("sklearn.linear_model.Ridge", {"alpha": 1.0})
+RIDGE = TrainParams("sklearn.linear_model.Ridge", {"alpha": 1.0})
 TABLE = pd.DataFrame(
     {
         "x": range(400),
@@ -25,11 +25,11 @@ TABLE = pd.DataFrame(
 
 
 def ours(params: Params, space: dict[str, Any], **options: Any) -> Params:
-    return replace(params, train=RIDGE, sweep=Sweep(**{"space": space, **options}))
+    return replace(params, train=RIDGE, sweep=SweepParams(**{"space": space, **options}))
 
 
-def data(**options: Any) -> Data:
-    return Data(**{"path": "", "target": "y", "task": "classification", "features": ["x"], **options})
+def data(**options: Any) -> DataParams:
+    return DataParams(**{"path": "", "target": "y", "task": "classification", "features": ["x"], **options})
 
 
 def small(trials: int = 3) -> Params:
@@ -49,13 +49,13 @@ def small(trials: int = 3) -> Params:
     [
         ({}, "sweep.space is empty"),
         ({"alpha": []}, "cannot be searched"),
-        ({"alpha": Range(2, 1)}, "cannot be searched: .*low <= high"),
-        ({"alpha": Range(0, 1, log=True)}, "cannot be searched: .*low >= 1"),
+        ({"alpha": SearchRange(2, 1)}, "cannot be searched: .*low <= high"),
+        ({"alpha": SearchRange(0, 1, log=True)}, "cannot be searched: .*low >= 1"),
     ],
 )
 def test_a_bad_space_is_one_sentence(params: Params, space: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        tune.ranges(ours(params, space))
+        tune.build_search_space(ours(params, space))
 
 
 @pytest.mark.parametrize("rule", [3, {"low": 1}, {"low": "a", "high": "b"}, {"low": 1, "high": 2, "step": 1}, [[1]]])
@@ -79,16 +79,16 @@ def test_no_trials_or_folds_are_refused(options: dict[str, int]) -> None:
 def test_an_argument_that_the_estimator_does_not_have_is_one_sentence(params: Params) -> None:
     wrong = replace(params, data=data(), train=replace(RIDGE, arguments={"alpah": 1}))
     with pytest.raises(UserError, match="alpah"):
-        tune.score(wrong, (TABLE, TABLE))
+        tune.score_fold(wrong, (TABLE, TABLE))
 
 
 def test_the_projects_own_space_is_good(params: Params) -> None:
-    assert list(tune.ranges(params)) == list(params.sweep.space)
+    assert list(tune.build_search_space(params)) == list(params.sweep.space)
 
 
-def parts(params: Params, table: pd.DataFrame = TABLE, **options: Any) -> list[tune.Part]:
+def parts(params: Params, table: pd.DataFrame = TABLE, **options: Any) -> list[tune.Fold]:
     Path("schema.yaml").write_text("columns: {}\n", encoding="utf-8")
-    return tune.folds(replace(params, data=data(**options), sweep=Sweep(folds=3)), table)
+    return tune.make_folds(replace(params, data=data(**options), sweep=SweepParams(folds=3)), table)
 
 
 def test_folds_by_time_learn_from_the_past(params: Params) -> None:
@@ -110,10 +110,10 @@ def test_folds_differ_and_keep_the_classes_shares(params: Params) -> None:
 
 
 def test_a_metric_that_no_fold_defines_is_one_sentence(params: Params) -> None:
-    logistic = Train("sklearn.linear_model.LogisticRegression")
-    ours = replace(params, data=data(), train=logistic, evaluate=Evaluate("roc_auc"))
+    logistic = TrainParams("sklearn.linear_model.LogisticRegression")
+    ours = replace(params, data=data(), train=logistic, evaluate=EvaluateParams("roc_auc"))
     with pytest.raises(UserError, match="not defined on any fold"):
-        tune.mean("roc_auc", np.array([tune.score(ours, (TABLE, TABLE[TABLE["y"] == 0]))]))
+        tune.average_fold_scores("roc_auc", np.array([tune.score_fold(ours, (TABLE, TABLE[TABLE["y"] == 0]))]))
 
 
 def test_folds_that_cannot_be_are_refused(params: Params) -> None:
@@ -136,7 +136,7 @@ def test_stopped_it_changes_nothing_and_goes_on_later(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small()
-    before, score, calls = Path("params.yaml").read_bytes(), tune.score, []
+    before, score, calls = Path("params.yaml").read_bytes(), tune.score_fold, []
 
     def stop(*arguments: Any) -> float:
         calls.append(1)
@@ -144,21 +144,21 @@ def test_stopped_it_changes_nothing_and_goes_on_later(
             raise KeyboardInterrupt
         return score(*arguments)
 
-    monkeypatch.setattr(tune, "score", stop)
+    monkeypatch.setattr(tune, "score_fold", stop)
     assert tune.main(track=False) == 130
     assert Path("params.yaml").read_bytes() == before
     assert "stopped after 1 of 3 trials" in capsys.readouterr().out
-    monkeypatch.setattr(tune, "score", lambda *_: calls.append(1) or 0.5)
+    monkeypatch.setattr(tune, "score_fold", lambda *_: calls.append(1) or 0.5)
     assert tune.main(track=False) == 0
     assert len(calls) == 3 + 2 * 2  # two trials were missing, of two folds each
 
 
 def test_another_question_is_another_study() -> None:
     params = small(1)
-    one = tune.study_of(params).study_name
-    assert one == tune.study_of(params).study_name
-    assert one != tune.study_of(replace(params, sweep=replace(params.sweep, folds=3))).study_name
-    assert one != tune.study_of(replace(params, data=replace(params.data, target="another"))).study_name
+    one = tune.open_study(params).study_name
+    assert one == tune.open_study(params).study_name
+    assert one != tune.open_study(replace(params, sweep=replace(params.sweep, folds=3))).study_name
+    assert one != tune.open_study(replace(params, data=replace(params.data, target="another"))).study_name
 
 
 def test_comments_and_the_rest_stay_when_arguments_are_written() -> None:

@@ -37,11 +37,11 @@ def test_params_that_are_missing_are_one_sentence() -> None:
 
 def test_atomic_leaves_the_old_file_when_writing_fails() -> None:
     path = Path("a/b.txt")
-    with files.atomic(path) as draft:
+    with files.atomic_write(path) as draft:
         draft.write_text("old", encoding="utf-8")
 
     def fail() -> None:
-        with files.atomic(path) as half:
+        with files.atomic_write(path) as half:
             half.write_text("half", encoding="utf-8")
             raise KeyboardInterrupt
 
@@ -79,7 +79,7 @@ def test_sha256_is_that_of_the_bytes() -> None:
 
 def test_git_says_what_is_wrong() -> None:
     with pytest.raises(UserError, match="git rev-parse: "):
-        process.git("rev-parse", "--verify", "nothing")
+        process.run_git("rev-parse", "--verify", "nothing")
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_git_says_what_is_wrong() -> None:
     ],
 )
 def test_last_words_are_the_reason(said: str, last: str) -> None:
-    assert process.last_words(said) == last
+    assert process.last_error_line(said) == last
 
 
 def test_flat_names_nested_values() -> None:
     nested = {"split": {"seed": 0, "by": {}}, "seed": 1}
-    assert files.flat(nested) == {"split.seed": 0, "split.by": {}, "seed": 1}
+    assert files.flatten_mapping(nested) == {"split.seed": 0, "split.by": {}, "seed": 1}
 
 
 def test_a_stage_says_rows_and_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.stage("train", 1234) as notes:
+    with console.report_stage("train", 1234) as notes:
         notes["model"] = "abc"
         notes["learned from"] = 1000
     line = capsys.readouterr().out
@@ -110,4 +110,4 @@ def test_a_stage_says_rows_and_seconds(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_every_block_has_its_defaults() -> None:
-    assert json.dumps(params.Split().holdout) == "0.2"
+    assert json.dumps(params.SplitParams().holdout) == "0.2"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from modelyard.core import deployments
 from modelyard.core.errors import UserError
 from modelyard.core.params import load_params
-from modelyard.core.paths import PARAMS, SCHEMA
+from modelyard.core.paths import PARAMS_YAML, SCHEMA_YAML
 from modelyard.data.schema import load_schema
 from modelyard.github import sanitize
-from modelyard.inference.request import Refused, Rows
+from modelyard.inference.request import RequestDecoder, RequestError
 from modelyard.monitoring import log_reader
 from modelyard.workspace import adopt
 
@@ -79,7 +79,7 @@ def changed(document: Any, data: st.DataObject) -> Any:
 @fuzz
 @given(data=st.data())
 def test_params_are_read_or_refused(project: Path, data: st.DataObject) -> None:
-    text = yaml.safe_dump(changed(yaml.safe_load(PARAMS.read_text()), data), allow_unicode=True)
+    text = yaml.safe_dump(changed(yaml.safe_load(PARAMS_YAML.read_text()), data), allow_unicode=True)
     (project / "other.yaml").write_text(text)
     with refused():
         load_params(project / "other.yaml")
@@ -99,10 +99,10 @@ def test_bytes_are_no_params_and_no_schema(project: Path, content: bytes) -> Non
 @given(data=st.data())
 def test_a_schema_is_read_or_refused(project: Path, data: st.DataObject) -> None:
     params, path = load_params(), project / "other.yaml"
-    path.write_text(yaml.safe_dump(changed(yaml.safe_load(SCHEMA.read_text()), data), allow_unicode=True))
+    path.write_text(yaml.safe_dump(changed(yaml.safe_load(SCHEMA_YAML.read_text()), data), allow_unicode=True))
     with refused():
         load_schema(path)
-        Rows(params.data, schema=path)
+        RequestDecoder(params.data, schema=path)
 
 
 @few
@@ -112,12 +112,12 @@ def test_a_table_is_adopted_or_refused(piped: Path, tmp_path: Path, table: Any, 
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(piped, folder)
     (tmp_path / "table.csv").write_text(end.join(mark.join(row) for row in table), encoding="utf-8", errors="replace")
-    before = [(folder / name).read_bytes() for name in (PARAMS, SCHEMA)]
+    before = [(folder / name).read_bytes() for name in (PARAMS_YAML, SCHEMA_YAML)]
     with contextlib.chdir(folder), contextlib.redirect_stdout(None):
         try:
             adopt.main(str(tmp_path / "table.csv"), table[0][-1].strip() or "x")
         except UserError:
-            assert [name.read_bytes() for name in (PARAMS, SCHEMA)] == before
+            assert [name.read_bytes() for name in (PARAMS_YAML, SCHEMA_YAML)] == before
 
 
 @fuzz
@@ -126,8 +126,8 @@ def test_a_log_is_read_or_counted(tmp_path: Path, lines: list[bytes]) -> None:
     good = json.dumps({"id": "a", "time": "2024-01-01T00:00:00Z", "prediction": 1}).encode()
     (tmp_path / "predictions-1.jsonl").write_bytes(b"\n".join([good, *lines]))
     (tmp_path / "predictions-2.parquet").write_bytes(b"".join(lines))
-    tally = log_reader.Tally()
-    rows = sum(len(frame) for frame in log_reader.read(tmp_path, "predictions", tally))
+    tally = log_reader.ReadStats()
+    rows = sum(len(frame) for frame in log_reader.read_records(tmp_path, "predictions", tally))
     assert rows <= 1 + len(lines) * 60 and tally.counts["files"] == 2
 
 
@@ -135,7 +135,7 @@ def test_a_log_is_read_or_counted(tmp_path: Path, lines: list[bytes]) -> None:
 @given(line=st.text(max_size=60) | VALUES.map(json.dumps))
 def test_a_history_is_read_or_refused(line: str) -> None:
     with refused():
-        deployments.parsed(line)
+        deployments.parse_history(line)
 
 
 @fuzz
@@ -144,23 +144,23 @@ def test_a_verdict_is_read_or_unfit(tmp_path: Path, value: Any, extra: str) -> N
     base = {"version": 1, "verdict": "better", "decision": "pass", "unattended": "open", "sentence": extra}
     for found in (value, base | {"sentence": value}, base | {"champion": value}, base):
         (tmp_path / "verdict.json").write_text(json.dumps(found))
-        with contextlib.suppress(sanitize.Unfit):
+        with contextlib.suppress(sanitize.InvalidArtifactError):
             said = sanitize.read_verdict(tmp_path / "verdict.json")
             assert "\n" not in said["sentence"] and len(said["sentence"]) <= 300
 
 
 @fuzz
 @given(data=st.data())
-def test_a_request_is_typed_or_refused(rows: Rows, example: dict[str, Any], data: st.DataObject) -> None:
+def test_a_request_is_typed_or_refused(rows: RequestDecoder, example: dict[str, Any], data: st.DataObject) -> None:
     body = data.draw(st.binary(max_size=100) | st.just(json.dumps(changed(dict(example), data)).encode()))
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(RequestError):
         rows.check(rows.decode(body))
 
 
 @pytest.fixture(scope="module")
-def rows(piped: Path) -> Rows:
+def rows(piped: Path) -> RequestDecoder:
     with contextlib.chdir(piped):
-        return Rows(load_params().data)
+        return RequestDecoder(load_params().data)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.core import deployments
 from modelyard.core.errors import UserError
-from modelyard.core.process import git
+from modelyard.core.process import run_git
 from modelyard.delivery import audit
 from tests.library.support import PROJECT
 
@@ -16,8 +16,8 @@ FILE = "champion: null\ncandidate: null\nweight: 0\nmirror: false\n"
 
 
 def save(message: str) -> None:
-    git("add", "--all")
-    git(*PERSON, "commit", "--quiet", "--message", message)
+    run_git("add", "--all")
+    run_git(*PERSON, "commit", "--quiet", "--message", message)
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(PROJECT / "pyproject.toml", "pyproject.toml")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it itself
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
-    git("init", "--quiet")
+    run_git("init", "--quiet")
     Path("deploy").mkdir()
     Path("deploy/production.yaml").write_text(FILE)
     save("Begin")
@@ -36,13 +36,13 @@ def promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def edit(model: str) -> None:
-    deployments.write_state("production", deployments.state("production") | {"champion": {"model": model}})
+    deployments.write_state("production", deployments.load_state("production") | {"champion": {"model": model}})
 
 
 def promote(model: str, before: str | None, **marks: Any) -> None:
     edit(model)
     line = {"environment": "production", "from": before, "to": model, "action": "promote"}
-    deployments.append(line | {"verdict": "better", "verdict_sha256": "e" * 64} | marks)
+    deployments.append_history(line | {"verdict": "better", "verdict_sha256": "e" * 64} | marks)
     save(f"Promote {model[:3]}")
 
 
@@ -55,7 +55,7 @@ def test_every_change_is_told_with_its_evidence(capsys: pytest.CaptureFixture[st
 
 
 def test_a_revert_is_told_and_no_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
-    git(*PERSON, "revert", "--no-edit", "HEAD")
+    run_git(*PERSON, "revert", "--no-edit", "HEAD")
     assert audit.main() == 0
     assert f"taken back  {B[:12]} → {A[:12]}" in capsys.readouterr().out
 
@@ -68,7 +68,7 @@ def test_a_champion_changed_by_hand_is_a_disagreement(capsys: pytest.CaptureFixt
 
 
 def test_a_rewritten_history_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
-    deployments.HISTORY.write_text(deployments.HISTORY.read_text().replace("better", "unchanged"))
+    deployments.HISTORY_FILE.write_text(deployments.HISTORY_FILE.read_text().replace("better", "unchanged"))
     promote(A, B)
     assert audit.main() == 1
     assert "earlier lines of the history were changed" in capsys.readouterr().out

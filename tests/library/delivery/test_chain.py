@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from modelyard.core.dvc_lock import differences, stale
+from modelyard.core.dvc_lock import diff_locks, find_stale_entries
 from modelyard.delivery import chain
 from modelyard.delivery.chain import main
 from modelyard.provenance import reproduce
-from modelyard.provenance.reproduce import metric_gaps
+from modelyard.provenance.reproduce import find_metric_mismatches
 
 LOCK: dict[str, Any] = {
     "schema": "2.0",
@@ -41,30 +41,30 @@ def changed(stage: str, part: str, place: int, digest: str = "new") -> dict[str,
 
 
 def test_differences_of_equal_locks_are_none() -> None:
-    assert differences(LOCK, copy.deepcopy(LOCK)) == []
+    assert diff_locks(LOCK, copy.deepcopy(LOCK)) == []
 
 
 def test_differences_name_stage_part_and_file() -> None:
-    assert [str(d) for d in differences(LOCK, changed("train", "deps", 1))] == ["train deps src/train.py"]
+    assert [str(d) for d in diff_locks(LOCK, changed("train", "deps", 1))] == ["train deps src/train.py"]
 
 
 def test_differences_see_parameters_and_stages() -> None:
     lock = copy.deepcopy(LOCK)
     lock["stages"]["split"]["params"]["params.yaml"]["split"] = {"seed": 1}
     del lock["stages"]["evaluate"]
-    assert {str(d) for d in differences(LOCK, lock)} == {"split params split", "evaluate stage"}
+    assert {str(d) for d in diff_locks(LOCK, lock)} == {"split params split", "evaluate stage"}
 
 
 def test_another_model_does_not_weigh_but_other_data_does() -> None:
-    (model,) = differences(LOCK, changed("train", "outs", 0))
-    (data,) = differences(LOCK, changed("split", "outs", 0))
-    assert not model.weighs and data.weighs
+    (model,) = diff_locks(LOCK, changed("train", "outs", 0))
+    (data,) = diff_locks(LOCK, changed("split", "outs", 0))
+    assert not model.invalidates_lock and data.invalidates_lock
 
 
 def test_stale_counts_what_a_person_wrote_not_what_a_machine_made() -> None:
-    assert [d.name for d in stale(LOCK, changed("train", "deps", 1))] == ["src/train.py"]
-    assert stale(LOCK, changed("train", "outs", 0)) == []
-    assert stale(LOCK, changed("evaluate", "deps", 0)) == []
+    assert [d.name for d in find_stale_entries(LOCK, changed("train", "deps", 1))] == ["src/train.py"]
+    assert find_stale_entries(LOCK, changed("train", "outs", 0)) == []
+    assert find_stale_entries(LOCK, changed("evaluate", "deps", 0)) == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_stale_counts_what_a_person_wrote_not_what_a_machine_made() -> None:
     ],
 )
 def test_metrics_may_differ_by_rounding_only(made: dict[str, float], gaps: list[str]) -> None:
-    assert metric_gaps({"auc": 0.7}, made, 1e-6) == gaps
+    assert find_metric_mismatches({"auc": 0.7}, made, 1e-6) == gaps
 
 
 @pytest.fixture
@@ -86,34 +86,34 @@ def commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit whose dvc.lock says LOCK, and that nothing touched since."""
     told = {"dvc.lock": LOCK, "reports/metrics.json": {"auc": 0.7}}
     for module in (chain, reproduce):
-        monkeypatch.setattr(module, "at", lambda revision, path: told[str(path)])
-    monkeypatch.setattr(reproduce, "lock", lambda: LOCK)
-    monkeypatch.setattr(reproduce, "git", lambda *words: "README.md")
+        monkeypatch.setattr(module, "read_yaml_at", lambda revision, path: told[str(path)])
+    monkeypatch.setattr(reproduce, "load_lock", lambda: LOCK)
+    monkeypatch.setattr(reproduce, "run_git", lambda *words: "README.md")
 
 
 @pytest.mark.usefixtures("commit")
 def test_main_passes_a_true_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "rerun", lambda: (LOCK, {"auc": 0.7}))
+    monkeypatch.setattr(chain, "rerun_pipeline", lambda: (LOCK, {"auc": 0.7}))
     assert main() == 0
 
 
 @pytest.mark.usefixtures("commit")
 def test_main_catches_a_false_lock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(chain, "rerun", lambda: (LOCK, {"auc": 0.6}))
+    monkeypatch.setattr(chain, "rerun_pipeline", lambda: (LOCK, {"auc": 0.6}))
     assert main() == 1
     assert "it is false: auc 0.7 but 0.6" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("commit")
 def test_main_only_reports_another_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(chain, "rerun", lambda: (changed("train", "outs", 0), {"auc": 0.7}))
+    monkeypatch.setattr(chain, "rerun_pipeline", lambda: (changed("train", "outs", 0), {"auc": 0.7}))
     assert main() == 0
     assert "another model" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("commit")
 def test_main_runs_nothing_where_nothing_was_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "rerun", lambda: pytest.fail("ran again"))
+    monkeypatch.setattr(chain, "rerun_pipeline", lambda: pytest.fail("ran again"))
     assert main(base="abc") == 0
 
 
@@ -121,7 +121,7 @@ def test_main_runs_nothing_where_nothing_was_touched(monkeypatch: pytest.MonkeyP
 def test_main_warns_of_a_stale_lock_and_passes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reproduce, "lock", lambda: changed("train", "deps", 1))
+    monkeypatch.setattr(reproduce, "load_lock", lambda: changed("train", "deps", 1))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert main(rerun_all=False) == 0
     assert capsys.readouterr().out.startswith("::warning file=dvc.lock,title=dvc.lock::it is stale (train deps")
@@ -129,4 +129,4 @@ def test_main_warns_of_a_stale_lock_and_passes(
 
 def test_differences_read_the_project_s_own_lock() -> None:
     if Path("dvc.lock").exists():
-        assert differences(chain.lock(), chain.lock()) == []
+        assert diff_locks(chain.lock(), chain.lock()) == []

@@ -7,28 +7,28 @@ from typing import Any
 import pytest
 
 from modelyard.core.errors import UserError
-from modelyard.core.params import Deploy
+from modelyard.core.params import DeployParams
 from modelyard.delivery import docker
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], Any]]:
     found = list[tuple[tuple[str, ...], Any]]()
-    monkeypatch.setattr(docker, "docker", lambda *arguments, text=None: found.append((arguments, text)))
+    monkeypatch.setattr(docker, "run_docker", lambda *arguments, text=None: found.append((arguments, text)))
     return found
 
 
 def test_log_in_takes_the_password_from_standard_input(said: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_USER", "robot")
     monkeypatch.setenv("REGISTRY_PASSWORD", "hush")
-    docker.log_in("registry.example.com/team/x")
+    docker.log_in_to_registry("registry.example.com/team/x")
     (arguments, text) = said[0]
     assert arguments == ("login", "--username", "robot", "--password-stdin", "registry.example.com") and text == "hush"
 
 
 def test_log_in_without_a_password_is_left_alone(said: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REGISTRY_PASSWORD", raising=False)
-    docker.log_in("registry.example.com/team/x")
+    docker.log_in_to_registry("registry.example.com/team/x")
     assert not said
 
 
@@ -37,7 +37,7 @@ def test_without_compose_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="install Docker Compose"):
-        docker.Environment("staging", Deploy())
+        docker.Environment("staging", DeployParams())
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_hold_key_holds_the_key_in_an_agent_and_in_no_file(home: Path, monkeypat
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "deploy", "-f", home / "key"], check=True)
     monkeypatch.setenv("SSH_KEY", (home / "key").read_text())
     monkeypatch.setenv("KNOWN_HOSTS", "example.com ssh-ed25519 AAAA")
-    docker.hold_key()
+    docker.load_ssh_key()
     listed = subprocess.run(["ssh-add", "-l"], check=True, capture_output=True, text=True).stdout
     assert "deploy" in listed and "SSH_KEY" not in os.environ
     assert [path.name for path in (home / ".ssh").iterdir()] == ["known_hosts"]
@@ -65,4 +65,4 @@ def test_hold_key_refuses_what_is_no_key(home: Path, monkeypatch: pytest.MonkeyP
     assert home.exists()
     monkeypatch.setenv("SSH_KEY", "hush")
     with pytest.raises(UserError, match="no private key"):
-        docker.hold_key()
+        docker.load_ssh_key()

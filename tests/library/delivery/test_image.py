@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
-from modelyard.core.process import git
+from modelyard.core.process import run_git
 from modelyard.delivery import docker, image
 
 DIGEST = "sha256:" + "d" * 64
@@ -21,7 +21,7 @@ def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...
         ["add", "."],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
     ):
-        git(*command)
+        run_git(*command)
     done = list[tuple[str, ...]]()
     (project / ".python-version").write_text("3.11\n")
 
@@ -36,7 +36,7 @@ def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...
             return "libc6\t2.36\nbash\t5.2"
         return f"tag: digest: {DIGEST} size: 741" if "push" in arguments else ""
 
-    monkeypatch.setattr(image, "docker", docker)
+    monkeypatch.setattr(image, "run_docker", docker)
     return done
 
 
@@ -44,15 +44,17 @@ def test_the_image_is_labelled_and_proves_itself(calls: list[tuple[str, ...]]) -
     image.main()
     built, proof = calls[:2]
     assert f"--label=model={sha256(Path('models/model.skops'))}" in built
-    assert any(argument.startswith(f"--label={image.REVISION}={git('rev-parse', 'HEAD')}") for argument in built)
+    assert any(
+        argument.startswith(f"--label={image.REVISION_LABEL}={run_git('rev-parse', 'HEAD')}") for argument in built
+    )
     assert "--build-arg=PYTHON=3.11" in built
     assert proof[-2:] == ("serve", "--check") and "--read-only" in proof and "--network=none" in proof
-    assert json.loads(image.IMAGE.read_text())["image"] == "sha256:abc"
+    assert json.loads(image.IMAGE_REPORT.read_text())["image"] == "sha256:abc"
 
 
 def test_a_registry_gives_the_reference_by_digest(calls: list[tuple[str, ...]]) -> None:
     image.main("registry.example.com/team/x")
-    assert json.loads(image.IMAGE.read_text())["image"] == f"registry.example.com/team/x@{DIGEST}"
+    assert json.loads(image.IMAGE_REPORT.read_text())["image"] == f"registry.example.com/team/x@{DIGEST}"
     assert any(call[0] == "push" for call in calls)
 
 
@@ -79,12 +81,16 @@ def test_only_new_builds_nothing_that_production_runs(
     calls: list[tuple[str, ...]], project: Path, file: str, again: bool
 ) -> None:
     Path("deploy").mkdir(exist_ok=True)
-    champion = {"model": sha256(Path("models/model.skops")), "commit": git("rev-parse", "HEAD"), "image": "x@sha256:1"}
+    champion = {
+        "model": sha256(Path("models/model.skops")),
+        "commit": run_git("rev-parse", "HEAD"),
+        "image": "x@sha256:1",
+    }
     Path("deploy/production.yaml").write_text(json.dumps({"champion": champion}))
     with (project / file).open("a") as text:
         text.write("\n")
-    git("add", ".")
-    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "y")
+    run_git("add", ".")
+    run_git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "y")
     image.main(only_new=True)
     assert bool(calls) is again
 
@@ -104,12 +110,12 @@ def test_without_a_commit_there_is_no_image() -> None:
 def test_without_docker_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="install Docker"):
-        docker.docker("info")
+        docker.run_docker("info")
 
 
 def test_the_engines_last_words_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "docker").write_text("#!/bin/sh\necho one >&2\necho 'no space left' >&2\nexit 3\n")
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(docker.EngineError, match="no space left"):
-        docker.docker("build", ".")
+    with pytest.raises(docker.DockerError, match="no space left"):
+        docker.run_docker("build", ".")

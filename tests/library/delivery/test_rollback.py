@@ -12,17 +12,17 @@ __all__ = ["environment"]  # a fixture
 
 def test_rollback_goes_to_the_champion_before() -> None:
     history = [wanted(A), wanted(B), wanted(B)]
-    assert rollback.earlier(history)["champion"] == wanted(A)["champion"]
+    assert rollback.find_previous_state(history)["champion"] == wanted(A)["champion"]
 
 
 def test_rollback_of_a_trial_keeps_the_champion() -> None:
-    assert rollback.earlier([wanted(A), wanted(A, B, weight=50)]) == wanted(A)
+    assert rollback.find_previous_state([wanted(A), wanted(A, B, weight=50)]) == wanted(A)
 
 
 def test_rollback_without_a_past_says_so() -> None:
     for history in ([], [wanted(A)]):
         with pytest.raises(UserError, match="nothing else ran here"):
-            rollback.earlier(history)
+            rollback.find_previous_state(history)
 
 
 def test_rollback_is_fast_and_says_so_in_the_files(
@@ -30,9 +30,9 @@ def test_rollback_is_fast_and_says_so_in_the_files(
 ) -> None:
     moved = list[Any]()
     monkeypatch.setattr(rollback, "Environment", lambda *_: environment)
-    monkeypatch.setattr(rollback, "move", lambda *arguments: moved.append(arguments))
+    monkeypatch.setattr(rollback, "record_champion", lambda *arguments: moved.append(arguments))
     for model in (A, B):
-        deploy.run(environment, wanted(model), RULES)
+        deploy.deploy_state(environment, wanted(model), RULES)
     environment.steps.clear()
     rollback.main("staging")
     assert environment.steps == [0, ("candidate", image(A)), 100, ("champion", image(A)), 0, 0]

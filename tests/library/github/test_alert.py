@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from modelyard.github import api as github_api
-from modelyard.github.alert import Alert, load, loud, main, marker, message
-from modelyard.github.api import Api
-from modelyard.github.sanitize import Unfit
+from modelyard.github.alert import Alert, build_marker, build_webhook_message, load_findings, main, should_notify
+from modelyard.github.api import GitHubClient
+from modelyard.github.sanitize import InvalidArtifactError
 
 BOT, DAY, MODEL = "github-actions[bot]", 86_400.0, "a" * 64
 DRIFT = {"kind": "feature", "name": "temp", "state": "warning", "sentence": "temp moved"}
 LOSS = {"kind": "performance", "name": "roc_auc", "state": "critical", "sentence": "roc_auc is 0.6"}
 
 
-class Memory(Api):
+class Memory(GitHubClient):
     """GitHub's issues as a list."""
 
     rows: list[dict[str, Any]]
@@ -85,7 +85,7 @@ def write(folder: Path, *signals: dict[str, str], model: str = MODEL, **more: An
 
 def alert(folder: Path, api: Memory | None, hook: HTTPServer | None = None, day: float = 0) -> bool:
     address = f"http://127.0.0.1:{hook.server_port}/x" if hook else ""
-    return Alert(folder, api, address, BOT, 1e9 + day * DAY).speak()
+    return Alert(folder, api, address, BOT, 1e9 + day * DAY).send_alert()
 
 
 def test_alert_opens_one_issue_and_updates_it(tmp_path: Path, api: Memory) -> None:
@@ -93,7 +93,7 @@ def test_alert_opens_one_issue_and_updates_it(tmp_path: Path, api: Memory) -> No
     alert(write(tmp_path, DRIFT, LOSS), api, day=1)
     assert len(api.rows) == 1
     assert api.rows[0]["title"].endswith("roc_auc is 0.6")
-    assert api.rows[0]["body"].startswith(marker(MODEL))
+    assert api.rows[0]["body"].startswith(build_marker(MODEL))
 
 
 def test_alert_closes_the_issue_when_it_is_over(tmp_path: Path, api: Memory) -> None:
@@ -115,7 +115,7 @@ def test_alert_of_another_model_closes_the_earlier_ones(tmp_path: Path, api: Mem
 
 
 def test_alert_leaves_other_peoples_issues_alone(tmp_path: Path, api: Memory) -> None:
-    api.rows.append({"number": 1, "state": "open", "user": {"login": "eve"}, "body": marker(MODEL)})
+    api.rows.append({"number": 1, "state": "open", "user": {"login": "eve"}, "body": build_marker(MODEL)})
     alert(write(tmp_path, DRIFT), api)
     assert len(api.rows) == 2
 
@@ -175,11 +175,11 @@ def test_webhook_that_failed_is_called_again_next_time(tmp_path: Path, api: Memo
     ],
 )
 def test_loud(before: dict[str, str], now: list[dict[str, str]], expected: bool) -> None:
-    assert loud(now, {"levels": before, "time": 1e9}, "7d", 1e9 + 1) == expected
+    assert should_notify(now, {"levels": before, "time": 1e9}, "7d", 1e9 + 1) == expected
 
 
 def test_message_is_slack_compatible() -> None:
-    said = message(MODEL, [{**LOSS, "sentence": "a < b & c"}], "http://x")
+    said = build_webhook_message(MODEL, [{**LOSS, "sentence": "a < b & c"}], "http://x")
     assert said["blocks"][0]["text"]["type"] == "mrkdwn"
     assert "a &lt; b &amp; c" in said["text"]
 
@@ -189,8 +189,8 @@ def test_load_refuses_what_monitor_did_not_write(tmp_path: Path, change: dict[st
     write(tmp_path)
     path = tmp_path / "reports/monitor.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(Unfit):
-        load(path, model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
+    with pytest.raises(InvalidArtifactError):
+        load_findings(path, model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
 
 
 def test_main_without_a_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

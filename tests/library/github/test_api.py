@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelyard.github import api as github_api
-from modelyard.github.api import Api, ApiError, Unavailable, patiently
+from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError, retry_while_unavailable
 
 
 class Server(HTTPServer):
@@ -43,8 +43,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def api(server: Server) -> Api:
-    return Api("acme/flights", "secret", f"http://127.0.0.1:{server.server_port}")
+def api(server: Server) -> GitHubClient:
+    return GitHubClient("acme/flights", "secret", f"http://127.0.0.1:{server.server_port}")
 
 
 @pytest.fixture
@@ -54,53 +54,53 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def test_call_names_the_repository_and_the_token(server: Server, api: Api) -> None:
+def test_call_names_the_repository_and_the_token(server: Server, api: GitHubClient) -> None:
     server.answers = [(200, {}, {"id": 1})]
     assert api.call("GET", "/issues/1") == {"id": 1}
     assert server.asked == [("/repos/acme/flights/issues/1", "Bearer secret")]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
-def test_patience_waits_out_what_passes(server: Server, api: Api, pauses: list[float], status: int) -> None:
+def test_patience_waits_out_what_passes(server: Server, api: GitHubClient, pauses: list[float], status: int) -> None:
     server.answers = [(status, {}, {}), (status, {}, {}), (200, {}, [])]
-    assert patiently(lambda: api.call("GET", "/issues")) == []
+    assert retry_while_unavailable(lambda: api.call("GET", "/issues")) == []
     assert pauses == [1, 2]
 
 
-def test_patience_waits_as_long_as_github_asks(server: Server, api: Api, pauses: list[float]) -> None:
+def test_patience_waits_as_long_as_github_asks(server: Server, api: GitHubClient, pauses: list[float]) -> None:
     server.answers = [(403, {"Retry-After": "7"}, {}), (200, {}, [])]
-    assert patiently(lambda: api.call("GET", "/issues")) == []
+    assert retry_while_unavailable(lambda: api.call("GET", "/issues")) == []
     assert pauses == [7]
 
 
 @pytest.mark.parametrize("after", ["3600", ""])
-def test_patience_ends(server: Server, api: Api, pauses: list[float], after: str) -> None:
+def test_patience_ends(server: Server, api: GitHubClient, pauses: list[float], after: str) -> None:
     server.answers = [(429, {"Retry-After": after}, {})] * 9
-    with pytest.raises(Unavailable):
-        patiently(lambda: api.call("GET", "/issues"))
-    assert sum(pauses) <= 60 and len(server.asked) <= github_api.TRIES
+    with pytest.raises(ServiceUnavailableError):
+        retry_while_unavailable(lambda: api.call("GET", "/issues"))
+    assert sum(pauses) <= 60 and len(server.asked) <= github_api.MAX_ATTEMPTS
 
 
-def test_refusal_says_what_to_do_and_is_not_tried_again(server: Server, api: Api, pauses: list[float]) -> None:
+def test_refusal_says_what_to_do_and_is_not_tried_again(server: Server, api: GitHubClient, pauses: list[float]) -> None:
     server.answers = [(403, {}, {"message": "Resource not accessible by integration"})]
     with pytest.raises(ApiError, match=r"Resource not accessible.*permissions:"):
-        patiently(lambda: api.call("GET", "/issues"))
+        retry_while_unavailable(lambda: api.call("GET", "/issues"))
     assert pauses == []
 
 
 def test_silence_is_unavailable(pauses: list[float]) -> None:
-    with pytest.raises(Unavailable, match="does not answer GET /issues"):
-        patiently(lambda: Api("a/b", "t", "http://127.0.0.1:9").call("GET", "/issues"))
-    assert len(pauses) == github_api.TRIES - 1
+    with pytest.raises(ServiceUnavailableError, match="does not answer GET /issues"):
+        retry_while_unavailable(lambda: GitHubClient("a/b", "t", "http://127.0.0.1:9").call("GET", "/issues"))
+    assert len(pauses) == github_api.MAX_ATTEMPTS - 1
 
 
-def test_pages_are_read_to_the_last(server: Server, api: Api) -> None:
-    full = [{"id": number} for number in range(github_api.PAGE)]
+def test_pages_are_read_to_the_last(server: Server, api: GitHubClient) -> None:
+    full = [{"id": number} for number in range(github_api.PAGE_SIZE)]
     server.answers = [(200, {}, full), (200, {}, full[:1])]
-    assert len(list(api.pages("/issues?state=open"))) == github_api.PAGE + 1
+    assert len(list(api.pages("/issues?state=open"))) == github_api.PAGE_SIZE + 1
     assert server.asked[1][0].endswith("state=open&per_page=100&page=2")
 
 
-def test_what_is_not_there_is_none(server: Server, api: Api) -> None:
+def test_what_is_not_there_is_none(server: Server, api: GitHubClient) -> None:
     server.answers = [(404, {}, {"message": "Not Found"})]
     assert api.find("/git/ref/heads/none") is None

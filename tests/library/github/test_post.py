@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import modelyard
-from modelyard.github.api import Api, ApiError, Unavailable
-from modelyard.github.post import Post, Refused, attempt, main
+from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
+from modelyard.github.post import GitHubPoster, PostingRefusedError, main, try_action
 
 VERDICT = {
     "version": 1,
@@ -24,7 +24,7 @@ BOT = "github-actions[bot]"
 
 
 @dataclass(frozen=True)
-class Memory(Api):
+class Memory(GitHubClient):
     """GitHub as a dictionary of what lies at each path."""
 
     lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -62,45 +62,45 @@ def api() -> Memory:
 
 
 @pytest.fixture
-def post(api: Memory, run: Path) -> Post:
-    return Post(api, run, number="7", sha="c" * 40, branch="retrain")
+def post(api: Memory, run: Path) -> GitHubPoster:
+    return GitHubPoster(api, run, number="7", sha="c" * 40, branch="retrain")
 
 
-def own(post: Post, **fields: Any) -> dict[str, Any]:
+def own(post: GitHubPoster, **fields: Any) -> dict[str, Any]:
     """A comment or issue that we wrote."""
     return {"id": 3, "number": 3, "user": {"login": BOT}, "body": f"{post.marker}\nold", **fields}
 
 
-def test_comment_is_made_once(post: Post, api: Memory) -> None:
+def test_comment_is_made_once(post: GitHubPoster, api: Memory) -> None:
     api.lists["/issues/7/comments"] = []
     post.comment()
     assert api.changes() == [("POST", "/issues/7/comments")]
 
 
-def test_comment_of_our_own_is_edited(post: Post, api: Memory) -> None:
+def test_comment_of_our_own_is_edited(post: GitHubPoster, api: Memory) -> None:
     api.lists["/issues/7/comments"] = [own(post)]
     post.comment()
     assert api.changes() == [("PATCH", "/issues/comments/3")]
 
 
 @pytest.mark.parametrize("fields", [{"user": {"login": "mallory"}}, {"body": "hello"}, {"body": None}])
-def test_comment_of_another_is_left_alone(post: Post, api: Memory, fields: dict[str, Any]) -> None:
+def test_comment_of_another_is_left_alone(post: GitHubPoster, api: Memory, fields: dict[str, Any]) -> None:
     api.lists["/issues/7/comments"] = [own(post, **fields)]
     post.comment()
     assert api.changes() == [("POST", "/issues/7/comments")]
 
 
-def test_body_names_the_commit_and_mentions_nobody(post: Post) -> None:
+def test_body_names_the_commit_and_mentions_nobody(post: GitHubPoster) -> None:
     body = post.body()
     assert body.startswith(post.marker) and "cccccccccccc" in body and "@octocat" not in body
 
 
-def test_body_without_a_report_says_so(post: Post) -> None:
+def test_body_without_a_report_says_so(post: GitHubPoster) -> None:
     (post.folder / "reports/report.md").unlink()
     assert "could not be judged" in post.body()
 
 
-def test_body_stays_below_the_limit(post: Post) -> None:
+def test_body_stays_below_the_limit(post: GitHubPoster) -> None:
     (post.folder / "reports/report.md").write_text("| @row |\n" * 20_000)
     assert len(post.body("a note")) <= 65_536
 
@@ -108,7 +108,7 @@ def test_body_stays_below_the_limit(post: Post) -> None:
 @pytest.mark.parametrize(
     ("decision", "state"), [("pass", "success"), ("warn", "success"), ("block", "failure"), ("maybe", "error")]
 )
-def test_status_says_the_verdict_in_words(post: Post, api: Memory, decision: str, state: str) -> None:
+def test_status_says_the_verdict_in_words(post: GitHubPoster, api: Memory, decision: str, state: str) -> None:
     changed = {**VERDICT, "decision": decision, "sentence": "word " * 50}
     (post.folder / "reports/verdict.json").write_text(json.dumps(changed))
     post.status()
@@ -117,7 +117,7 @@ def test_status_says_the_verdict_in_words(post: Post, api: Memory, decision: str
     assert body["state"] == state and len(body["description"]) <= 140
 
 
-def test_issue_is_opened_once_and_then_updated(post: Post, api: Memory) -> None:
+def test_issue_is_opened_once_and_then_updated(post: GitHubPoster, api: Memory) -> None:
     api.lists["/issues"] = []
     assert "opened" in post.issue()
     api.lists["/issues"] = [own(post)]
@@ -125,14 +125,14 @@ def test_issue_is_opened_once_and_then_updated(post: Post, api: Memory) -> None:
     assert api.changes() == [("POST", "/issues"), ("PATCH", "/issues/3")]
 
 
-def test_issue_is_closed_when_it_is_over(post: Post, api: Memory) -> None:
+def test_issue_is_closed_when_it_is_over(post: GitHubPoster, api: Memory) -> None:
     api.lists["/issues"] = [own(post)]
     post.close()
     assert api.calls[-1][2]["state"] == "closed"
 
 
 @pytest.fixture
-def git(post: Post, api: Memory) -> Memory:
+def git(post: GitHubPoster, api: Memory) -> Memory:
     """A repository in which our tree differs from the base's, and our branch does not exist."""
     api.things[f"/git/commits/{post.sha}"] = {"tree": {"sha": "base"}}
     api.lists.update({"/pulls": [], "/issues": []})
@@ -146,13 +146,13 @@ def branch(git: Memory, author: str = BOT, tree: str = "old") -> None:
     git.things["/git/commits/head"] = commit
 
 
-def test_pull_opens_one_from_a_new_branch(post: Post, git: Memory) -> None:
+def test_pull_opens_one_from_a_new_branch(post: GitHubPoster, git: Memory) -> None:
     assert "opened pull request #5" in post.pull()
     made = [("POST", "/git/trees"), ("POST", "/git/commits"), ("POST", "/git/refs"), ("POST", "/pulls")]
     assert git.changes() == made
 
 
-def test_pull_proposes_only_what_a_retrain_may_change(post: Post, git: Memory) -> None:
+def test_pull_proposes_only_what_a_retrain_may_change(post: GitHubPoster, git: Memory) -> None:
     (post.folder / "reports/metrics.json").write_text("{}")
     (post.folder / "Makefile").write_text("evil:")
     post.pull()
@@ -160,41 +160,41 @@ def test_pull_proposes_only_what_a_retrain_may_change(post: Post, git: Memory) -
     assert {entry["path"] for entry in tree} == {"dvc.lock", "reports/metrics.json"}
 
 
-def test_pull_updates_the_one_that_is_open(post: Post, git: Memory) -> None:
+def test_pull_updates_the_one_that_is_open(post: GitHubPoster, git: Memory) -> None:
     branch(git)
     git.lists["/pulls"] = [{"number": 4}]
     assert "#4" in post.pull()
     assert git.changes()[-2:] == [("PATCH", "/git/refs/heads/retrain"), ("PATCH", "/pulls/4")]
 
 
-def test_pull_again_makes_no_second_commit(post: Post, git: Memory) -> None:
+def test_pull_again_makes_no_second_commit(post: GitHubPoster, git: Memory) -> None:
     branch(git, tree="new")
     git.lists["/pulls"] = [{"number": 4}]
     post.pull()
     assert ("POST", "/git/commits") not in git.changes()
 
 
-def test_pull_leaves_a_branch_alone_that_a_person_pushed_to(post: Post, git: Memory) -> None:
+def test_pull_leaves_a_branch_alone_that_a_person_pushed_to(post: GitHubPoster, git: Memory) -> None:
     branch(git, author="A Person")
-    with pytest.raises(Refused, match="somebody pushed"):
+    with pytest.raises(PostingRefusedError, match="somebody pushed"):
         post.pull()
     assert git.changes() == [("POST", "/git/trees")]
 
 
 @pytest.mark.parametrize("status", [403, 422])
-def test_pull_becomes_an_issue_where_actions_may_open_none(post: Post, git: Memory, status: int) -> None:
+def test_pull_becomes_an_issue_where_actions_may_open_none(post: GitHubPoster, git: Memory, status: int) -> None:
     git.refused["POST /pulls"] = status
     assert "opened issue" in post.pull()
     assert "/compare/main...retrain" in git.calls[-1][2]["body"]
 
 
-def test_pull_without_a_difference_does_nothing(post: Post, git: Memory) -> None:
+def test_pull_without_a_difference_does_nothing(post: GitHubPoster, git: Memory) -> None:
     git.things[f"/git/commits/{post.sha}"] = {"tree": {"sha": "new"}}
     assert "nothing" in post.pull()
     assert git.changes() == [("POST", "/git/trees")]
 
 
-def test_dispatch_starts_the_checks_of_a_branch_that_exists(post: Post, git: Memory) -> None:
+def test_dispatch_starts_the_checks_of_a_branch_that_exists(post: GitHubPoster, git: Memory) -> None:
     assert "nothing to check" in post.dispatch()
     branch(git)
     post.dispatch()
@@ -209,12 +209,12 @@ def test_summary_passes_the_verdict_on(run: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "summary").read_text().startswith("# Better")
 
 
-@pytest.mark.parametrize("problem", [ApiError(403, "POST /x", "no"), Unavailable("down", 999.0)])
+@pytest.mark.parametrize("problem", [ApiError(403, "POST /x", "no"), ServiceUnavailableError("down", 999.0)])
 def test_attempt_turns_a_refusal_into_an_annotation(problem: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse() -> str:
         raise problem
 
-    assert not attempt("comment", refuse)
+    assert not try_action("comment", refuse)
     assert capsys.readouterr().out.startswith("::error title=Not posted (comment)::")
 
 
@@ -239,7 +239,7 @@ def test_post_needs_nothing_installed() -> None:
     assert subprocess.run([*command, code], check=False).returncode == 0
 
 
-def test_another_bot_is_another_author(post: Post, api: Memory) -> None:
+def test_another_bot_is_another_author(post: GitHubPoster, api: Memory) -> None:
     api.lists["/issues/7/comments"] = [own(post, user={"login": "our-app[bot]"})]
     replace(post, bot="our-app[bot]").comment()
     assert api.changes() == [("PATCH", "/issues/comments/3")]

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from modelyard.github.api import Api
-from modelyard.github.post import Refused
-from modelyard.github.release import fetch, keep, main, promoted, tag
+from modelyard.github.api import GitHubClient
+from modelyard.github.post import PostingRefusedError
+from modelyard.github.release import build_release_tag, download_model, main, publish_model, read_promoted_digest
 
 DIGEST = hashlib.sha256(b"model").hexdigest()
 
 
 @dataclass(frozen=True)
-class Shelf(Api):
+class Shelf(GitHubClient):
     """GitHub with at most one release."""
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -48,44 +48,44 @@ def models(tmp_path: Path) -> Path:
 )
 def test_promoted_reads_the_champion(tmp_path: Path, text: str) -> None:
     (tmp_path / "production.yaml").write_text(text)
-    assert promoted(tmp_path / "production.yaml") == DIGEST
+    assert read_promoted_digest(tmp_path / "production.yaml") == DIGEST
 
 
 @pytest.mark.parametrize("text", ["champion: null\n", f"champion: null\ncandidate:\n  model: {DIGEST}\n", ""])
 def test_promoted_is_nothing_where_there_is_no_champion(tmp_path: Path, text: str) -> None:
     (tmp_path / "production.yaml").write_text(text)
-    assert promoted(tmp_path / "production.yaml") == ""
+    assert read_promoted_digest(tmp_path / "production.yaml") == ""
 
 
 def test_kept_model_is_found_again(models: Path) -> None:
     shelf = Shelf("a/b", "t")
-    assert "is kept" in keep(shelf, DIGEST, models, "abc")
-    assert shelf.made == [tag(DIGEST)]
-    assert fetch(shelf, DIGEST) == {"model.skops": b"model", "rows.npy": b"rows"}
+    assert "is kept" in publish_model(shelf, DIGEST, models, "abc")
+    assert shelf.made == [build_release_tag(DIGEST)]
+    assert download_model(shelf, DIGEST) == {"model.skops": b"model", "rows.npy": b"rows"}
 
 
 def test_keep_twice_makes_one_release(models: Path) -> None:
     shelf = Shelf("a/b", "t")
-    keep(shelf, DIGEST, models, "abc")
-    keep(shelf, DIGEST, models, "abc")
-    assert shelf.made == [tag(DIGEST)]
+    publish_model(shelf, DIGEST, models, "abc")
+    publish_model(shelf, DIGEST, models, "abc")
+    assert shelf.made == [build_release_tag(DIGEST)]
 
 
 def test_keep_refuses_another_model(models: Path) -> None:
     shelf = Shelf("a/b", "t")
-    assert "nothing was kept" in keep(shelf, "0" * 64, models, "abc")
+    assert "nothing was kept" in publish_model(shelf, "0" * 64, models, "abc")
     assert not shelf.made
 
 
 def test_keep_without_a_file_says_which(models: Path) -> None:
     (models / "rows.npy").unlink()
-    with pytest.raises(Refused, match=r"there is no .*rows\.npy"):
-        keep(Shelf("a/b", "t"), DIGEST, models, "abc")
+    with pytest.raises(PostingRefusedError, match=r"there is no .*rows\.npy"):
+        publish_model(Shelf("a/b", "t"), DIGEST, models, "abc")
 
 
 def test_fetch_refuses_bytes_that_are_not_the_model() -> None:
     shelf = Shelf("a/b", "t", files={"model.skops": b"evil", "rows.npy": b"rows"}, made=["x"])
-    assert fetch(shelf, DIGEST) == {}
+    assert download_model(shelf, DIGEST) == {}
 
 
 def test_main_without_a_promotion_keeps_nothing(

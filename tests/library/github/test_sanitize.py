@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from modelyard.github.sanitize import LIMIT, Unfit, cut, line, neutral, read_verdict
+from modelyard.github.sanitize import (
+    MAX_BODY_CHARACTERS,
+    InvalidArtifactError,
+    read_verdict,
+    sanitize_line,
+    sanitize_markdown,
+    truncate_markdown,
+)
 
 GOOD: dict[str, Any] = {
     "version": 1,
@@ -45,7 +52,7 @@ def test_verdict_gives_words_and_digests(tmp_path: Path) -> None:
     ],
 )
 def test_verdict_of_another_shape_is_unfit(tmp_path: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidArtifactError):
         read_verdict(written(tmp_path, **change))
 
 
@@ -53,18 +60,18 @@ def test_verdict_of_another_shape_is_unfit(tmp_path: Path, change: dict[str, Any
 def test_verdict_that_is_no_object_is_unfit(tmp_path: Path, text: str) -> None:
     path = tmp_path / "verdict.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidArtifactError):
         read_verdict(path)
 
 
 def test_verdict_may_not_lead_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to(written(tmp_path))
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidArtifactError):
         read_verdict(tmp_path / "link.json")
 
 
 def test_sentence_stays_one_line() -> None:
-    assert line("one\ndecision=pass\r\n") == "one decision=pass"
+    assert sanitize_line("one\ndecision=pass\r\n") == "one decision=pass"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_sentence_stays_one_line() -> None:
     ],
 )
 def test_neutral_takes_the_sting_out(markdown: str, gone: str) -> None:
-    assert gone not in neutral(markdown)
+    assert gone not in sanitize_markdown(markdown)
 
 
 @pytest.mark.parametrize(
@@ -100,15 +107,15 @@ def test_neutral_takes_the_sting_out(markdown: str, gone: str) -> None:
     ],
 )
 def test_neutral_leaves_a_report_as_it_is(markdown: str) -> None:
-    assert neutral(markdown) == markdown
+    assert sanitize_markdown(markdown) == markdown
 
 
 def test_cut_keeps_what_fits() -> None:
-    assert cut("short") == "short"
+    assert truncate_markdown("short") == "short"
 
 
 def test_cut_ends_within_the_limit_with_everything_closed() -> None:
     rows = "\n".join(f"| row {number} | value |" for number in range(9_000))
-    found = cut(f"# Report\n<details><summary>Rows</summary>\n\n```\n{rows}\n```\n</details>")
-    assert len(found) <= LIMIT and "was cut here" in found
+    found = truncate_markdown(f"# Report\n<details><summary>Rows</summary>\n\n```\n{rows}\n```\n</details>")
+    assert len(found) <= MAX_BODY_CHARACTERS and "was cut here" in found
     assert found.count("```") % 2 == 0 and found.count("<details>") == found.count("</details>")

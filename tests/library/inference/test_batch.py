@@ -8,14 +8,14 @@ from msgspec.structs import replace
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.params import Params
-from modelyard.core.paths import SCHEMA
-from modelyard.core.predictions import place
+from modelyard.core.paths import SCHEMA_YAML
+from modelyard.core.predictions import to_log_column
 from modelyard.inference import batch
-from modelyard.inference.prepare import current
-from modelyard.monitoring.log_reader import Tally, read
-from modelyard.pipeline.estimator import predict
-from modelyard.pipeline.model_file import load
-from modelyard.pipeline.preprocessing import inputs
+from modelyard.inference.prepare import load_or_build_bundle
+from modelyard.monitoring.log_reader import ReadStats, read_records
+from modelyard.pipeline.estimator import predict_frame
+from modelyard.pipeline.model_file import load_model
+from modelyard.pipeline.preprocessing import select_features
 
 pytestmark = pytest.mark.usefixtures("project")
 HOLDOUT, OUT = Path("data/holdout.parquet"), Path("out.parquet")
@@ -28,7 +28,7 @@ def small(params: Params, project: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def right(params: Params) -> pd.DataFrame:
-    return predict(load(Path("models/model.skops")), inputs(params, pd.read_parquet(HOLDOUT)))
+    return predict_frame(load_model(Path("models/model.skops")), select_features(params, pd.read_parquet(HOLDOUT)))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
@@ -42,7 +42,7 @@ def test_a_file_gets_the_pipelines_predictions_with_its_keys(params: Params, suf
     found = pd.read_parquet(target) if suffix == ".parquet" else pd.read_csv(target)
     names = list(right(params))
     pd.testing.assert_frame_equal(found[names], right(params).reset_index(drop=True), check_dtype=False, atol=1e-6)
-    assert list(found)[: -len(names)] == list(batch.key_types())
+    assert list(found)[: -len(names)] == list(batch.read_key_dtypes())
 
 
 def test_a_folder_is_scored_file_by_file_and_goes_on_where_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,30 +59,34 @@ def test_a_folder_is_scored_file_by_file_and_goes_on_where_it_ended(capsys: pyte
 
 def test_what_is_logged_is_what_monitoring_reads(params: Params) -> None:
     batch.main(str(HOLDOUT), str(OUT), logs="logs")
-    parts = list(read(Path("logs"), "predictions", tally := Tally()))
+    parts = list(read_records(Path("logs"), "predictions", tally := ReadStats()))
     found, held = pd.concat(parts), pd.read_parquet(HOLDOUT)
     assert len(found) == found["id"].nunique() == len(held) and not tally.broken
     assert set(found["model"]) == {sha256(Path("models/model.skops"))}
-    same = found[list(map(place, params.data.features))].set_axis(params.data.features, axis=1)
+    same = found[list(map(to_log_column, params.data.features))].set_axis(params.data.features, axis=1)
     pd.testing.assert_frame_equal(same.reset_index(drop=True), held[params.data.features], check_dtype=False)
     assert found["prediction"].tolist() == pd.read_parquet(OUT)["prediction"].tolist()
 
 
 def test_a_newer_model_or_table_is_scored_again(params: Params) -> None:
     batch.main(str(HOLDOUT), str(OUT))
-    assert batch.done(HOLDOUT, OUT)
+    assert batch.is_already_scored(HOLDOUT, OUT)
     Path("models/model.skops").touch()
-    assert not batch.done(HOLDOUT, OUT)
+    assert not batch.is_already_scored(HOLDOUT, OUT)
 
 
 def test_a_personal_column_is_in_no_log_not_even_as_an_id(params: Params) -> None:
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA_YAML.read_text())
     name = next(iter(schema.get("unique") or params.data.features))
     schema["columns"][name]["personal"] = True
-    SCHEMA.write_text(yaml.safe_dump(schema))
+    SCHEMA_YAML.write_text(yaml.safe_dump(schema))
     batch.main(str(HOLDOUT), str(OUT), "logs")
     log = pd.concat(pd.read_parquet(path) for path in Path("logs").glob("*.parquet"))
-    assert place(name) not in log and log["id"].str.startswith("predictions-holdout-").all() and log["id"].is_unique
+    assert (
+        to_log_column(name) not in log
+        and log["id"].str.startswith("predictions-holdout-").all()
+        and log["id"].is_unique
+    )
 
 
 def test_another_months_file_of_the_same_name_has_a_log_of_its_own() -> None:
@@ -94,17 +98,17 @@ def test_another_months_file_of_the_same_name_has_a_log_of_its_own() -> None:
 
 
 def test_what_fails_leaves_no_file(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    current(params)
-    plain, calls = batch.answered, iter([True, False])
+    load_or_build_bundle(params)
+    plain, calls = batch.build_prediction_table, iter([True, False])
 
     def fails(*arguments: object) -> object:
         if not next(calls):
             raise ValueError("no more")
         return plain(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batch, "answered", fails)
+    monkeypatch.setattr(batch, "build_prediction_table", fails)
     with pytest.raises(UserError, match="no more"):
-        batch.score(HOLDOUT, OUT, 7)
+        batch.score_file(HOLDOUT, OUT, 7)
     assert [path.name for path in Path().glob("*out*")] == []
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelyard.inference.columns import Table, column
+from modelyard.inference.columns import LightFrame, as_light_series
 from tests.library.project.src.flight_delays.features import features
 
 TIMES = [pd.Timestamp("2024-02-29T23:59:58").to_pydatetime(), None, pd.Timestamp("2021-01-03").to_pydatetime()]
@@ -15,7 +15,7 @@ DTYPES = {"a": "float64", "t": "str", "at": "datetime64[us]", "n": "int64"}
 
 def both(rule: Callable[[Any], Any]) -> tuple[list[Any], list[Any]]:
     """What a rule makes of a pandas table and of a light one."""
-    light = Table({name: column(values) for name, values in VALUES.items()}, DTYPES)
+    light = LightFrame({name: as_light_series(values) for name, values in VALUES.items()}, DTYPES)
     frame = pd.DataFrame({name: pd.Series(values, dtype=DTYPES[name]) for name, values in VALUES.items()})
     return rule(frame).tolist(), rule(light).tolist()
 
@@ -53,7 +53,7 @@ def test_light_equals_pandas(rule: Callable[[Any], Any]) -> None:
 
 
 def test_what_is_missing_raises_so_that_pandas_is_used() -> None:
-    table = Table({"t": column(["x"])}, {"t": "str"})
+    table = LightFrame({"t": as_light_series(["x"])}, {"t": "str"})
     with pytest.raises(AttributeError):
         table["t"].str.upper()
     with pytest.raises(AttributeError):
@@ -61,7 +61,7 @@ def test_what_is_missing_raises_so_that_pandas_is_used() -> None:
 
 
 def test_copies_are_apart() -> None:
-    table = Table({"a": column([1.0])}, {"a": "float64"})
+    table = LightFrame({"a": as_light_series([1.0])}, {"a": "float64"})
     table.copy()["b"] = 2 * table["a"]
     assert list(table) == ["a"]
 
@@ -71,7 +71,9 @@ def test_features_are_the_same_on_both(frame: pd.DataFrame) -> None:
     values = {name: frame[name].astype("object").where(frame[name].notna(), None).tolist() for name in dtypes}
     values = {n: [v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in c] for n, c in values.items()}
     numeric = frame.select_dtypes("number").columns
-    light = Table({n: column(frame[n].to_numpy() if n in numeric else c) for n, c in values.items()}, dtypes)
+    light = LightFrame(
+        {n: as_light_series(frame[n].to_numpy() if n in numeric else c) for n, c in values.items()}, dtypes
+    )
     try:
         found = features(light)  # type: ignore[arg-type]
     except (AttributeError, TypeError, KeyError):

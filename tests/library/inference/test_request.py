@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from modelyard.core.errors import UserError
-from modelyard.core.params import Data
-from modelyard.core.predictions import place
-from modelyard.inference.request import Refused, Rows
+from modelyard.core.params import DataParams
+from modelyard.core.predictions import to_log_column
+from modelyard.inference.request import RequestDecoder, RequestError
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "at": {"dtype": "datetime64[us]"},
@@ -33,17 +33,19 @@ GOOD: dict[str, Any] = {
 
 @pytest.fixture
 def make(tmp_path: Path) -> Any:
-    def inner(columns: dict[str, Any] | None = None, flag: bool = False) -> Rows:
+    def inner(columns: dict[str, Any] | None = None, flag: bool = False) -> RequestDecoder:
         found = columns or COLUMNS
         path = tmp_path / "schema.yaml"
         path.write_text(yaml.safe_dump({"columns": found}))
         features = [name for name in FEATURES if name in found]
-        return Rows(Data(path="", target="y", task="classification", features=features), flag=flag, schema=path)
+        return RequestDecoder(
+            DataParams(path="", target="y", task="classification", features=features), flag=flag, schema=path
+        )
 
     return inner
 
 
-def decode(rows: Rows, *values: dict[str, Any]) -> Any:
+def decode(rows: RequestDecoder, *values: dict[str, Any]) -> Any:
     found = rows.decode(msgspec.json.encode(values[0] if len(values) == 1 else values))
     return found, rows.check(found)
 
@@ -93,9 +95,9 @@ def test_a_light_table_has_the_same_values(make: Any) -> None:
     ids=str,
 )
 def test_what_breaks_the_schema_is_refused_with_its_place(make: Any, change: dict[str, Any], field: str) -> None:
-    with pytest.raises(Refused) as alone:
+    with pytest.raises(RequestError) as alone:
         decode(make(), GOOD | change)
-    with pytest.raises(Refused) as among:
+    with pytest.raises(RequestError) as among:
         decode(make(), GOOD, GOOD | change)
     assert (alone.value.status, alone.value.field) == (422, field)
     assert (among.value.row, among.value.field) == (1, field)
@@ -104,14 +106,14 @@ def test_what_breaks_the_schema_is_refused_with_its_place(make: Any, change: dic
 def test_a_missing_column_is_refused_unless_it_may_be_null(make: Any) -> None:
     rows = make()
     assert decode(rows, {name: value for name, value in GOOD.items() if name != "gust"})
-    with pytest.raises(Refused, match="missing required field `code`") as refused:
+    with pytest.raises(RequestError, match="missing required field `code`") as refused:
         decode(rows, {name: value for name, value in GOOD.items() if name != "code"})
     assert refused.value.field == "code"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"code": "\xff"}', b"NaN", b"[", b'{"miles": Infinity}'])
 def test_what_is_no_json_is_refused(make: Any, body: bytes) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         make().decode(body)
     assert refused.value.status == 400
 
@@ -126,7 +128,7 @@ def test_flagging_answers_and_marks_what_lies_outside(make: Any) -> None:
     rows = make(flag=True)
     found, flags = decode(rows, GOOD, GOOD | {"miles": 101, "code": "?", "state": "XX"})
     assert len(found) == 2 and flags == [[], ["code", "miles", "state"]]
-    with pytest.raises(Refused):
+    with pytest.raises(RequestError):
         decode(rows, GOOD | {"miles": "many"})
 
 
@@ -134,7 +136,7 @@ def test_time_bounds_may_be_text(make: Any) -> None:
     late = {"at": {"dtype": "datetime64[ns]", "greater_than": "2024-01-01"}, "y": COLUMNS["y"]}
     rows = make(late)
     assert decode(rows, {"at": "2024-01-02T00:00:00"})
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         decode(rows, {"at": datetime(2023, 1, 1)})
     assert refused.value.field == "at"
 
@@ -155,17 +157,17 @@ def test_checks_in_panderas_longer_form_hold_too(make: Any) -> None:
     bounds = [{"value": 3, "options": {"check_name": "greater_than"}}]
     rows = make({"miles": {"dtype": "int64", "checks": bounds}, "y": COLUMNS["y"]})
     assert decode(rows, {"miles": 4})
-    with pytest.raises(Refused):
+    with pytest.raises(RequestError):
         decode(rows, {"miles": 3})
 
 
 def test_a_column_that_the_log_has_a_word_for_is_logged_apart(make: Any) -> None:
     rows = make({"miles": COLUMNS["miles"], "model": {"dtype": "str"}, "y": COLUMNS["y"]})
     found = decode(rows, {"miles": 5, "model": "A4"})[0][0]
-    assert rows.logged(found) == {"miles": 5, "model_": "A4"}
-    assert rows.logged(decode(rows, {"miles": 5})[0][0]) == {"miles": 5}
+    assert rows.to_log_row(found) == {"miles": 5, "model_": "A4"}
+    assert rows.to_log_row(decode(rows, {"miles": 5})[0][0]) == {"miles": 5}
 
 
 def test_each_column_has_a_place_of_its_own_in_the_log() -> None:
     columns = ["x", "id", "id_", "truth", "p_1"]
-    assert [place(name) for name in columns] == ["x", "id_", "id__", "truth_", "p_1_"]
+    assert [to_log_column(name) for name in columns] == ["x", "id_", "id__", "truth_", "p_1_"]

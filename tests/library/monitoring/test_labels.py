@@ -7,7 +7,7 @@ import pytest
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.params import Params
-from modelyard.core.predictions import place
+from modelyard.core.predictions import to_log_column
 from modelyard.monitoring import labels
 
 LOGS = Path("logs")
@@ -101,7 +101,7 @@ def labelled(params: Params, count: int = 20) -> pd.DataFrame:
     Path(params.data.path).with_suffix(".all").write_bytes(Path(params.data.path).read_bytes())
     pd.read_parquet(params.data.path).iloc[:-count].to_parquet(params.data.path, index=False)
     ids = [f"r{i}" for i in range(len(rows))]
-    log(ids, **{place(name): rows[name] for name in rows if name != params.data.target})
+    log(ids, **{to_log_column(name): rows[name] for name in rows if name != params.data.target})
     pd.DataFrame({"id": ids, "truth": rows[params.data.target]}).to_csv("truth.csv", index=False)
     labels.main("truth.csv")
     return rows
@@ -123,7 +123,7 @@ def test_labelled_predictions_become_rows_once(params: Params) -> None:
 def test_a_log_without_a_needed_column_changes_nothing(params: Params) -> None:
     labelled(params)
     whole = pd.read_json(LOGS / "predictions-1.jsonl", lines=True)
-    less = whole.drop(columns=place(params.data.features[0]))
+    less = whole.drop(columns=to_log_column(params.data.features[0]))
     less.to_json(LOGS / "predictions-1.jsonl", orient="records", lines=True)
     before = sha256(Path(params.data.path))
     with pytest.raises(UserError, match=params.data.features[0]):

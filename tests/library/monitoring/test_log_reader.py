@@ -19,9 +19,9 @@ def lines(frame: pd.DataFrame) -> str:
     return "".join(json.dumps(row) + "\n" for row in frame.to_dict("records"))
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, log_reader.Tally]:
-    tally = log_reader.Tally()
-    parts = list(log_reader.read(folder, "predictions", tally))
+def read(folder: Path) -> tuple[pd.DataFrame, log_reader.ReadStats]:
+    tally = log_reader.ReadStats()
+    parts = list(log_reader.read_records(folder, "predictions", tally))
     return (pd.concat(parts) if parts else pd.DataFrame()), tally
 
 
@@ -77,14 +77,14 @@ def test_rows_without_id_or_time_are_counted(tmp_path: Path) -> None:
 
 
 def test_times_of_any_zone_are_utc() -> None:
-    found = log_reader.known(rows(1).assign(time="2024-01-01T02:00:00+02:00"), log_reader.Tally())
+    found = log_reader.with_id_and_time(rows(1).assign(time="2024-01-01T02:00:00+02:00"), log_reader.ReadStats())
     assert str(found["time"].iloc[0]) == "2024-01-01 00:00:00+00:00"
 
 
-def filled(frames: list[pd.DataFrame], size: int) -> log_reader.Sample:
-    sample = log_reader.Sample(size)
+def filled(frames: list[pd.DataFrame], size: int) -> log_reader.HashSample:
+    sample = log_reader.HashSample(size)
     for frame in frames:
-        sample.add(log_reader.known(frame, log_reader.Tally()))
+        sample.add(log_reader.with_id_and_time(frame, log_reader.ReadStats()))
     return sample
 
 
@@ -108,9 +108,9 @@ def test_sample_is_fair() -> None:
 
 
 def test_sample_is_bounded() -> None:
-    sample = log_reader.Sample(100)
+    sample = log_reader.HashSample(100)
     for i in range(50):
-        sample.add(log_reader.known(rows(1000, 1000 * i), log_reader.Tally()))
+        sample.add(log_reader.with_id_and_time(rows(1000, 1000 * i), log_reader.ReadStats()))
         assert sample.held <= 4 * 100 + 1000
 
 
@@ -119,10 +119,10 @@ def test_fetch_brings_a_folder_and_what_is_new_in_it(tmp_path: Path) -> None:
     (source / "champion").mkdir(parents=True)
     for name in ("predictions-1.jsonl", "champion/predictions-2.jsonl"):
         (source / name).write_text(lines(rows(3)))
-        log_reader.fetch(str(source), here)
+        log_reader.fetch_logs(str(source), here)
     assert read(here)[1].counts["files"] == 2
 
 
 def test_fetch_from_nowhere_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not be fetched"):
-        log_reader.fetch(str(tmp_path / "nowhere"), tmp_path / "logs")
+        log_reader.fetch_logs(str(tmp_path / "nowhere"), tmp_path / "logs")

@@ -27,9 +27,9 @@ from sklearn.preprocessing import FunctionTransformer
 from modelyard.core import model_at
 from modelyard.core.errors import UserError
 from modelyard.core.params import load_params
-from modelyard.core.paths import MODEL, ROWS
+from modelyard.core.paths import MODEL_FILE, ROW_HASHES_FILE
 from modelyard.inference.predictor import load_predictor
-from modelyard.inference.prepare import current
+from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.pipeline import model_file
 from modelyard.tracking import flavor
 from tests.library.support import TEMPLATE
@@ -60,7 +60,7 @@ def packed(**members: bytes) -> bytes:
 
 
 def members() -> dict[str, bytes]:
-    with zipfile.ZipFile(MODEL) as archive:
+    with zipfile.ZipFile(MODEL_FILE) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -101,7 +101,7 @@ def bomb(name: str) -> bytes:
 
 
 def cut(percent: int) -> bytes:
-    content = MODEL.read_bytes()
+    content = MODEL_FILE.read_bytes()
     return content[: len(content) * percent // 100]
 
 
@@ -164,8 +164,8 @@ def test_the_canary_sings_when_a_pickle_is_loaded() -> None:
 def test_a_malicious_model_is_refused_and_runs_nothing(make: Make) -> None:
     content = make()
     CANARY.unlink(missing_ok=True)
-    MODEL.write_bytes(content)
-    for load in (partial(model_file.load, MODEL), partial(flavor.loaded, MODEL)):
+    MODEL_FILE.write_bytes(content)
+    for load in (partial(model_file.load_model, MODEL_FILE), partial(flavor.load_pyfunc_model, MODEL_FILE)):
         with pytest.raises(UserError, match=r"models/model\.skops"):
             load()
     assert not CANARY.exists()
@@ -173,12 +173,12 @@ def test_a_malicious_model_is_refused_and_runs_nothing(make: Make) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_a_swapped_model_is_refused_by_its_digest() -> None:
-    passport = current(load_params())
+    passport = load_or_build_bundle(load_params())
     other = skops.io.dumps(LogisticRegression())
-    MODEL.write_bytes(other)
+    MODEL_FILE.write_bytes(other)
     with pytest.raises(UserError, match="is not the model"):
-        model_file.load(MODEL, passport.model)
-    for path in (MODEL, Path("models/model.onnx")):
+        model_file.load_model(MODEL_FILE, passport.model)
+    for path in (MODEL_FILE, Path("models/model.onnx")):
         path.write_bytes(other)
     for engine in ("compiled", "scikit-learn"):
         here = replace(passport, engine=engine, versions={})
@@ -188,10 +188,10 @@ def test_a_swapped_model_is_refused_by_its_digest() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_pickled_rows_are_refused_and_run_nothing() -> None:
-    np.save(ROWS, np.array([Evil()], dtype=object), allow_pickle=True)
+    np.save(ROW_HASHES_FILE, np.array([Evil()], dtype=object), allow_pickle=True)
     CANARY.unlink(missing_ok=True)
     with pytest.raises(UserError, match=r"models/rows\.npy"):
-        model_at.learned(Path())
+        model_at.load_row_hashes(Path())
     assert not CANARY.exists()
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
-from modelyard.core.params import Params, Train
+from modelyard.core.params import Params, TrainParams
 from modelyard.pipeline import estimator, model_file, preprocessing
 
 CLASSIFIERS = {
@@ -44,8 +44,8 @@ def rows() -> pd.DataFrame:
 
 def fitted(params: Params, rows: pd.DataFrame, name: str, arguments: dict[str, Any], task: str) -> Any:
     data = replace(params.data, features=["a", "b"], target="y", task=task)
-    ours = replace(params, data=data, train=Train(f"sklearn.{name}", arguments))
-    return estimator.build(ours, rows[["a", "b"]], rows["y"])
+    ours = replace(params, data=data, train=TrainParams(f"sklearn.{name}", arguments))
+    return estimator.fit_pipeline(ours, rows[["a", "b"]], rows["y"])
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_models_come_back_from_their_file_and_say_the_same(
     params: Params, rows: pd.DataFrame, tmp_path: Path, name: str, arguments: dict[str, Any], task: str
 ) -> None:
     pipeline = fitted(params, rows, name, arguments, task)
-    digest = model_file.save(pipeline, tmp_path / "m.skops")
-    back = model_file.load(tmp_path / "m.skops", digest)
+    digest = model_file.save_model(pipeline, tmp_path / "m.skops")
+    back = model_file.load_model(tmp_path / "m.skops", digest)
     pd.testing.assert_frame_equal(
-        estimator.predict(back, rows[["a", "b"]]), estimator.predict(pipeline, rows[["a", "b"]])
+        estimator.predict_frame(back, rows[["a", "b"]]), estimator.predict_frame(pipeline, rows[["a", "b"]])
     )
 
 
 def test_equal_models_have_equal_bytes(params: Params, rows: pd.DataFrame, tmp_path: Path) -> None:
     digests = {
-        model_file.save(
+        model_file.save_model(
             fitted(params, rows, "linear_model.LogisticRegression", {}, "classification"), tmp_path / str(i)
         )
         for i in range(2)
@@ -78,7 +78,7 @@ def test_equal_models_have_equal_bytes(params: Params, rows: pd.DataFrame, tmp_p
 
 def test_the_projects_model_is_saved_canonically(piped: Path) -> None:
     packed = (piped / "models/model.skops").read_bytes()
-    assert model_file.canonical(packed) == packed
+    assert model_file.canonicalize_skops(packed) == packed
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert json.loads(archive.read("schema.json"))
         assert {item.date_time[0] for item in archive.infolist()} == {1980}
@@ -86,7 +86,7 @@ def test_the_projects_model_is_saved_canonically(piped: Path) -> None:
 
 def test_predictions_have_a_share_for_each_class(params: Params, rows: pd.DataFrame) -> None:
     pipeline = fitted(params, rows.assign(y=rows["b"].fillna("x")), "tree.DecisionTreeClassifier", {}, "classification")
-    frame = estimator.predict(pipeline, rows[["a", "b"]])
+    frame = estimator.predict_frame(pipeline, rows[["a", "b"]])
     assert list(frame) == ["prediction", "p_x", "p_y", "p_z"]
     assert frame.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(1)
     assert frame["prediction"].isin(["x", "y", "z"]).all()
@@ -108,36 +108,36 @@ def test_a_recipe_that_cannot_be_is_one_sentence(
     params: Params, rows: pd.DataFrame, name: str, arguments: dict[str, Any], task: str, words: str
 ) -> None:
     data = replace(params.data, features=["a", "b"], target="y", task=task)
-    ours = replace(params, data=data, train=Train(name, arguments))
+    ours = replace(params, data=data, train=TrainParams(name, arguments))
     with pytest.raises(UserError, match=words):
-        estimator.build(ours, rows[["a", "b"]], rows["y"])
+        estimator.fit_pipeline(ours, rows[["a", "b"]], rows["y"])
 
 
 def test_estimators_may_hold_estimators() -> None:
     inner = {"estimator": "sklearn.linear_model.Ridge", "arguments": {"alpha": 2.0}}
-    made = estimator.estimator(Train("sklearn.ensemble.BaggingRegressor", {"estimator": inner}), seed=3)
+    made = estimator.make_estimator(TrainParams("sklearn.ensemble.BaggingRegressor", {"estimator": inner}), seed=3)
     assert (made.estimator.alpha, made.random_state) == (2.0, 3)
 
 
 def test_a_missing_column_is_named(params: Params, frame: pd.DataFrame) -> None:
     name = params.data.features[0]
     with pytest.raises(UserError, match=r"the table lacks .*data\.features"):
-        preprocessing.inputs(params, frame.drop(columns=name))
+        preprocessing.select_features(params, frame.drop(columns=name))
 
 
 def test_another_digest_is_refused(piped: Path) -> None:
     path = piped / "models/model.skops"
-    model_file.load(path, sha256(path))
+    model_file.load_model(path, sha256(path))
     with pytest.raises(UserError, match="is not the model 000000000000"):
-        model_file.load(path, "0" * 64)
+        model_file.load_model(path, "0" * 64)
 
 
 def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"):
-        model_file.load(tmp_path / "none.skops")
+        model_file.load_model(tmp_path / "none.skops")
     (tmp_path / "broken.skops").write_bytes(b"not a zip")
     with pytest.raises(UserError, match="make it anew"):
-        model_file.load(tmp_path / "broken.skops")
+        model_file.load_model(tmp_path / "broken.skops")
 
 
 def test_types_that_nobody_reviewed_are_refused(tmp_path: Path) -> None:
@@ -146,4 +146,4 @@ def test_types_that_nobody_reviewed_are_refused(tmp_path: Path) -> None:
 
     skops.io.dump(FunctionTransformer(Path.unlink), tmp_path / "evil.skops")
     with pytest.raises(UserError, match="is refused"):
-        model_file.load(tmp_path / "evil.skops")
+        model_file.load_model(tmp_path / "evil.skops")

@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from modelyard.core.errors import UserError
-from modelyard.core.params import Data, Params
+from modelyard.core.params import DataParams, Params
 from modelyard.data import hashing, parquet, schema
 from modelyard.pipeline import split
 
-DATA = Data(path="t.parquet", target="y", task="classification", features=["x"])
+DATA = DataParams(path="t.parquet", target="y", task="classification", features=["x"])
 TABLE = pd.DataFrame(
     {
         "x": range(1000),
@@ -22,15 +22,15 @@ TABLE = pd.DataFrame(
 
 
 def parted(key: list[str] | None = None, share: float = 0.2, **options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
-    data = Data(**{**{"path": "", "target": "y", "task": "classification", "features": ["x"]}, **options})  # type: ignore[arg-type]
-    return split.split(TABLE, data, key or [], share, 0)
+    data = DataParams(**{**{"path": "", "target": "y", "task": "classification", "features": ["x"]}, **options})  # type: ignore[arg-type]
+    return split.split_table(TABLE, data, key or [], share, 0)
 
 
 @pytest.mark.usefixtures("project")
 def test_every_row_is_on_one_side(frame: pd.DataFrame) -> None:
     train, holdout = pd.read_parquet("data/train.parquet"), pd.read_parquet("data/holdout.parquet")
-    both = np.sort(np.concatenate([hashing.hashes(train), hashing.hashes(holdout)]))
-    assert both.tolist() == np.sort(hashing.hashes(frame)).tolist()
+    both = np.sort(np.concatenate([hashing.hash_frame(train), hashing.hash_frame(holdout)]))
+    assert both.tolist() == np.sort(hashing.hash_frame(frame)).tolist()
 
 
 @pytest.mark.usefixtures("project")
@@ -49,11 +49,11 @@ def test_main_again_gives_the_same_bytes() -> None:
 @pytest.mark.usefixtures("project")
 def test_a_table_in_blocks_is_parted_the_same(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout")]
-    monkeypatch.setattr(parquet, "WHOLE", 80)
+    monkeypatch.setattr(parquet, "WHOLE_TABLE_ROWS", 80)
     split.main()
     for old, side in zip(before, ("train", "holdout"), strict=True):
         new = pd.read_parquet(f"data/{side}.parquet")
-        if params.data.group or params.data.time or schema.key():
+        if params.data.group or params.data.time or schema.read_key():
             pd.testing.assert_frame_equal(new, old)
         assert len(new) == len(old)  # by chance other rows, but as many
 
@@ -62,24 +62,24 @@ def test_a_table_in_blocks_is_parted_the_same(params: Params, monkeypatch: pytes
 def test_more_rows_than_are_wanted_are_held_out_from_both_sides(params: Params) -> None:
     before = [pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout")]
     few = replace(params, split=replace(params.split, rows=len(before[1]) // 2))
-    counts = split.parted(Path(params.data.path), few)
+    counts = split.write_split(Path(params.data.path), few)
     train, holdout = (pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout"))
     assert counts == (len(train), len(holdout), len(before[1]) - len(holdout))
     pd.testing.assert_frame_equal(train, before[0])
     assert 0 < len(holdout) < len(before[1])
-    assert set(hashing.marks(holdout)) < set(hashing.marks(before[1]))
+    assert set(hashing.row_hashes(holdout)) < set(hashing.row_hashes(before[1]))
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "shuffled", "waves"])
 def test_a_value_is_found_at_its_rank_whatever_the_order(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "SAMPLE", 100)
-    monkeypatch.setattr(split, "WIDE", 5)
+    monkeypatch.setattr(split, "RANK_SAMPLE_ROWS", 100)
+    monkeypatch.setattr(split, "RANK_WINDOW_ROWS", 5)
     values = {"rising": range(5000), "falling": range(5000)[::-1], "waves": np.arange(5000) % 50 * 100}.get(
         order, np.random.default_rng(0).permutation(5000)
     )
     table = pd.DataFrame({"x": values})
     for rank in (0, 1, 999, 4000, 4999):
-        found = split.ranked(lambda _: (table[i : i + 300] for i in range(0, 5000, 300)), "x", 5000, rank)
+        found = split.value_at_rank(lambda _: (table[i : i + 300] for i in range(0, 5000, 300)), "x", 5000, rank)
         assert found == np.sort(table["x"])[rank]
 
 
@@ -102,8 +102,8 @@ def test_by_group_and_time_both_hold() -> None:
 
 def test_by_key_rows_keep_their_side_when_others_go() -> None:
     _, holdout = parted(key=["x"])
-    data = Data(path="", target="y", task="classification", features=["x"])
-    _, less = split.split(TABLE.iloc[::2], data, ["x"], 0.2, 0)
+    data = DataParams(path="", target="y", task="classification", features=["x"])
+    _, less = split.split_table(TABLE.iloc[::2], data, ["x"], 0.2, 0)
     assert set(less["x"]) == set(holdout["x"]) & set(TABLE.iloc[::2]["x"])
 
 
@@ -113,7 +113,7 @@ def test_by_chance_every_class_has_its_share() -> None:
 
 
 def test_by_chance_every_class_has_its_share_in_blocks_too() -> None:
-    side = split.by_chance(DATA, 0.2, 0)
+    side = split.build_random_rule(DATA, 0.2, 0)
     held = pd.concat(part[side(part)] for part in (TABLE[i : i + 7] for i in range(0, len(TABLE), 7)))
     assert held["y"].value_counts().to_dict() == {0: 150, 1: 50}
 
@@ -132,16 +132,18 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_a_side_without_rows_is_refused() -> None:
     one = TABLE.assign(who=1)
     with pytest.raises(UserError, match="without rows"):
-        split.split(one, Data(path="", target="y", task="classification", features=["x"], group="who"), [], 0.2, 0)
+        split.split_table(
+            one, DataParams(path="", target="y", task="classification", features=["x"], group="who"), [], 0.2, 0
+        )
 
 
 def test_hashes_depend_on_contents_not_on_order() -> None:
     turned = TABLE.iloc[::-1]
-    assert hashing.hashes(turned).tolist() == hashing.hashes(TABLE)[::-1].tolist()
+    assert hashing.hash_frame(turned).tolist() == hashing.hash_frame(TABLE)[::-1].tolist()
 
 
 @pytest.mark.parametrize("keys", [range(2000), [f"k{i}" for i in range(2000)]])
 def test_a_seed_is_another_draw_for_numbers_and_text(keys: list[object]) -> None:
-    first, second = (hashing.by_hash(pd.DataFrame({"key": keys}), 0.2, seed) for seed in (0, 1))
+    first, second = (hashing.select_by_hash(pd.DataFrame({"key": keys}), 0.2, seed) for seed in (0, 1))
     assert 0.17 < first.mean() < 0.23
     assert 0.03 < (first & second).mean() < 0.05  # as chance has it

@@ -10,7 +10,7 @@ import yaml
 
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
-from modelyard.core.paths import SCHEMA
+from modelyard.core.paths import SCHEMA_YAML
 from modelyard.data import parquet, profiling, schema
 from modelyard.pipeline import validate
 
@@ -28,18 +28,18 @@ def numeric(params: Params, frame: pd.DataFrame) -> str:
 
 @pytest.mark.usefixtures("project")
 def test_rows_of_the_schema_break_no_rule(frame: pd.DataFrame) -> None:
-    assert schema.failures(frame, schema.load_schema()).empty
+    assert schema.collect_failures(frame, schema.load_schema()).empty
 
 
 @pytest.mark.usefixtures("project")
 def test_a_personal_column_shows_no_value(params: Params, frame: pd.DataFrame) -> None:
     name = numeric(params, frame)
-    found_schema = yaml.safe_load(SCHEMA.read_text())
+    found_schema = yaml.safe_load(SCHEMA_YAML.read_text())
     found_schema["columns"][name]["personal"] = True
-    SCHEMA.write_text(yaml.safe_dump(found_schema))
-    assert set(profiling.profile(frame)["columns"][name]) == {"type", "missing", "distinct"}
+    SCHEMA_YAML.write_text(yaml.safe_dump(found_schema))
+    assert set(profiling.profile_table(frame)["columns"][name]) == {"type", "missing", "distinct"}
     frame.loc[3, name] = int(FAR)
-    found = schema.failures(frame, schema.load_schema()).set_index("column")
+    found = schema.collect_failures(frame, schema.load_schema()).set_index("column")
     assert found.loc[name, "values"] == "(personal)"
 
 
@@ -55,7 +55,7 @@ def test_a_broken_rule_has_count_values_and_rows(params: Params, frame: pd.DataF
     name = numeric(params, frame)
     frame[name] = frame[name].astype("float64").astype(frame[name].dtype)
     frame.loc[[3, 7], name] = int(FAR)
-    found = schema.failures(frame, schema.load_schema()).set_index("column")
+    found = schema.collect_failures(frame, schema.load_schema()).set_index("column")
     assert found.loc[name, "rows"] == 2
     assert found.loc[name, "examples"] == "3, 7"
 
@@ -75,8 +75,8 @@ def test_main_stops_with_the_rules_and_how_many(
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large table, as far as the project knows."""
-    monkeypatch.setattr(parquet, "WHOLE", 80)
-    monkeypatch.setattr(validate, "WHOLE", 80)
+    monkeypatch.setattr(parquet, "WHOLE_TABLE_ROWS", 80)
+    monkeypatch.setattr(validate, "WHOLE_TABLE_ROWS", 80)
 
 
 def profiles(found: dict[str, Any]) -> dict[str, Any]:
@@ -86,9 +86,9 @@ def profiles(found: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.usefixtures("project")
 def test_a_table_in_blocks_has_the_same_profile(params: Params, request: pytest.FixtureRequest) -> None:
     path, found_schema = Path(params.data.path), schema.load_schema()
-    whole = validate.examined(path, found_schema)[1]
+    whole = validate.validate_table(path, found_schema)[1]
     request.getfixturevalue("blocks")
-    broken, found = validate.examined(path, found_schema)
+    broken, found = validate.validate_table(path, found_schema)
     assert broken.empty and found["rows"] == whole["rows"] and found["columns"] == profiles(whole)
 
 
@@ -97,7 +97,7 @@ def test_what_blocks_break_is_counted_over_all(params: Params, frame: pd.DataFra
     name = numeric(params, frame)
     frame.loc[[3, 7, 120], name] = int(FAR)
     frame.to_parquet(params.data.path)
-    found = validate.examined(Path(params.data.path), schema.load_schema())[0].set_index("column")
+    found = validate.validate_table(Path(params.data.path), schema.load_schema())[0].set_index("column")
     assert found.loc[name, "rows"] == 3
 
 
@@ -106,7 +106,7 @@ def test_rows_that_repeat_in_another_block_are_found(params: Params, frame: pd.D
     found_schema = schema.load_schema()
     found_schema.unique = list(frame)
     pd.concat([frame, frame[:2]]).to_parquet(params.data.path, index=False)
-    (rule,) = validate.examined(Path(params.data.path), found_schema)[0].to_dict("records")
+    (rule,) = validate.validate_table(Path(params.data.path), found_schema)[0].to_dict("records")
     assert (rule["check"], rule["rows"]) == ("multiple_fields_uniqueness", 4)
     assert rule["examples"] == f"0, 1, {len(frame)}, {len(frame) + 1}"
 
@@ -115,14 +115,14 @@ def test_rows_that_repeat_in_another_block_are_found(params: Params, frame: pd.D
 def test_whole_numbers_with_a_gap_are_floats_in_every_block(tmp_path: Path) -> None:
     path = tmp_path / "gap.parquet"
     pq.write_table(pa.table({"a": pa.array([1] * 99 + [None], "int64"), "b": range(100)}), path)
-    parts = list(parquet.blocks(path))
+    parts = list(parquet.read_blocks(path))
     assert [[*map(str, part.dtypes)] for part in parts] == [["float64", "int64"]] * 5
     assert parts[1].index.tolist() == list(range(20, 40))
 
 
 @pytest.mark.usefixtures("project")
 def test_a_missing_column_is_named(params: Params, frame: pd.DataFrame) -> None:
-    found = schema.failures(frame.drop(columns=params.data.features[0]), schema.load_schema())
+    found = schema.collect_failures(frame.drop(columns=params.data.features[0]), schema.load_schema())
     assert params.data.features[0] in found.to_string()
 
 
@@ -164,7 +164,7 @@ def test_data_that_is_missing_or_no_table_is_one_sentence(tmp_path: Path) -> Non
 
 
 def test_profile_counts_gaps_and_distinct_values() -> None:
-    found = profiling.profile(pd.DataFrame({"a": [1.0, None, 3.0, 3.0]}))
+    found = profiling.profile_table(pd.DataFrame({"a": [1.0, None, 3.0, 3.0]}))
     assert found["rows"] == 4
     assert found["columns"]["a"] | {"type": ""} == {
         "type": "",

@@ -11,10 +11,10 @@ import yaml
 from msgspec.structs import replace
 
 from modelyard.core.errors import UserError
-from modelyard.core.params import Log, Params
-from modelyard.core.paths import SCHEMA
-from modelyard.core.predictions import place
-from modelyard.inference.prepare import current
+from modelyard.core.params import LogParams, Params
+from modelyard.core.paths import SCHEMA_YAML
+from modelyard.core.predictions import to_log_column
+from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.serving import app, batching, server
 
 JSON = [(b"content-type", b"application/json")]
@@ -22,14 +22,14 @@ JSON = [(b"content-type", b"application/json")]
 
 @pytest.fixture
 def quick(params: Params) -> Params:
-    rules = replace(params.serve, rows=500, megabytes=0.5, seconds=0.2, log=Log(seconds=0.01))
+    rules = replace(params.serve, rows=500, megabytes=0.5, seconds=0.2, log=LogParams(seconds=0.01))
     return replace(params, serve=rules)
 
 
 @pytest.fixture
 def service(quick: Params, project: Path) -> app.Service:
-    service = app.Service(quick, current(quick), project / "logs")
-    service.prove()
+    service = app.Service(quick, load_or_build_bundle(quick), project / "logs")
+    service.self_test()
     return service
 
 
@@ -98,7 +98,7 @@ def test_one_bad_row_fails_alone(service: app.Service) -> None:
         return plain(rows)
 
     async def both() -> Any:
-        together = batching.Together(answer)
+        together = batching.MicroBatcher(answer)
         good = service.rows.decode(json.dumps(service.passport.rows[-1]).encode())
         return await asyncio.gather(together.ask([bad]), together.ask(good), return_exceptions=True)
 
@@ -151,7 +151,7 @@ BEARER = (b"authorization", f"bearer {KEY}".encode())
 def guarded(quick: Params, project: Path) -> app.Service:
     keys = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in {"old": "other", "client": KEY}.items()}
     params = replace(quick, serve=replace(quick.serve, keys=keys))
-    return app.Service(params, current(params), project / "logs")
+    return app.Service(params, load_or_build_bundle(params), project / "logs")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_only_who_has_a_key_is_answered(guarded: app.Service, sent: Any, status:
 def test_keys_are_compared_in_constant_time(guarded: app.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[bytes]()
     monkeypatch.setattr(app.hmac, "compare_digest", lambda a, b: seen.append(b) or a == b)
-    assert guarded.knows(BEARER[1]) and not guarded.knows(b"")
+    assert guarded.is_authorized(BEARER[1]) and not guarded.is_authorized(b"")
     assert seen == guarded.keys * 2  # every key every time: a match ends nothing early
 
 
@@ -196,19 +196,19 @@ def test_a_flood_is_shed_and_nothing_is_lost(service: app.Service) -> None:
     statuses = [status for status, _, _ in told]
     assert statuses.count(200) == 20 and statuses.count(503) == 180
     assert all(headers[b"retry-after"] == b"1" for status, headers, _ in told if status == 503)
-    assert service.busy == 0 and ask(service, "/predict", service.passport.rows)[0] == 200
+    assert service.active_requests == 0 and ask(service, "/predict", service.passport.rows)[0] == 200
 
 
 def test_personal_columns_are_in_no_log_and_in_no_example(quick: Params, project: Path) -> None:
     name = quick.data.features[0]
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA_YAML.read_text())
     schema["columns"][name]["personal"] = True
-    SCHEMA.write_text(yaml.safe_dump(schema))
-    service = app.Service(quick, current(quick), project / "logs")
+    SCHEMA_YAML.write_text(yaml.safe_dump(schema))
+    service = app.Service(quick, load_or_build_bundle(quick), project / "logs")
     row = service.passport.rows[0]
     assert ask(service, "/predict", row)[0] == 200
     (line,) = lines(service, "predictions")
-    assert place(name) not in line and {place(other) for other in row if other != name} <= set(line)
+    assert to_log_column(name) not in line and {to_log_column(other) for other in row if other != name} <= set(line)
     body = ask(service, "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     assert name not in body["content"]["application/json"]["example"]
 
@@ -238,7 +238,7 @@ def test_the_log_holds_rows_answers_and_truths(service: app.Service) -> None:
     (line,) = lines(service, "predictions")
     assert {line[key] for key in ("id", "model")} == {answer["id"], answer["model"]}
     assert line["prediction"] == answer["prediction"]
-    assert line.items() >= {place(name): value for name, value in row.items()}.items()
+    assert line.items() >= {to_log_column(name): value for name, value in row.items()}.items()
     assert {name: line[f"p_{name}"] for name in answer.get("probabilities", {})} == answer.get("probabilities", {})
     assert [(truth["id"], truth["truth"]) for truth in lines(service, "feedback")] == [(answer["id"], 1)]
 
@@ -250,8 +250,8 @@ def test_a_shadow_logs_no_prediction(service: app.Service) -> None:
 
 def test_an_unwritable_log_fails_nothing(quick: Params, project: Path) -> None:
     (project / "file").write_text("")
-    service = app.Service(quick, current(quick), project / "file")
-    service.prove()
+    service = app.Service(quick, load_or_build_bundle(quick), project / "file")
+    service.self_test()
     assert ask(service, "/predict", service.passport.rows)[0] == 200
 
 
@@ -266,19 +266,19 @@ def test_metrics_count(service: app.Service) -> None:
 
 
 def test_a_fault_is_500_and_says_nothing_of_the_inside(service: app.Service) -> None:
-    service.together.answer = lambda _: 1 / 0  # type: ignore[assignment,return-value]
+    service.batcher.answer = lambda _: 1 / 0  # type: ignore[assignment,return-value]
     status, said = ask(service, "/predict", service.passport.rows[0])
     assert status == 500 and "division" not in said["error"]
 
 
 def test_flagged_rows_are_answered_marked_and_counted(quick: Params, service: app.Service, project: Path) -> None:
-    numbers = [c for c in service.rows.columns if c.needed and c.type is float and not c.keeps(1e12)]
+    numbers = [c for c in service.rows.columns if c.is_required and c.type is float and not c.accepts(1e12)]
     if not numbers:
         pytest.skip("no column of numbers has a range")
     strange = service.passport.rows[0] | {numbers[0].name: 1e12}
     assert ask(service, "/predict", strange)[0] == 422
     flagging = replace(quick, serve=replace(quick.serve, outside="flag"))
-    service = app.Service(flagging, current(quick), project / "logs")
+    service = app.Service(flagging, load_or_build_bundle(quick), project / "logs")
     assert ask(service, "/predict", strange)[1]["flags"] == [numbers[0].name]
     counted = 'flagged_values_total{column="' + numbers[0].name + '"} 1.0'
     assert counted in ask(service, "/metrics")[1]
@@ -286,19 +286,19 @@ def test_flagged_rows_are_answered_marked_and_counted(quick: Params, service: ap
 
 
 def test_another_answer_than_the_pipelines_refuses_to_start(quick: Params, project: Path) -> None:
-    passport = current(quick)
+    passport = load_or_build_bundle(quick)
     first = passport.answers[0]
     first["prediction"] = None
     passport.answers[0] = {"prediction": 99.0, "probabilities": dict.fromkeys(first.get("probabilities", {}), 9.0)}
     if "probabilities" not in first:
         passport.answers[0] = {"prediction": 1e9}
     with pytest.raises(UserError, match="refusing to start"):
-        app.Service(quick, passport, project / "logs").prove()
+        app.Service(quick, passport, project / "logs").self_test()
 
 
 def test_stopping_writes_what_waits(quick: Params, project: Path) -> None:
-    slow = replace(quick, serve=replace(quick.serve, log=Log(seconds=60)))
-    service = app.Service(slow, current(quick), project / "logs")
+    slow = replace(quick, serve=replace(quick.serve, log=LogParams(seconds=60)))
+    service = app.Service(slow, load_or_build_bundle(quick), project / "logs")
     asked = iter(["lifespan.startup", "lifespan.shutdown"])
 
     async def receive() -> dict[str, Any]:
@@ -320,11 +320,11 @@ def test_the_page_shows_a_real_row_and_needs_nothing_from_elsewhere(service: app
 
 
 def test_a_later_module_is_there_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "colorsys", server.Later("colorsys"))
+    monkeypatch.setitem(sys.modules, "colorsys", server.LazyModule("colorsys"))
     later = importlib.import_module("colorsys")
-    assert isinstance(later, server.Later)
+    assert isinstance(later, server.LazyModule)
     assert later.rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
-    assert not isinstance(sys.modules["colorsys"], server.Later)
+    assert not isinstance(sys.modules["colorsys"], server.LazyModule)
 
 
 @pytest.mark.parametrize("bind", ["8000", ":8000", "127.0.0.1:http", "127.0.0.1:99999"])

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from modelyard.core.params import Log
-from modelyard.serving.prediction_log import Reading, Writer
-from modelyard.serving.shadow import Shadow
-from modelyard.serving.smoke import probe
-from modelyard.serving.telemetry import Counters
+from modelyard.core.params import LogParams
+from modelyard.serving.prediction_log import LogWriter, Reading
+from modelyard.serving.shadow import ShadowMirror
+from modelyard.serving.smoke import probe_service
+from modelyard.serving.telemetry import ServiceMetrics
 
 MINE = Reading("1", 0, "mine", {"0": 0.9, "1": 0.1})
 
@@ -25,8 +25,8 @@ def lost() -> list[int]:
     return []
 
 
-def open_log(folder: Path, lost: list[int], **rules: Any) -> Writer:
-    return Writer(folder, "predictions", Log(**{"seconds": 0.01, **rules}), lost.append)
+def open_log(folder: Path, lost: list[int], **rules: Any) -> LogWriter:
+    return LogWriter(folder, "predictions", LogParams(**{"seconds": 0.01, **rules}), lost.append)
 
 
 def test_lines_are_written_in_order_with_their_rows(tmp_path: Path, lost: list[int]) -> None:
@@ -108,9 +108,9 @@ def other() -> Iterator[dict[str, Any]]:
 
 def outcome(other: dict[str, Any], folder: Path, address: str | None = None) -> tuple[dict[str, float], list[Any]]:
     """What one mirrored request leads to: counts by outcome, and the lines of the log."""
-    counters = Counters([0.1, 0.9])
-    log = Writer(folder, "shadow", Log(seconds=0.01), lambda _: None)
-    shadow = Shadow(other["address"] if address is None else address, log, counters)
+    counters = ServiceMetrics([0.1, 0.9])
+    log = LogWriter(folder, "shadow", LogParams(seconds=0.01), lambda _: None)
+    shadow = ShadowMirror(other["address"] if address is None else address, log, counters)
     shadow.send(b"{}", [MINE])
     counted = dict[str, float]()
     for _ in range(100):
@@ -149,12 +149,12 @@ def test_a_shadow_that_is_not_there_is_counted(other: dict[str, Any], tmp_path: 
 
 @pytest.mark.usefixtures("project")
 def test_a_probe_tells_how_far_and_how_fast(other: dict[str, Any], params: Any) -> None:
-    from modelyard.inference.prepare import current
+    from modelyard.inference.prepare import load_or_build_bundle
 
-    right = current(params).answers
+    right = load_or_build_bundle(params).answers
     other["answers"] = [{**answer, "model": "m"} for answer in right]
-    assert probe(other["address"], 0, 0)["difference"] == 0
-    found = probe(other["address"], 0.2, 2)
+    assert probe_service(other["address"], 0, 0)["difference"] == 0
+    found = probe_service(other["address"], 0.2, 2)
     assert found["requests"] > 0 and found["errors"] == 0 and found["p99"] > 0
     other |= {"status": 503, "answers": "busy"}
-    assert probe(other["address"], 0, 0) == {"difference": None, "said": "busy"}
+    assert probe_service(other["address"], 0, 0) == {"difference": None, "said": "busy"}

@@ -18,27 +18,27 @@ def sample(column: pd.Series, rows: int = 2000) -> pd.Series:
 @pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
 @pytest.mark.parametrize("column", [NORMAL, LETTERS], ids=["number", "category"])
 def test_rows_of_the_reference_itself_stay_below_the_limit(column: pd.Series, measure: str) -> None:
-    yard = drift.Yardstick(column, measure)
-    assert yard.value(sample(column)) < yard.limit(2000, 0.001, 0.0)
+    yard = drift.ReferenceDistribution(column, measure)
+    assert yard.value(sample(column)) < yard.compute_limit(2000, 0.001, 0.0)
 
 
 @pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
 def test_a_shift_passes_the_limit_and_grows(measure: str) -> None:
-    yard = drift.Yardstick(NORMAL, measure)
+    yard = drift.ReferenceDistribution(NORMAL, measure)
     near, far = yard.value(sample(NORMAL + 0.5)), yard.value(sample(NORMAL + 1))
-    assert yard.limit(2000, 0.001, 0.0) < near < far
+    assert yard.compute_limit(2000, 0.001, 0.0) < near < far
 
 
 @pytest.mark.parametrize(
     ("changed", "cell"),
     [
-        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.05, "z"), drift.NEW, id="new value"),
-        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.05), drift.MISSING, id="gaps"),
+        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.05, "z"), drift.NEW_LABEL, id="new value"),
+        pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.05), drift.MISSING_LABEL, id="gaps"),
         pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.3, "d"), "d", id="known value"),
     ],
 )
 def test_moved_says_which_value(changed: pd.Series, cell: str) -> None:
-    yard = drift.Yardstick(LETTERS, "psi")
+    yard = drift.ReferenceDistribution(LETTERS, "psi")
     assert yard.value(changed) > 0.1
     assert yard.moved(changed)[0]["value"] == cell
 
@@ -58,14 +58,14 @@ def test_moved_says_which_value(changed: pd.Series, cell: str) -> None:
 )
 @pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
 def test_any_column_has_a_value_and_a_limit(column: pd.Series, measure: str) -> None:
-    yard = drift.Yardstick(column, measure)
+    yard = drift.ReferenceDistribution(column, measure)
     assert yard.value(column) == pytest.approx(0, abs=1e-9) or measure == "wasserstein"
-    assert yard.limit(20, 0.01, 0.1) >= 0.1
+    assert yard.compute_limit(20, 0.01, 0.1) >= 0.1
     assert len(yard.moved(column)) <= 3
 
 
 def test_a_constant_that_changes_is_seen() -> None:
-    assert drift.Yardstick(pd.Series([1.0] * 500), "psi").value(pd.Series([2.0] * 500)) > 1
+    assert drift.ReferenceDistribution(pd.Series([1.0] * 500), "psi").value(pd.Series([2.0] * 500)) > 1
 
 
 def test_psi_of_known_shares() -> None:
@@ -82,26 +82,26 @@ def test_wasserstein_is_the_shift_in_deviations() -> None:
 
 
 def test_limit_does_not_depend_on_traffic_but_on_the_sample() -> None:
-    yard = drift.Yardstick(NORMAL, "psi")
-    assert yard.limit(500, 0.01, 0.0) > yard.limit(5000, 0.01, 0.0)
-    assert yard.limit(5000, 0.01, 0.1) == 0.1
+    yard = drift.ReferenceDistribution(NORMAL, "psi")
+    assert yard.compute_limit(500, 0.01, 0.0) > yard.compute_limit(5000, 0.01, 0.0)
+    assert yard.compute_limit(5000, 0.01, 0.1) == 0.1
 
 
 def test_limit_knows_the_reference_changes_by_itself() -> None:
     times = np.arange(20_000) * 10
     seasonal = pd.Series(np.sin(times / 30_000) + RNG.normal(0, 0.2, 20_000))
-    yard, calm = drift.Yardstick(seasonal, "psi"), drift.stretch(times, 10_000, 200)
-    assert yard.limit(2000, 0.01, 0.1, calm) > 3 * yard.limit(2000, 0.01, 0.1)
+    yard, calm = drift.ReferenceDistribution(seasonal, "psi"), drift.group_rows_by_period(times, 10_000, 200)
+    assert yard.compute_limit(2000, 0.01, 0.1, calm) > 3 * yard.compute_limit(2000, 0.01, 0.1)
 
 
 def test_stretches_that_are_too_few_say_nothing() -> None:
-    assert drift.stretch(np.arange(1000), 500, 100) == []
-    assert drift.stretch(np.arange(1000), 10, 100) == []
+    assert drift.group_rows_by_period(np.arange(1000), 500, 100) == []
+    assert drift.group_rows_by_period(np.arange(1000), 10, 100) == []
 
 
 @pytest.mark.parametrize(("k", "of"), [(1, 1), (2, 3), (3, 3)])
 def test_chance_keeps_the_rate_of_a_year(k: int, of: int) -> None:
-    chance = drift.chance(0.05, 10, 52, k, of)
+    chance = drift.compute_alarm_chance(0.05, 10, 52, k, of)
     flags = np.random.default_rng(3).random((2000, 10, 52)) < chance
     windows = np.lib.stride_tricks.sliding_window_view(flags, of, axis=2).sum(axis=3) >= k
     assert 0.02 < windows.any(axis=(1, 2)).mean() <= 0.065
@@ -119,12 +119,12 @@ def test_chance_keeps_the_rate_of_a_year(k: int, of: int) -> None:
     ],
 )
 def test_persists_counts_judged_windows(flags: list[bool | None], expected: bool) -> None:
-    assert drift.persists(flags, 2, 3) == expected
+    assert drift.k_of_n(flags, 2, 3) == expected
 
 
 def test_loss_limit_grows_with_both_errors() -> None:
     def limit(reference: float, window: float) -> float:
-        return drift.loss_limit(reference, window, 52, 2, 3, 0.025)
+        return drift.compute_loss_limit(reference, window, 52, 2, 3, 0.025)
 
     assert limit(0.0, 0.01) < limit(0.01, 0.01) < limit(0.01, 0.02)
     assert limit(0.01, 0.0) == float("inf")
@@ -132,13 +132,13 @@ def test_loss_limit_grows_with_both_errors() -> None:
 
 def test_like_draws_the_scores_that_are_asked_for() -> None:
     reference, current = RNG.random(5000), RNG.random(5000) ** 2
-    assert reference[drift.like(reference, current)].mean() == pytest.approx(current.mean(), abs=0.02)
+    assert reference[drift.reweight_to_scores(reference, current)].mean() == pytest.approx(current.mean(), abs=0.02)
 
 
 def test_like_draws_nothing_where_no_score_is_like_the_current_ones() -> None:
-    assert len(drift.like(np.repeat([0.1, 0.5], 50), np.full(100, 0.9))) == 0
+    assert len(drift.reweight_to_scores(np.repeat([0.1, 0.5], 50), np.full(100, 0.9))) == 0
 
 
 @pytest.mark.parametrize("column", [pd.Series(dtype=float), pd.Series([np.nan, np.nan])], ids=["empty", "gaps"])
 def test_nothing_to_compare_is_no_error(column: Any) -> None:
-    assert np.isfinite(drift.Yardstick(NORMAL, "psi").value(column))
+    assert np.isfinite(drift.ReferenceDistribution(NORMAL, "psi").value(column))

@@ -4,7 +4,7 @@ import pytest
 
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
-from modelyard.core.paths import LOCK
+from modelyard.core.paths import DVC_LOCK
 from modelyard.tracking import store
 
 
@@ -20,21 +20,21 @@ def test_track_without_a_lock_says_what_to_do() -> None:
 
 
 def test_track_returns_on_its_stamp_without_a_store() -> None:
-    LOCK.write_text("stages: {}\n")
-    store.STAMP.parent.mkdir()
-    store.STAMP.write_text(f"{store.uri()} {sha256(LOCK)} run\n")
+    DVC_LOCK.write_text("stages: {}\n")
+    store.STAMP_FILE.parent.mkdir()
+    store.STAMP_FILE.write_text(f"{store.get_tracking_uri()} {sha256(DVC_LOCK)} run\n")
     assert store.main() == 0
-    assert not (store.STORE / "mlflow.db").exists()
+    assert not (store.STORE_FOLDER / "mlflow.db").exists()
 
 
 def test_store_of_another_version_is_one_sentence() -> None:
-    store.STORE.mkdir()
-    (store.STORE / "mlflow.db").write_bytes(b"SQLite format 3\x00 not really")
+    store.STORE_FOLDER.mkdir()
+    (store.STORE_FOLDER / "mlflow.db").write_bytes(b"SQLite format 3\x00 not really")
     with pytest.raises(UserError, match="does not open"):
-        store.client()
+        store.get_mlflow_client()
 
 
 def test_a_servers_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     who = "admin:word"  # else it would look like a secret
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{who}@host:5000/path")
-    assert store.shown() == "http://host:5000/path"
+    assert store.get_display_uri() == "http://host:5000/path"

@@ -391,15 +391,17 @@ def test_any_column_name_is_written_so_that_it_is_read_again(name: str) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "BLOCK", 1 << 16)
-    monkeypatch.setattr(profiling, "BLOCK", 1 << 10)
+    monkeypatch.setattr(importing, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(profiling, "BATCH_ROWS", 1 << 10)
     usual, peaks = pa.default_memory_pool(), []
     for rows in (5_000, 50_000):
         path, pool = given(text(table(rows))), pa.proxy_memory_pool(usual)
         pa.set_memory_pool(pool)
         try:
-            importing.convert(importing.open_text(path, None, "", "", ""), Path("out.parquet"), ["y"], drop=False)
-            assert profiling.facts_of(Path("out.parquet"))["y"].rows == rows
+            importing.convert_to_parquet(
+                importing.open_text(path, None, "", "", ""), Path("out.parquet"), ["y"], drop=False
+            )
+            assert profiling.profile_columns(Path("out.parquet"))["y"].rows == rows
         finally:
             pa.set_memory_pool(usual)
         peaks.append(pool.max_memory())
@@ -408,8 +410,8 @@ def test_memory_does_not_grow_with_the_file(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_large_file_goes_under_dvc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     added: list[Path] = []
-    monkeypatch.setattr(adopt, "UNDER_DVC", 1000)
-    monkeypatch.setattr(adopt, "dvc_add", added.append)
+    monkeypatch.setattr(adopt, "DVC_THRESHOLD_BYTES", 1000)
+    monkeypatch.setattr(adopt, "add_to_dvc", added.append)
     adopted(text())
     assert added == [Path(load_params().data.path)]
     assert "`make remote`" in capsys.readouterr().out
@@ -423,8 +425,8 @@ def test_what_fails_at_the_very_end_changes_nothing(monkeypatch: pytest.MonkeyPa
         path.with_name(f"{path.name}.dvc").write_text("half", encoding="utf-8")
         raise UserError("DVC did not take it")
 
-    monkeypatch.setattr(adopt, "UNDER_DVC", 1000)
-    monkeypatch.setattr(adopt, "dvc_add", refuse)
+    monkeypatch.setattr(adopt, "DVC_THRESHOLD_BYTES", 1000)
+    monkeypatch.setattr(adopt, "add_to_dvc", refuse)
     with pytest.raises(UserError, match="did not take it"):
         adopted(text())
     assert state() == before

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from modelyard.core import console, process
-from modelyard.core.process import git
+from modelyard.core.process import run_git
 from modelyard.workspace import doctor
 
 
@@ -18,8 +18,8 @@ def healthy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project in a repository of its own, with nothing set; each test breaks something."""
     for name in ("GITHUB_TOKEN", "GH_TOKEN", "MLFLOW_TRACKING_URI", "BIND", "VENV"):
         monkeypatch.delenv(name, raising=False)
-    git("init", "--quiet", "--initial-branch", "main")
-    git("config", "user.email", "a@example.org")
+    run_git("init", "--quiet", "--initial-branch", "main")
+    run_git("config", "user.email", "a@example.org")
     Path("requirements/dev.txt").write_text(f"msgspec=={doctor.importlib.metadata.version('msgspec')} \\\n")
     Path(".cruft.json").write_text('{"commit": "abc"}', encoding="utf-8")
     Path("compose.yaml").touch()
@@ -54,46 +54,46 @@ def test_nothing_is_broken_in_a_project_as_it_should_be() -> None:
 
 def test_without_git_it_is_to_be_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert found("broken", doctor.tools)["git"] == "apt-get install git"
+    assert found("broken", doctor.check_tools)["git"] == "apt-get install git"
 
 
 def test_nobody_to_commit_as(monkeypatch: pytest.MonkeyPatch) -> None:
-    git("config", "--unset", "user.email")
+    run_git("config", "--unset", "user.email")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    assert found("broken", doctor.tools)["git's person"].startswith("git config")
+    assert found("broken", doctor.check_tools)["git's person"].startswith("git config")
 
 
 def test_a_version_that_is_not_the_pinned_one(capsys: pytest.CaptureFixture[str]) -> None:
     Path("requirements/dev.txt").write_text("msgspec==0.0.1 \\\n", encoding="utf-8")
-    assert found("broken", doctor.environment)["environment"] == "rm -r .venv && make install"
+    assert found("broken", doctor.check_environment)["environment"] == "rm -r .venv && make install"
     assert doctor.main() == 1
     assert "not 0.0.1" in capsys.readouterr().out
 
 
 def test_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.importlib.metadata, "distributions", list)
-    assert found("note", doctor.environment)["environment"] == "make install"
+    assert found("note", doctor.check_environment)["environment"] == "make install"
 
 
 def test_parameters_that_do_not_hold() -> None:
     Path("params.yaml").write_text("data: 1\n", encoding="utf-8")
-    assert found("broken", doctor.settings)["params.yaml"] == "git diff params.yaml"
+    assert found("broken", doctor.check_settings)["params.yaml"] == "git diff params.yaml"
 
 
 def test_a_lock_in_conflict() -> None:
     Path("dvc.lock").write_text("<<<<<<< HEAD\n", encoding="utf-8")
-    assert found("broken", doctor.settings)["dvc.lock"] == "make resolve"
+    assert found("broken", doctor.check_settings)["dvc.lock"] == "make resolve"
 
 
 def test_a_template_that_is_not_known() -> None:
     Path(".cruft.json").unlink()
-    assert found("note", doctor.settings)["template"] == "edit .cruft.json"
+    assert found("note", doctor.check_settings)["template"] == "edit .cruft.json"
 
 
 def test_a_remote_that_does_not_answer(tmp_path: Path) -> None:
-    git("remote", "add", "origin", str(tmp_path / "gone"))
-    assert found("broken", doctor.remotes)["origin"] == "git remote set-url origin ADDRESS"
+    run_git("remote", "add", "origin", str(tmp_path / "gone"))
+    assert found("broken", doctor.check_remotes)["origin"] == "git remote set-url origin ADDRESS"
 
 
 def test_a_remote_of_data_that_does_not_answer() -> None:
@@ -101,45 +101,45 @@ def test_a_remote_of_data_that_does_not_answer() -> None:
     storage = "[core]\n    remote = far\n['remote \"far\"']\n    url = ssh://127.0.0.1/nowhere\n"
     Path(".dvc/config").write_text(storage, encoding="utf-8")
     Path("a.dvc").write_text("outs:\n- md5: 0cc175b9c0f1b6a831c399e269772661\n  path: a\n", encoding="utf-8")
-    assert found("broken", doctor.remotes)["data's remote"].startswith("make remote")
+    assert found("broken", doctor.check_remotes)["data's remote"].startswith("make remote")
 
 
 @pytest.mark.parametrize(("token", "state"), [("good", "ok"), ("bad", "broken")])
 def test_a_token_is_tried(token: str, state: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_API_URL", server)
     monkeypatch.setenv("GITHUB_TOKEN", token)
-    assert found(state, doctor.tokens)["GitHub's token"] == ("" if state == "ok" else "unset GITHUB_TOKEN")
+    assert found(state, doctor.check_tokens)["GitHub's token"] == ("" if state == "ok" else "unset GITHUB_TOKEN")
 
 
 def test_a_tracking_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert found("broken", doctor.tokens)["MLflow"] == "unset MLFLOW_TRACKING_URI"
+    assert found("broken", doctor.check_tokens)["MLflow"] == "unset MLFLOW_TRACKING_URI"
 
 
 @pytest.mark.parametrize("lock", [".git/index.lock", ".dvc/tmp/rwlock"])
 def test_a_lock_that_a_killed_command_left(lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(lock).parent.mkdir(parents=True, exist_ok=True)
     Path(lock).write_text('{"read": {', encoding="utf-8")
-    running = process.told
-    monkeypatch.setattr(doctor, "told", lambda *words: None if words[0] == "pgrep" else running(*words))
-    assert found("broken", doctor.locks)["lock"] == f"rm {lock}"
+    running = process.try_command
+    monkeypatch.setattr(doctor, "try_command", lambda *words: None if words[0] == "pgrep" else running(*words))
+    assert found("broken", doctor.check_locks)["lock"] == f"rm {lock}"
 
 
 def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e9))
-    assert "dvc gc" in found("broken", doctor.machine)["disk"]
+    assert "dvc gc" in found("broken", doctor.check_machine)["disk"]
 
 
 def test_a_port_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIND", "127.0.0.1:http")
-    assert found("broken", doctor.machine)["port"] == "export BIND=127.0.0.1:8000"
+    assert found("broken", doctor.check_machine)["port"] == "export BIND=127.0.0.1:8000"
 
 
 def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
         monkeypatch.setenv("BIND", f"127.0.0.1:{port}")
-        assert found("note", doctor.machine)["port"] == f"make serve BIND=127.0.0.1:{port + 1}"
+        assert found("note", doctor.check_machine)["port"] == f"make serve BIND=127.0.0.1:{port + 1}"
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [("", True), ("NO_COLOR", False)])
@@ -149,4 +149,4 @@ def test_colours_are_for_terminals(variable: str, coloured: bool, monkeypatch: p
     monkeypatch.setattr(doctor.sys.stdout, "isatty", lambda: True)
     if variable:
         monkeypatch.setenv(variable, "1")
-    assert ("\x1b[32m" in console.colour("ok", 4)) == coloured
+    assert ("\x1b[32m" in console.colour_word("ok", 4)) == coloured

@@ -5,18 +5,18 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from modelyard.core.params import Data, Params
+from modelyard.core.params import DataParams, Params
 from modelyard.data import schema
-from modelyard.data.profiling import Facts
+from modelyard.data.profiling import ColumnProfile
 from modelyard.workspace import infer_schema
 
 pytestmark = pytest.mark.usefixtures("project")
 FILE = Path("schema.yaml")
-DATA = Data("", "y", "regression", ["x"], left_out={"gone": "identifier"})
+DATA = DataParams("", "y", "regression", ["x"], left_out={"gone": "identifier"})
 
 
-def facts(*values: object, kind: str = "float64", rows: int = 100) -> Facts:
-    found = Facts("x", kind)
+def facts(*values: object, kind: str = "float64", rows: int = 100) -> ColumnProfile:
+    found = ColumnProfile("x", kind)
     found.add(pa.array(values))
     found.rows = rows
     return found
@@ -24,7 +24,7 @@ def facts(*values: object, kind: str = "float64", rows: int = 100) -> Facts:
 
 def numbers(frame: pd.DataFrame, params: Params) -> str:
     """A feature of numbers that is no part of the key."""
-    own = [n for n in frame.select_dtypes("number") if n in params.data.features and n not in schema.key()]
+    own = [n for n in frame.select_dtypes("number") if n in params.data.features and n not in schema.read_key()]
     if not own:
         pytest.skip("no feature is a number")
     return str(own[0])
@@ -49,13 +49,13 @@ def numbers(frame: pd.DataFrame, params: Params) -> str:
         (facts(None, None), {"dtype": "float64", "nullable": True}),
     ],
 )
-def test_rules_are_as_wide_as_the_values_and_half_of_it_more(found: Facts, rules: dict[str, object]) -> None:
-    assert infer_schema.rules(found, DATA) == rules
+def test_rules_are_as_wide_as_the_values_and_half_of_it_more(found: ColumnProfile, rules: dict[str, object]) -> None:
+    assert infer_schema.infer_column_rules(found, DATA) == rules
 
 
 def test_classes_are_listed_however_many() -> None:
-    data = Data("", "x", "classification", [])
-    assert infer_schema.rules(facts(*range(40), kind="int64"), data)["isin"] == list(range(40))
+    data = DataParams("", "x", "classification", [])
+    assert infer_schema.infer_column_rules(facts(*range(40), kind="int64"), data)["isin"] == list(range(40))
 
 
 def test_a_schema_that_holds_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_a_broken_rule_is_shown_and_written_only_when_asked(
     assert FILE.read_bytes() == before
     assert "\n+" in capsys.readouterr().out
     infer_schema.main(write=True)
-    assert schema.failures(frame, schema.load_schema()).empty
+    assert schema.collect_failures(frame, schema.load_schema()).empty
 
 
 def test_a_new_column_is_added_and_a_gone_one_removed(params: Params, frame: pd.DataFrame) -> None:
@@ -102,10 +102,10 @@ def test_comments_and_further_keys_stay(params: Params, frame: pd.DataFrame) -> 
 
 @pytest.mark.parametrize("said", [True, False])
 def test_a_column_that_looks_personal_is_marked_unless_it_was_said(said: bool) -> None:
-    both = {name: Facts(name, "str", rows=9, low=1, high=9) for name in ("customer_email", "emails_sent")}
+    both = {name: ColumnProfile(name, "str", rows=9, low=1, high=9) for name in ("customer_email", "emails_sent")}
     entry = "" if said else "columns:\n  customer_email: {personal: false}\n"
-    old = infer_schema.HEAD.replace("columns: {}\n", entry or "columns: {}\n")
-    found = yaml.safe_load(infer_schema.amended(old, both, DATA, {"customer_email"}))["columns"]
+    old = infer_schema.EMPTY_SCHEMA.replace("columns: {}\n", entry or "columns: {}\n")
+    found = yaml.safe_load(infer_schema.amend_schema(old, both, DATA, {"customer_email"}))["columns"]
     assert found["customer_email"]["personal"] is said and "personal" not in found["emails_sent"]
 
 
@@ -113,7 +113,7 @@ def test_a_column_that_looks_personal_is_marked_unless_it_was_said(said: bool) -
 def test_nonsense_is_inferred_again(text: str, frame: pd.DataFrame) -> None:
     FILE.write_text(text, encoding="utf-8")
     infer_schema.main(write=True)
-    assert schema.failures(frame, schema.load_schema()).empty
+    assert schema.collect_failures(frame, schema.load_schema()).empty
 
 
 def test_a_key_that_repeats_is_dropped(params: Params, frame: pd.DataFrame) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.files import sha256
-from modelyard.core.process import git
+from modelyard.core.process import run_git
 from modelyard.workspace import next_step
 
 
@@ -12,19 +12,19 @@ from modelyard.workspace import next_step
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository with a model that was judged, pushed, on main; each test takes something away."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(next_step, "changed", lambda: "")
+    monkeypatch.setattr(next_step, "list_changed_files", lambda: "")
     Path("models").mkdir()
     Path("reports").mkdir()
     next_step.MODEL.write_bytes(b"model")
     judge(sha256(next_step.MODEL), "pass")
     next_step.LOCK.write_text("stages: {}\n", encoding="utf-8")
-    git("init", "--quiet", "--initial-branch", "main")
-    git("config", "user.name", "a")
-    git("config", "user.email", "a@example.org")
-    git("init", "--quiet", "--bare", str(tmp_path / ".git/there"))
-    git("remote", "add", "origin", str(tmp_path / ".git/there"))
+    run_git("init", "--quiet", "--initial-branch", "main")
+    run_git("config", "user.name", "a")
+    run_git("config", "user.email", "a@example.org")
+    run_git("init", "--quiet", "--bare", str(tmp_path / ".git/there"))
+    run_git("remote", "add", "origin", str(tmp_path / ".git/there"))
     commit()
-    git("push", "--quiet", "origin", "main")
+    run_git("push", "--quiet", "origin", "main")
 
 
 def judge(model: str, decision: str) -> None:
@@ -33,12 +33,12 @@ def judge(model: str, decision: str) -> None:
 
 
 def commit() -> None:
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "a")
+    run_git("add", "--all")
+    run_git("commit", "--quiet", "--message", "a")
 
 
 def first() -> str:
-    return next(next_step.steps())[0]
+    return next(next_step.suggest_steps())[0]
 
 
 def test_all_is_done_so_a_branch_is_next() -> None:
@@ -46,8 +46,8 @@ def test_all_is_done_so_a_branch_is_next() -> None:
 
 
 def test_a_branch_with_nothing_new_asks_for_nothing() -> None:
-    git("switch", "--quiet", "-c", "idea")
-    assert list(next_step.steps()) == []
+    run_git("switch", "--quiet", "-c", "idea")
+    assert list(next_step.suggest_steps()) == []
 
 
 def test_without_a_lock_the_pipeline_is_next() -> None:
@@ -56,9 +56,9 @@ def test_without_a_lock_the_pipeline_is_next() -> None:
 
 
 def test_without_a_commit_there_is_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    git("update-ref", "-d", "HEAD")
+    run_git("update-ref", "-d", "HEAD")
     assert first() == "git add -A && git commit"
-    git("config", "--unset", "user.email")
+    run_git("config", "--unset", "user.email")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     assert first().startswith("git config")
@@ -67,8 +67,8 @@ def test_without_a_commit_there_is_to_be_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_changed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     said = {"train": [{"changed deps": {"params.yaml": {"train": "modified"}}}, "changed command"]}
-    monkeypatch.setattr(next_step, "told", lambda *command: json.dumps(said))
-    assert next_step.changed() == "params.yaml"
+    monkeypatch.setattr(next_step, "try_command", lambda *command: json.dumps(said))
+    assert next_step.list_changed_files() == "params.yaml"
 
 
 def test_another_model_than_the_judged_is_judged() -> None:
@@ -93,22 +93,22 @@ def test_what_is_committed_is_pushed() -> None:
 
 
 def test_without_a_remote_there_is_to_be_one() -> None:
-    git("remote", "remove", "origin")
+    run_git("remote", "remove", "origin")
     assert first().startswith("git remote add origin")
 
 
 @pytest.mark.parametrize(("name", "said"), [("dvc.lock", "make resolve"), ("new", "edit new && git add new")])
 def test_a_conflict_comes_first(name: str, said: str) -> None:
-    git("switch", "--quiet", "-c", "theirs")
+    run_git("switch", "--quiet", "-c", "theirs")
     Path(name).write_text("theirs\n", encoding="utf-8")
     commit()
-    git("switch", "--quiet", "main")
+    run_git("switch", "--quiet", "main")
     Path(name).write_text("ours\n", encoding="utf-8")
     commit()
-    git("merge", "--quiet", "--no-commit", "--strategy-option", "ours", "theirs")
-    git("reset", "--quiet", "--merge")
+    run_git("merge", "--quiet", "--no-commit", "--strategy-option", "ours", "theirs")
+    run_git("reset", "--quiet", "--merge")
     with pytest.raises(Exception, match="merge"):
-        git("merge", "--quiet", "theirs")
+        run_git("merge", "--quiet", "theirs")
     assert first() == said
 
 

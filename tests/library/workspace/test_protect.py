@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 
 from modelyard.core.errors import UserError
-from modelyard.github.api import Api, ApiError
+from modelyard.github.api import ApiError, GitHubClient
 from modelyard.workspace import protect
-from modelyard.workspace.protect import OWNERS, RULESET, WORKFLOW, covers, main, owners, repository
+from modelyard.workspace.protect import (
+    CODEOWNERS,
+    RULESET,
+    WORKFLOW_PERMISSIONS,
+    assign_owners,
+    contains_settings,
+    main,
+    parse_repository,
+)
 from tests.library.support import TEMPLATE
 
 TEXT = (TEMPLATE / RULESET).read_text(encoding="utf-8")
@@ -17,7 +25,7 @@ WANTED = json.loads(TEXT)
 
 
 @dataclass(frozen=True)
-class Settings(Api):
+class Settings(GitHubClient):
     """GitHub's settings of one repository."""
 
     held: dict[str, Any] = field(default_factory=dict)
@@ -35,28 +43,28 @@ class Settings(Api):
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A repository without any protection, and a folder with CODEOWNERS."""
-    (tmp_path / OWNERS).parent.mkdir()
+    (tmp_path / CODEOWNERS).parent.mkdir()
     (tmp_path / RULESET).write_text(TEXT)
-    (tmp_path / OWNERS).write_text("# Who must agree.\n#\n# /deploy/\n")
+    (tmp_path / CODEOWNERS).write_text("# Who must agree.\n#\n# /deploy/\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITHUB_REPOSITORY", "acme/flights")
     monkeypatch.setenv("GITHUB_TOKEN", "t")
     found = Settings("acme/flights", "t", held={"/rulesets": []})
-    monkeypatch.setattr(protect, "Api", lambda *_: found)
+    monkeypatch.setattr(protect, "GitHubClient", lambda *_: found)
     return found
 
 
 def test_main_protects_once_and_writes_the_owners(settings: Settings) -> None:
     assert main(yes=True) == 0
     assert settings.changed == ["POST /rulesets", "PUT /actions/permissions/workflow"]
-    assert OWNERS.read_text(encoding="utf-8") == "# Who must agree.\n#\n/deploy/ @acme\n"
+    assert CODEOWNERS.read_text(encoding="utf-8") == "# Who must agree.\n#\n/deploy/ @acme\n"
 
 
 def test_main_changes_nothing_that_stands(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     settings.held["/rulesets"] = [{"id": 9, "name": WANTED["name"]}]
     settings.held["/rulesets/9"] = {"id": 9, "created_at": "now", **copy.deepcopy(WANTED)}
-    settings.held["/actions/permissions/workflow"] = WORKFLOW
-    OWNERS.write_text("/deploy/ @acme\n", encoding="utf-8")
+    settings.held["/actions/permissions/workflow"] = WORKFLOW_PERMISSIONS
+    CODEOWNERS.write_text("/deploy/ @acme\n", encoding="utf-8")
     assert main(yes=True) == 0
     assert settings.changed == [] and "is protected as it should be" in capsys.readouterr().out
 
@@ -73,7 +81,7 @@ def test_main_asks_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(protect.sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "n")
     assert main() == 0
-    assert settings.changed == [] and "@acme" not in OWNERS.read_text(encoding="utf-8")
+    assert settings.changed == [] and "@acme" not in CODEOWNERS.read_text(encoding="utf-8")
 
 
 def test_main_with_nobody_to_ask_says_how(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,18 +108,18 @@ def test_main_says_what_a_token_may_not(settings: Settings) -> None:
     ],
 )
 def test_repository_is_read_from_the_remote(url: str) -> None:
-    assert repository(url) == "acme/flights"
+    assert parse_repository(url) == "acme/flights"
 
 
 @pytest.mark.parametrize("url", ["/srv/git/flights.git", "flights", ""])
 def test_repository_elsewhere_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="no repository at GitHub"):
-        repository(url)
+        parse_repository(url)
 
 
 def test_owners_are_written_once() -> None:
-    once = owners("# a sentence\n# /a/\n# /b.py\n", "acme")
-    assert once == "# a sentence\n/a/ @acme\n/b.py @acme\n" == owners(once, "other")
+    once = assign_owners("# a sentence\n# /a/\n# /b.py\n", "acme")
+    assert once == "# a sentence\n/a/ @acme\n/b.py @acme\n" == assign_owners(once, "other")
 
 
 @pytest.mark.parametrize(
@@ -119,4 +127,4 @@ def test_owners_are_written_once() -> None:
     [({"a": 1, "b": [1, 2]}, True), ({"a": 1, "b": [2]}, False), ({"a": 1}, False), (None, False)],
 )
 def test_covers_lets_github_say_more(there: Any, holds: bool) -> None:
-    assert covers(there, {"a": 1, "b": [1]}) is holds
+    assert contains_settings(there, {"a": 1, "b": [1]}) is holds

@@ -9,8 +9,8 @@ from modelyard.workspace.push import main
 
 def answer(monkeypatch: pytest.MonkeyPatch, remote: str, code: int, out: str = "", err: str = "") -> None:
     """Let there be a remote, and DVC give one answer."""
-    monkeypatch.setattr(push, "remote", lambda: remote)
-    monkeypatch.setattr(push, "dvc", lambda *words: subprocess.CompletedProcess(words, code, out, err))
+    monkeypatch.setattr(push, "get_default_remote", lambda: remote)
+    monkeypatch.setattr(push, "run_dvc", lambda *words: subprocess.CompletedProcess(words, code, out, err))
 
 
 def test_main_without_a_remote_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import UserError
-from modelyard.core.process import git
+from modelyard.core.process import run_git
 from modelyard.workspace import resolve
 
 CONFLICT = "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> theirs\n"
@@ -15,8 +15,8 @@ CONFLICT = "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> theirs\n"
 def commit(lock: str, auc: float) -> None:
     Path("dvc.lock").write_text(lock, encoding="utf-8")
     Path("reports/metrics.json").write_text(json.dumps({"auc": auc}), encoding="utf-8")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", lock)
+    run_git("add", "--all")
+    run_git("commit", "--quiet", "--message", lock)
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +26,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("reports").mkdir()
     Path("params.yaml").write_text("seed: 0\n", encoding="utf-8")
     monkeypatch.setattr(resolve, "load_params", lambda: None)
-    git("init", "--quiet", "--initial-branch", "main")
-    git("config", "user.name", "a")
-    git("config", "user.email", "a@example.org")
+    run_git("init", "--quiet", "--initial-branch", "main")
+    run_git("config", "user.name", "a")
+    run_git("config", "user.email", "a@example.org")
     commit("a: 0\n", 0.5)
-    git("checkout", "--quiet", "-b", "theirs")
+    run_git("checkout", "--quiet", "-b", "theirs")
     commit("a: 2\n", 0.7)
-    git("checkout", "--quiet", "main")
+    run_git("checkout", "--quiet", "main")
     commit("a: 1\n", 0.6)
 
     def repro(*words: str, shown: bool) -> subprocess.CompletedProcess[str]:
@@ -42,12 +42,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path("reports/metrics.json").write_text('{"auc": 0.75}', encoding="utf-8")
         return subprocess.CompletedProcess(words, 0)
 
-    monkeypatch.setattr(resolve, "dvc", repro)
+    monkeypatch.setattr(resolve, "run_dvc", repro)
 
 
 def merge() -> None:
     with pytest.raises(UserError):
-        git("merge", "--quiet", "theirs")
+        run_git("merge", "--quiet", "theirs")
 
 
 def test_without_a_conflict_there_is_nothing_to_do() -> None:
@@ -58,23 +58,23 @@ def test_without_a_conflict_there_is_nothing_to_do() -> None:
 def test_a_conflict_is_made_anew_staged_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
     merge()
     assert resolve.main() == 0
-    assert git("diff", "--name-only", "--diff-filter=U") == ""
+    assert run_git("diff", "--name-only", "--diff-filter=U") == ""
     assert Path("dvc.lock").read_text(encoding="utf-8") == "a: 3\n"
     assert capsys.readouterr().out.splitlines()[1].split() == ["auc", "0.6", "0.7", "0.75"]
-    git("commit", "--quiet", "--message", "merge")
+    run_git("commit", "--quiet", "--message", "merge")
 
 
 def test_markers_that_were_added_to_git_are_found() -> None:
     Path("dvc.lock").write_text(CONFLICT, encoding="utf-8")
-    git("add", "dvc.lock")
-    assert resolve.broken() == [Path("dvc.lock")]
+    run_git("add", "dvc.lock")
+    assert resolve.find_conflicted_files() == [Path("dvc.lock")]
 
 
 def test_a_conflict_elsewhere_comes_first() -> None:
-    git("checkout", "--quiet", "theirs")
+    run_git("checkout", "--quiet", "theirs")
     Path("params.yaml").write_text("seed: 2\n", encoding="utf-8")
     commit("a: 4\n", 0.7)
-    git("checkout", "--quiet", "main")
+    run_git("checkout", "--quiet", "main")
     Path("params.yaml").write_text("seed: 1\n", encoding="utf-8")
     commit("a: 5\n", 0.7)
     merge()
@@ -85,11 +85,11 @@ def test_a_conflict_elsewhere_comes_first() -> None:
 def test_a_pipeline_that_fails_leaves_the_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     merge()
     before = Path("dvc.lock").read_text(encoding="utf-8")
-    monkeypatch.setattr(resolve, "dvc", lambda *words, shown: subprocess.CompletedProcess(words, 1))
+    monkeypatch.setattr(resolve, "run_dvc", lambda *words, shown: subprocess.CompletedProcess(words, 1))
     with pytest.raises(UserError, match="does not run on the merged files"):
         resolve.main()
     assert Path("dvc.lock").read_text(encoding="utf-8") == before
-    assert "dvc.lock" in git("diff", "--name-only", "--diff-filter=U")
+    assert "dvc.lock" in run_git("diff", "--name-only", "--diff-filter=U")
 
 
 def test_outside_of_a_repository_git_says_so() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import UserError
-from modelyard.core.process import git
+from modelyard.core.process import run_git
 from modelyard.workspace import update
 
 TREES = {
@@ -19,17 +19,17 @@ def commit(files: dict[str, str]) -> str:
         path.unlink()
     for name, text in files.items():
         Path(name).write_text(text, encoding="utf-8")
-    git("add", "--all")
-    git("commit", "--quiet", "--allow-empty", "--message", "a")
-    return git("rev-parse", "HEAD^{tree}")
+    run_git("add", "--all")
+    run_git("commit", "--quiet", "--allow-empty", "--message", "a")
+    return run_git("rev-parse", "HEAD^{tree}")
 
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    git("init", "--quiet", "--initial-branch", "main")
-    git("config", "user.name", "a")
-    git("config", "user.email", "a@example.org")
+    run_git("init", "--quiet", "--initial-branch", "main")
+    run_git("config", "user.name", "a")
+    run_git("config", "user.email", "a@example.org")
 
 
 @pytest.fixture
@@ -40,20 +40,20 @@ def trees() -> list[str]:
 
 def test_both_sides_stay_where_they_do_not_meet(trees: list[str]) -> None:
     commit({"a": "1\n2\n3\n4\n5\nmine\n", "gone": "x\n"})
-    assert update.merge(*trees) == []
+    assert update.merge_trees(*trees) == []
     assert Path("a").read_text(encoding="utf-8") == "0\n1\n2\n3\n4\n5\nmine\n"
     assert Path("b").read_text(encoding="utf-8") == "new\n"
 
 
 def test_what_was_removed_stays_removed(trees: list[str]) -> None:
     commit({"a": TREES["old"]["a"]})
-    assert update.merge(*trees) == []
+    assert update.merge_trees(*trees) == []
     assert not Path("gone").exists()
 
 
 def test_the_same_lines_are_a_conflict_that_is_explained(trees: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     commit({"a": "mine\n1\n2\n3\n4\n5\n", "gone": "x\n"})
-    assert update.finish(update.merge(*trees), "abc", test=True) == 1
+    assert update.finish_update(update.merge_trees(*trees), "abc", test=True) == 1
     assert "conflict  a: both changed it" in capsys.readouterr().out
 
 
@@ -61,7 +61,7 @@ def test_news_are_the_entries_that_were_added() -> None:
     before, after = "# Changelog\n\n- One\n  thing.\n", "# Changelog\n\n- Another\n  thing.\n- One\n  thing.\n"
     commit({"CHANGELOG.md": before})
     commit({"CHANGELOG.md": after})
-    assert update.news(Path(), "HEAD~1", "HEAD") == ["Another thing."]
+    assert update.list_changelog_entries(Path(), "HEAD~1", "HEAD") == ["Another thing."]
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_news_are_the_entries_that_were_added() -> None:
 )
 def test_a_template_that_is_not_known_is_refused(answers: dict[str, object], said: str) -> None:
     if answers:
-        update.ANSWERS.write_text(json.dumps(answers), encoding="utf-8")
+        update.CRUFT_FILE.write_text(json.dumps(answers), encoding="utf-8")
     commit({})
     with pytest.raises(UserError, match=said):
-        update.start()
+        update.load_cruft_state()
 
 
 def test_changes_that_are_not_committed_are_refused() -> None:
     Path("a").touch()
     with pytest.raises(UserError, match="not committed"):
-        update.start()
+        update.load_cruft_state()

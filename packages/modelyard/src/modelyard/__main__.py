@@ -1,6 +1,6 @@
 """Runs the command line."""
 
-from modelyard.cli import run
+from modelyard.cli import run_and_exit
 
 if __name__ == "__main__":
-    run()
+    run_and_exit()

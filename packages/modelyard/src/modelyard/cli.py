@@ -56,11 +56,11 @@ COMMANDS = {
     "validate": "pipeline.validate:main",
     "verify": "delivery.chain:main",
 }
-PREFIX = "MODELYARD_"
-OFF = ("", "0", "no", "false")
+ENV_PREFIX = "MODELYARD_"
+FALSE_WORDS = ("", "0", "no", "false")
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
@@ -74,23 +74,23 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{command} needs {names}; run `make {command} {example}`", code=2)
 
 
-def add_option(parser: Parser, name: str, parameter: inspect.Parameter) -> None:
+def add_option(parser: CommandParser, name: str, parameter: inspect.Parameter) -> None:
     """Add the option of one parameter (`in_` is `--in`); `MODELYARD_<NAME>` in the environment is its default."""
     option = name.rstrip("_")
-    given = os.environ.get(PREFIX + option.upper())
+    given = os.environ.get(ENV_PREFIX + option.upper())
     required = parameter.default is inspect.Parameter.empty and not given
     default = None if parameter.default is inspect.Parameter.empty else parameter.default
     if isinstance(default, bool):
-        value = default if given is None else given.lower() not in OFF
+        value = default if given is None else given.lower() not in FALSE_WORDS
         parser.add_argument(f"--{option}", dest=name, action=argparse.BooleanOptionalAction, default=value)
         return
     kind = type(default) if isinstance(default, int | float) else str
     parser.add_argument(f"--{option}", dest=name, type=kind, default=given or default, required=required)
 
 
-def make_parser(command: str, function: Callable[..., int | None]) -> Parser:
+def make_parser(command: str, function: Callable[..., int | None]) -> CommandParser:
     """Return the parser of a command: an option for each parameter of its function."""
-    parser = Parser(prog=f"modelyard {command}", description=function.__doc__)
+    parser = CommandParser(prog=f"modelyard {command}", description=function.__doc__)
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-v", "--verbose", action="store_true", help="show where an error comes from")
     volume.add_argument("-q", "--quiet", action="store_true", help="print errors only")
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if command in ("-h", "--help") else 2
 
 
-def run() -> NoReturn:
+def run_and_exit() -> NoReturn:
     """Run the command line and exit with its code."""
     gc.set_threshold(100_000)  # imports make half a million objects that stay: looking through them costs a tenth
     sys.exit(main())

@@ -7,23 +7,23 @@ import numpy as np
 from modelyard.core import model_at
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
-from modelyard.core.paths import MODEL
-from modelyard.core.predictions import class_names, encode
-from modelyard.data.hashing import marks
-from modelyard.pipeline.estimator import predict
-from modelyard.pipeline.model_file import load
-from modelyard.pipeline.preprocessing import inputs
-from modelyard.pipeline.warm_start import earlier
-from modelyard.statistics.comparison import Difference, difference
+from modelyard.core.paths import MODEL_FILE
+from modelyard.core.predictions import encode_predictions, list_class_names
+from modelyard.data.hashing import row_hashes
+from modelyard.pipeline.estimator import predict_frame
+from modelyard.pipeline.model_file import load_model
+from modelyard.pipeline.preprocessing import select_features
+from modelyard.pipeline.warm_start import load_training_state
+from modelyard.statistics.comparison import Difference, compute_difference
 
 
-def forgetting(params: Params, commit: str) -> Difference:
+def measure_forgetting(params: Params, commit: str) -> Difference:
     """What the model here has lost, against the model of a commit, on that one's holdout."""
-    before, _, held = earlier(commit)
-    rows = held[~np.isin(marks(held), model_at.learned(Path()))].reset_index(drop=True)
+    before, _, held = load_training_state(commit)
+    rows = held[~np.isin(row_hashes(held), model_at.load_row_hashes(Path()))].reset_index(drop=True)
     if rows.empty:
         raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")
-    answers = [predict(pipeline, inputs(params, rows)) for pipeline in (before, load(MODEL))]
-    truth, classes = rows[params.data.target], class_names(rows[params.data.target], *answers)
-    (codes, old), (_, new) = (encode(truth, frame, classes) for frame in answers)
-    return difference(params.evaluate.metric, codes, old, new, cost=params.evaluate.cost)
+    answers = [predict_frame(pipeline, select_features(params, rows)) for pipeline in (before, load_model(MODEL_FILE))]
+    truth, classes = rows[params.data.target], list_class_names(rows[params.data.target], *answers)
+    (codes, old), (_, new) = (encode_predictions(truth, frame, classes) for frame in answers)
+    return compute_difference(params.evaluate.metric, codes, old, new, cost=params.evaluate.cost)

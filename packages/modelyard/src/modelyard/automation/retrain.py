@@ -9,18 +9,18 @@ from typing import Any
 from modelyard.core import files, git_objects, paths, process
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json
-from modelyard.core.params import Params, Retrain, load_params, span
-from modelyard.data.parquet import size
+from modelyard.core.params import Params, RetrainParams, load_params, parse_duration
+from modelyard.data.parquet import count_rows
 from modelyard.gate import champion
-from modelyard.github.api import Api, ApiError, Unavailable
+from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
 
-RESULT = Path("reports/retrain.json")
-MONITOR = Path("reports/monitor.json")
-TRIGGERS = ("manual", "schedule", "rows", "drift", "performance")
+RETRAIN_JSON = Path("reports/retrain.json")
+MONITOR_JSON = Path("reports/monitor.json")
+TRIGGER_NAMES = ("manual", "schedule", "rows", "drift", "performance")
 
 
 @dataclass(frozen=True)
-class Facts:
+class RetrainInputs:
     """What the decision rests on: the time, the last training, retrains, new rows, what monitoring found."""
 
     now: datetime
@@ -31,15 +31,15 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainDecision:
     """Whether to train, the trigger that asked for it, and the reason in words."""
 
-    go: bool
+    should_train: bool
     trigger: str
     reason: str
 
 
-def decide(rules: Retrain, facts: Facts) -> Decision:
+def decide_retrain(rules: RetrainParams, facts: RetrainInputs) -> RetrainDecision:
     """Train when a trigger that is switched on fires, the gravest first, and nothing stands against it."""
     wanted = {"performance": rules.performance, "drift": rules.drift}
     found = [(name, facts.alarms[name]) for name, on in wanted.items() if on and name in facts.alarms]
@@ -47,65 +47,65 @@ def decide(rules: Retrain, facts: Facts) -> Decision:
         found.append(("rows", f"{facts.rows:,} new rows, {rules.rows:,} were waited for"))
     if rules.schedule and facts.trained:
         last = max([facts.trained, *facts.retrains])
-        if facts.now - last >= span(rules.schedule):
+        if facts.now - last >= parse_duration(rules.schedule):
             days = (facts.now - last).days
             found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
     if not found:
-        return Decision(False, "none", "no trigger fired")
-    (trigger, reason), wait = found[0], hindrance(rules, facts)
-    return Decision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
+        return RetrainDecision(False, "none", "no trigger fired")
+    (trigger, reason), wait = found[0], blocking_reason(rules, facts)
+    return RetrainDecision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
 
 
-def hindrance(rules: Retrain, facts: Facts) -> str | None:
+def blocking_reason(rules: RetrainParams, facts: RetrainInputs) -> str | None:
     """Why a training that was asked for has to wait."""
     if facts.rows < rules.minimum:
         return f"there are {facts.rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
-    if facts.retrains and facts.now - (last := max(facts.retrains)) < span(rules.cooldown):
+    if facts.retrains and facts.now - (last := max(facts.retrains)) < parse_duration(rules.cooldown):
         return f"the last retrain started {last:%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
     if (past := sum(facts.now - moment < timedelta(days=30) for moment in facts.retrains)) >= rules.budget:
         return f"there were {past} retrains in 30 days, as many as retrain.budget allows"
     return None
 
 
-def new_rows(params: Params) -> int:
+def count_new_rows(params: Params) -> int:
     """How many rows the data has gained since the pipeline last ran on this commit."""
-    before = (git_objects.at("HEAD", paths.DATA) or {"rows": 0})["rows"]
-    return max(size(Path(params.data.path)) - int(before), 0)
+    before = (git_objects.read_yaml_at("HEAD", paths.DATA_JSON) or {"rows": 0})["rows"]
+    return max(count_rows(Path(params.data.path)) - int(before), 0)
 
 
-def runs() -> list[datetime]:
+def list_retrain_runs() -> list[datetime]:
     """When retrain.yml ran, as GitHub remembers; nothing where it cannot be asked."""
-    api = Api.of_environment()
+    api = GitHubClient.from_environment()
     if not (api.token and api.repository):
         return []
     try:
         found = api.call("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
-    except (ApiError, Unavailable) as problem:
+    except (ApiError, ServiceUnavailableError) as problem:
         print(f"{'retrain':<10}earlier runs are unknown: {problem}", flush=True)
         return []
     return [datetime.fromisoformat(run["created_at"]) for run in found]
 
 
-def gather(params: Params, now: datetime) -> Facts:
+def gather_inputs(params: Params, now: datetime) -> RetrainInputs:
     """The facts of this folder and of GitHub's memory."""
-    alarms, retrains = read_json(MONITOR)["triggers"] if MONITOR.exists() else {}, runs()
-    if RESULT.exists() and (last := read_json(RESULT))["outcome"] not in ("nothing", "train"):
+    alarms, retrains = read_json(MONITOR_JSON)["triggers"] if MONITOR_JSON.exists() else {}, list_retrain_runs()
+    if RETRAIN_JSON.exists() and (last := read_json(RETRAIN_JSON))["outcome"] not in ("nothing", "train"):
         retrains.append(datetime.fromisoformat(last["time"]))
-    changed = process.git("log", "-1", "--format=%cI", "--", str(paths.LOCK))
+    changed = process.run_git("log", "-1", "--format=%cI", "--", str(paths.DVC_LOCK))
     trained = datetime.fromisoformat(changed) if changed else None
-    return Facts(now, trained, retrains, new_rows(params), alarms)
+    return RetrainInputs(now, trained, retrains, count_new_rows(params), alarms)
 
 
-def set_params(changes: dict[str, Any]) -> None:
+def update_train_params(changes: dict[str, Any]) -> None:
     """Write values of the block `train` into params.yaml; comments and order stay."""
-    from modelyard.core.yaml_edit import edited
+    from modelyard.core.yaml_edit import edit_yaml
 
-    with edited(paths.PARAMS) as document:
+    with edit_yaml(paths.PARAMS_YAML) as document:
         document["train"].update(changes)
     load_params()
 
 
-def recipe(params: Params, window: str | None, estimator: str | None, stateful: bool) -> dict[str, Any]:
+def build_train_changes(params: Params, window: str | None, estimator: str | None, stateful: bool) -> dict[str, Any]:
     """What changes in the block `train`: only what was asked for and differs."""
     changes: dict[str, Any] = {}
     if window and window != params.train.window:
@@ -113,7 +113,7 @@ def recipe(params: Params, window: str | None, estimator: str | None, stateful: 
     if estimator and estimator != params.train.estimator:
         changes |= {"estimator": estimator, "arguments": {}}
     if stateful:
-        found = champion.find(process.git("rev-parse", "HEAD"), params.data.target)
+        found = champion.find_champion(process.run_git("rev-parse", "HEAD"), params.data.target)
         if not found.commit:
             raise UserError("there is no model to go on from; train once with retrain.stateful: false")
         changes["start"] = found.commit
@@ -122,35 +122,35 @@ def recipe(params: Params, window: str | None, estimator: str | None, stateful: 
     return changes
 
 
-def pipeline() -> None:
+def run_pipeline() -> None:
     """Run the DVC pipeline; a stage that fails is a `UserError`."""
-    if process.dvc("repro", shown=True).returncode:
+    if process.run_dvc("repro", shown=True).returncode:
         raise UserError("the pipeline stopped; its own words are above")
 
 
-def train(changes: dict[str, Any]) -> str:
+def train_and_judge(changes: dict[str, Any]) -> str:
     """Run pipeline and gate with these changes, and return the verdict's unattended column."""
-    from modelyard.core.files import kept_on_error
+    from modelyard.core.files import restore_files_on_error
     from modelyard.gate import verdict
 
-    with kept_on_error(paths.PARAMS):
+    with restore_files_on_error(paths.PARAMS_YAML):
         if changes:
-            set_params(changes)
-        pipeline()
+            update_train_params(changes)
+        run_pipeline()
         verdict.main()
-        remembers(load_params())
-    return str(read_json(paths.VERDICT)["unattended"])
+        check_forgetting(load_params())
+    return str(read_json(paths.VERDICT_JSON)["unattended"])
 
 
-def remembers(params: Params) -> None:
+def check_forgetting(params: Params) -> None:
     """A model that went on learning must not be worse on the earlier holdout; else a `UserError`."""
     if not params.train.start:
         return
-    from modelyard.automation.forgetting import forgetting
-    from modelyard.statistics.comparison import margin_of
+    from modelyard.automation.forgetting import measure_forgetting
+    from modelyard.statistics.comparison import compute_margin
 
-    found = forgetting(params, params.train.start)
-    margin = margin_of(found.metric, found.champion, params.gate.margin)
+    found = measure_forgetting(params, params.train.start)
+    margin = compute_margin(found.metric, found.champion, params.gate.margin)
     text = f"{found.metric} on the earlier holdout: {found.champion:.4f} → {found.candidate:.4f}"
     print(f"{'retrain':<10}{text} [{found.low:+.4f}, {found.high:+.4f}]", flush=True)
     if found.high < 0 and found.difference < -margin:
@@ -166,15 +166,15 @@ def main(
 ) -> int:
     """Train again and judge. REASON=auto asks the switches in params.yaml first; DECIDE_ONLY=1 only says."""
     params, now = load_params(), datetime.now(UTC)
-    decision = Decision(True, reason if reason in TRIGGERS else "manual", f"asked for: {reason}")
+    decision = RetrainDecision(True, reason if reason in TRIGGER_NAMES else "manual", f"asked for: {reason}")
     if reason == "auto":
-        decision = decide(params.retrain, gather(params, now))
-    outcome = "train" if decision.go else "nothing"
+        decision = decide_retrain(params.retrain, gather_inputs(params, now))
+    outcome = "train" if decision.should_train else "nothing"
     print(f"{'retrain':<10}{outcome}: {decision.trigger}: {decision.reason}", flush=True)
-    if decision.go and not decide_only:
+    if decision.should_train and not decide_only:
         rows = window or params.retrain.window
-        outcome = train(recipe(params, rows, estimator, stateful or params.retrain.stateful))
+        outcome = train_and_judge(build_train_changes(params, rows, estimator, stateful or params.retrain.stateful))
         print(f"{'retrain':<10}outcome: {outcome}")
     result = {"version": 1, "time": now.isoformat(), "outcome": outcome}
-    files.write_json(RESULT, result | {"trigger": decision.trigger, "reason": decision.reason})
+    files.write_json(RETRAIN_JSON, result | {"trigger": decision.trigger, "reason": decision.reason})
     return 0

@@ -10,30 +10,30 @@ from msgspec.structs import asdict, replace
 
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
-from modelyard.core.parallel import slots
+from modelyard.core.parallel import use_parallel_backend
 from modelyard.core.params import Params, load_params
-from modelyard.core.paths import PARAMS, TRAIN
+from modelyard.core.paths import PARAMS_YAML, TRAIN_PARQUET
 from modelyard.core.project import Project
-from modelyard.core.yaml_edit import edited
-from modelyard.data.schema import key
-from modelyard.pipeline.estimator import build
-from modelyard.pipeline.evaluate import value
-from modelyard.pipeline.preprocessing import inputs
-from modelyard.pipeline.split import split
-from modelyard.pipeline.train import learnable
-from modelyard.statistics.metrics import find
-from modelyard.tracking.store import STORE, client
+from modelyard.core.yaml_edit import edit_yaml
+from modelyard.data.schema import read_key
+from modelyard.pipeline.estimator import fit_pipeline
+from modelyard.pipeline.evaluate import compute_primary_metric
+from modelyard.pipeline.preprocessing import select_features
+from modelyard.pipeline.split import split_table
+from modelyard.pipeline.train import select_training_rows
+from modelyard.statistics.metrics import get_metric
+from modelyard.tracking.store import STORE_FOLDER, get_mlflow_client
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-STUDIES = STORE / "sweep.log"
-Part = tuple[pd.DataFrame, pd.DataFrame]
+STUDY_LOG = STORE_FOLDER / "sweep.log"
+Fold = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def ranges(params: Params) -> "dict[str, BaseDistribution]":
+def build_search_space(params: Params) -> "dict[str, BaseDistribution]":
     """The search space as Optuna has it; nonsense in it is a `UserError`."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -52,29 +52,31 @@ def ranges(params: Params) -> "dict[str, BaseDistribution]":
     return found
 
 
-def folds(params: Params, table: pd.DataFrame) -> list[Part]:
+def make_folds(params: Params, table: pd.DataFrame) -> list[Fold]:
     """Rows to learn from and rows to score on, parted as the holdout is: in time each before the one before it."""
     found = []
     for i in range(params.sweep.folds):
-        found.append(split(table, params.data, key(), params.split.holdout, params.split.seed + 1 + i))
+        found.append(split_table(table, params.data, read_key(), params.split.holdout, params.split.seed + 1 + i))
         table = found[-1][0] if params.data.time else table
     return found
 
 
-def score(params: Params, part: Part) -> float:
+def score_fold(params: Params, part: Fold) -> float:
     """The primary metric of a model on a fold's rows, from which it did not learn; NaN where they do not define it."""
     learned, held = part
-    return value(params, build(params, inputs(params, learned), learned[params.data.target]), held)
+    return compute_primary_metric(
+        params, fit_pipeline(params, select_features(params, learned), learned[params.data.target]), held
+    )
 
 
-def mean(metric: str, found: np.ndarray) -> float:
+def average_fold_scores(metric: str, found: np.ndarray) -> float:
     """The mean over the folds that define the metric; a `UserError` where none does."""
     if np.isnan(found).all():
         raise UserError(f"{metric} is not defined on any fold; bring more rows, or name another metric")
     return float(np.nanmean(found))
 
 
-def study_of(params: Params) -> "Study":
+def open_study(params: Params) -> "Study":
     """The study of this question (rows, features, recipe, space), begun or taken up where it was left."""
     import optuna
     from optuna.storages import JournalStorage
@@ -84,32 +86,32 @@ def study_of(params: Params) -> "Study":
     fixed = {name: value for name, value in params.train.arguments.items() if name not in params.sweep.space}
     recipe = replace(params.train, arguments=fixed), replace(params.sweep, trials=0)
     data, code = replace(params.data, left_out={}, sensitive=[]), sha256(Project.load().source / "features.py")
-    question = [sha256(TRAIN), code, recipe, params.seed, data, params.split, params.evaluate]
-    STORE.mkdir(exist_ok=True)
+    question = [sha256(TRAIN_PARQUET), code, recipe, params.seed, data, params.split, params.evaluate]
+    STORE_FOLDER.mkdir(exist_ok=True)
     study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(STUDIES))),
+        storage=JournalStorage(JournalFileBackend(str(STUDY_LOG))),
         study_name=hashlib.sha256(msgspec.json.encode(question)).hexdigest()[:12],
-        direction="maximize" if find(params.evaluate.metric).higher_is_better else "minimize",
+        direction="maximize" if get_metric(params.evaluate.metric).higher_is_better else "minimize",
         load_if_exists=True,
     )
     study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(study.trials))
-    if not finished(study):
+    if not list_finished_trials(study):
         arguments = params.train.arguments
         study.enqueue_trial({name: arguments[name] for name in params.sweep.space if name in arguments})
     return study
 
 
-def finished(study: "Study") -> "list[FrozenTrial]":
+def list_finished_trials(study: "Study") -> "list[FrozenTrial]":
     """The trials that came to an end."""
     return [trial for trial in study.trials if trial.value is not None]
 
 
-def rounded(found: dict[str, Any]) -> dict[str, Any]:
+def round_arguments(found: dict[str, Any]) -> dict[str, Any]:
     """Arguments in three digits, which is all that a person wants to read."""
     return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in found.items()}
 
 
-def record(params: Params, sweep: str, number: int, arguments: dict[str, Any], value: float) -> None:
+def log_trial(params: Params, sweep: str, number: int, arguments: dict[str, Any], value: float) -> None:
     """Log a trial in MLflow as a run under the sweep's own, which is found again when the sweep goes on."""
     import mlflow
 
@@ -120,28 +122,28 @@ def record(params: Params, sweep: str, number: int, arguments: dict[str, Any], v
         mlflow.log_metric(params.evaluate.metric, value)
 
 
-def search(params: Params, study: "Study", parts: list[Part], track: bool) -> None:
+def run_trials(params: Params, study: "Study", parts: list[Fold], track: bool) -> None:
     """Run the trials that are missing."""
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    space, total = ranges(params), params.sweep.trials
+    space, total = build_search_space(params), params.sweep.trials
     if track:
-        client()
-    with slots(params.compute) as most, tqdm(total=total, unit=" trials", desc="sweep") as progress:
-        while left := total - len(finished(study)):
+        get_mlflow_client()
+    with use_parallel_backend(params.compute) as most, tqdm(total=total, unit=" trials", desc="sweep") as progress:
+        while left := total - len(list_finished_trials(study)):
             progress.update(total - left - progress.n)
             trials = [study.ask(space) for _ in range(min(most, left))]
-            tried = [rounded(trial.params) for trial in trials]
+            tried = [round_arguments(trial.params) for trial in trials]
             blocks = [replace(params.train, arguments=params.train.arguments | arguments) for arguments in tried]
             recipes = [replace(params, train=train) for train in blocks]
-            work = (delayed(score)(recipe, part) for recipe in recipes for part in parts)
+            work = (delayed(score_fold)(recipe, part) for recipe in recipes for part in parts)
             scores = np.reshape(Parallel()(work), (len(trials), len(parts)))
             for trial, arguments, found in zip(trials, tried, scores, strict=True):
-                value = mean(params.evaluate.metric, found)
+                value = average_fold_scores(params.evaluate.metric, found)
                 study.tell(trial, value)
                 if track:
-                    record(params, study.study_name, trial.number, arguments, value)
+                    log_trial(params, study.study_name, trial.number, arguments, value)
             progress.set_postfix_str(f"best {params.evaluate.metric} {study.best_value:.5g}")
         progress.update(total - progress.n)
 
@@ -152,23 +154,23 @@ def main(track: bool = True) -> int:
     Ctrl-C stops it, the next call goes on; TRACK=0 leaves MLflow out.
     """
     params = load_params()
-    ranges(params)
-    if not TRAIN.exists():
-        raise UserError(f"{TRAIN} is missing; `make pipeline` makes it")
-    table = learnable(params, pd.read_parquet(TRAIN))
-    parts = folds(params, table)
+    build_search_space(params)
+    if not TRAIN_PARQUET.exists():
+        raise UserError(f"{TRAIN_PARQUET} is missing; `make pipeline` makes it")
+    table = select_training_rows(params, pd.read_parquet(TRAIN_PARQUET))
+    parts = make_folds(params, table)
     print(f"{'sweep':<10}{len(table):,} training rows in {len(parts)} folds, {params.sweep.trials} trials")
-    study = study_of(params)
+    study = open_study(params)
     try:
-        search(params, study, parts, track)
+        run_trials(params, study, parts, track)
     except KeyboardInterrupt:
-        done = f"{len(finished(study))} of {params.sweep.trials} trials"
+        done = f"{len(list_finished_trials(study))} of {params.sweep.trials} trials"
         print(f"\n{'sweep':<10}stopped after {done}; run it again to go on")
         return 130
-    best, first = rounded(study.best_trial.params), finished(study)[0]
-    with edited(PARAMS) as document:
+    best, first = round_arguments(study.best_trial.params), list_finished_trials(study)[0]
+    with edit_yaml(PARAMS_YAML) as document:
         document["train"].setdefault("arguments", {}).update(best)
     found = f"{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was"
     said = ", ".join(f"{name} {value}" for name, value in best.items())
-    print(f"{'sweep':<10}{found}: {said} → {PARAMS}; now `make pipeline`")
+    print(f"{'sweep':<10}{found}: {said} → {PARAMS_YAML}; now `make pipeline`")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-COLOURS = {"ok": 32, "note": 33, "broken": 31, "next": 36}
+STATUS_COLOURS = {"ok": 32, "note": 33, "broken": 31, "next": 36}
 
 _quiet = False
 
@@ -19,7 +19,7 @@ def set_quiet(quiet: bool) -> None:
 
 
 @contextmanager
-def stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, Any]]:
+def report_stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, Any]]:
     """Print one line when the stage ends: its name, rows in, what the block noted, and seconds."""
     start, notes = time.perf_counter(), dict[str, Any]()
     yield notes
@@ -28,7 +28,7 @@ def stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, Any]]:
     print(f"{name:<10}{told}{out}  {time.perf_counter() - start:.1f} s", flush=True)
 
 
-def colour(word: str, width: int = 0) -> str:
+def colour_word(word: str, width: int = 0) -> str:
     """A word in its colour, padded: plain where no person looks at a terminal, or NO_COLOR is set."""
     plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return f"{word:<{width}}" if plain else f"\x1b[{COLOURS[word]}m{word:<{width}}\x1b[0m"
+    return f"{word:<{width}}" if plain else f"\x1b[{STATUS_COLOURS[word]}m{word:<{width}}\x1b[0m"

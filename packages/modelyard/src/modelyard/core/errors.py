@@ -9,7 +9,7 @@ class UserError(Exception):
         self.code = code
 
 
-class Broken(UserError):
+class IntegrityError(UserError):
     """A link of the chain from what runs back to the data does not hold."""
 
     def __init__(self, link: str, sentence: str) -> None:

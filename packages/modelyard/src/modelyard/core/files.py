@@ -19,7 +19,7 @@ from modelyard.core.errors import UserError
 
 
 @contextmanager
-def undone_on_error(paths: list[Path], scratch: Path) -> Iterator[None]:
+def replace_paths_or_restore(paths: list[Path], scratch: Path) -> Iterator[None]:
     """Put the paths aside; when the block fails, they are as they were, and what it made of them is gone."""
     aside = {path: scratch / f"old-{i}" for i, path in enumerate(paths) if path.exists()}
     try:
@@ -36,7 +36,7 @@ def undone_on_error(paths: list[Path], scratch: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path that takes the place of `path` when the block ends well, and vanishes when not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole, keys in order, so that equal values give equal bytes."""
-    with atomic(path) as draft:
+    with atomic_write(path) as draft:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         draft.write_text(text + "\n", encoding="utf-8")
 
@@ -76,24 +76,26 @@ def md5(what: Path | bytes) -> str:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
-def flat(block: Any, prefix: str = "") -> dict[str, Any]:
+def flatten_mapping(block: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, with names such as `split.holdout`; an empty one stays a value."""
     if not isinstance(block, dict) or (prefix and not block):
         return {prefix.rstrip("."): block}
-    return {key: value for name, inner in block.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
+    return {
+        key: value for name, inner in block.items() for key, value in flatten_mapping(inner, f"{prefix}{name}.").items()
+    }
 
 
-def within(block: Any, name: str) -> Any:
+def get_nested(block: Any, name: str) -> Any:
     """What nested mappings hold under a name such as `split.holdout`; None where they hold nothing."""
     return reduce(lambda node, part: (node or {}).get(part), name.split("."), block)
 
 
-def finite(value: Any) -> Any:
+def replace_nonfinite(value: Any) -> Any:
     """The same value with null for every number that JSON cannot say."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=np.generic.item))
 
 
-def numbered(path: Path) -> Any:
+def load_dvc_yaml(path: Path) -> Any:
     """A YAML file whose numbers are read as DVC reads them: 1e-05 is one, which PyYAML takes for text."""
 
     class Loader(yaml.SafeLoader):  # pylint: disable=too-many-ancestors # PyYAML's own
@@ -104,7 +106,7 @@ def numbered(path: Path) -> Any:
 
 
 @contextmanager
-def kept_on_error(*paths: Path) -> Iterator[None]:
+def restore_files_on_error(*paths: Path) -> Iterator[None]:
     """When the block fails, the files hold what they held before."""
     before = {path: path.read_bytes() for path in paths}
     try:

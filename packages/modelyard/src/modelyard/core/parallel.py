@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from modelyard.core.errors import UserError
-from modelyard.core.params import Compute
+from modelyard.core.params import ComputeParams
 
 
 @contextmanager
-def slots(rules: Compute, strict: bool = False) -> Iterator[int]:
+def use_parallel_backend(rules: ComputeParams, strict: bool = False) -> Iterator[int]:
     """While the block runs, joblib's work goes where the rules say; the number of tasks that run at once.
 
     A cluster that does not answer is a `UserError` if that is strict; else it is said aloud, and this machine works.

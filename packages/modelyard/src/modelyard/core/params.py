@@ -8,17 +8,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from modelyard.core.errors import UserError
-from modelyard.core.paths import PARAMS
+from modelyard.core.paths import PARAMS_YAML
 
-JUDGED_BY = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+GATE_RULES_VARIABLE = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Block(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class ParamsSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A block of params.yaml: a misspelt key is an error, not a silent default."""
 
 
-class Data(Block, frozen=True):
+class DataParams(ParamsSection, frozen=True):
     """The table: where it lies, what is predicted, and what the model may see."""
 
     path: str
@@ -31,15 +31,15 @@ class Data(Block, frozen=True):
     left_out: dict[str, str] = {}
 
 
-class Split(Block, frozen=True):
+class SplitParams(ParamsSection, frozen=True):
     """How the holdout is taken: its share of the rows, at most so many, and the seed of the draw."""
 
     seed: int = 0
     holdout: float = 0.2
-    rows: Positive = 1 << 18
+    rows: PositiveInt = 1 << 18
 
 
-class Train(Block, frozen=True):
+class TrainParams(ParamsSection, frozen=True):
     """The estimator: a dotted scikit-learn name, its arguments, which rows it learns from, and where it starts."""
 
     estimator: str
@@ -47,17 +47,17 @@ class Train(Block, frozen=True):
     window: str = "all"
     start: str | None = None
     threads: int = 1
-    megabytes: Positive = 8192
+    megabytes: PositiveInt = 8192
 
 
-class Evaluate(Block, frozen=True):
+class EvaluateParams(ParamsSection, frozen=True):
     """The primary metric, and what each error costs (`cost[truth][prediction]`) where that is known."""
 
     metric: str
     cost: list[list[float]] | None = None
 
 
-class Gate(Block, frozen=True):
+class GateParams(ParamsSection, frozen=True):
     """What a change must keep; a margin of null is the metric's own default."""
 
     margin: float | None = None
@@ -74,7 +74,7 @@ class Gate(Block, frozen=True):
     peak: float | None = None
 
 
-class Range(Block, frozen=True):
+class SearchRange(ParamsSection, frozen=True):
     """From where to where an argument is searched, and whether by orders of magnitude."""
 
     low: int | float
@@ -82,15 +82,15 @@ class Range(Block, frozen=True):
     log: bool = False
 
 
-class Sweep(Block, frozen=True):
+class SweepParams(ParamsSection, frozen=True):
     """The search space: for each argument of the estimator a list of choices or a range."""
 
-    trials: Positive = 20
-    folds: Positive = 3
-    space: dict[str, list[str | int | float | bool | None] | Range] = {}
+    trials: PositiveInt = 20
+    folds: PositiveInt = 3
+    space: dict[str, list[str | int | float | bool | None] | SearchRange] = {}
 
 
-class Log(Block, frozen=True):
+class LogParams(ParamsSection, frozen=True):
     """The prediction log: lines that may wait, seconds between writes, size of a file, files that stay."""
 
     queue: int = 20_000
@@ -99,7 +99,7 @@ class Log(Block, frozen=True):
     files: int = 20
 
 
-class Serve(Block, frozen=True):
+class ServeParams(ParamsSection, frozen=True):
     """What the service refuses: values outside schema.yaml (or flags them), what is too large or slow, strangers."""
 
     outside: Literal["refuse", "flag"] = "refuse"
@@ -108,24 +108,24 @@ class Serve(Block, frozen=True):
     seconds: float = 10
     requests: int = 512
     keys: dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]] = {}
-    log: Log = Log()
+    log: LogParams = LogParams()
 
 
-class Score(Block, frozen=True):
+class ScoreParams(ParamsSection, frozen=True):
     """Rows held in memory at a time for each core."""
 
     rows: int = 32_768
 
 
-class Compute(Block, frozen=True):
+class ComputeParams(ParamsSection, frozen=True):
     """Where sweeps, importances and files go: to the cores of this machine, or to a cluster at an address."""
 
     backend: Literal["local", "dask", "ray"] = "local"
     address: str | None = None
-    workers: Positive = 1
+    workers: PositiveInt = 1
 
 
-class Levels(Block, frozen=True):
+class ServiceLevels(ParamsSection, frozen=True):
     """What a service must hold: the share of failed requests, p99 in ms, and equality with the pipeline."""
 
     errors: float = 0.01
@@ -133,14 +133,14 @@ class Levels(Block, frozen=True):
     difference: float = 1e-5
 
 
-class Load(Block, frozen=True):
+class LoadTestParams(ParamsSection, frozen=True):
     """The load of the smoke test."""
 
     seconds: float = 3
     connections: int = 8
 
 
-class Deploy(Block, frozen=True):
+class DeployParams(ParamsSection, frozen=True):
     """The registry's repository, where each environment listens, and how a candidate gets its traffic."""
 
     repository: str | None = None
@@ -149,17 +149,17 @@ class Deploy(Block, frozen=True):
     steps: tuple[int, ...] = (10, 50, 100)
     seconds: float = 30
     patience: float = 60
-    levels: Levels = Levels()
-    load: Load = Load()
+    levels: ServiceLevels = ServiceLevels()
+    load: LoadTestParams = LoadTestParams()
 
 
-class Release(Block, frozen=True):
+class ReleaseParams(ParamsSection, frozen=True):
     """What a promoted model has to show before it is taken from its release, or deployed."""
 
     signed: list[str] = []
 
 
-class Monitor(Block, frozen=True):
+class MonitorParams(ParamsSection, frozen=True):
     """What is watched, in which windows, and how often it may cry wolf."""
 
     logs: str = "logs"
@@ -180,7 +180,7 @@ class Monitor(Block, frozen=True):
     cooldown: str = "7d"  # before the webhook says the same again
 
 
-class Retrain(Block, frozen=True):
+class RetrainParams(ParamsSection, frozen=True):
     """What starts a training, how often at most, and from which rows it learns."""
 
     schedule: str | None = None
@@ -194,39 +194,41 @@ class Retrain(Block, frozen=True):
     stateful: bool = False
 
 
-class Params(Block, frozen=True):
+class Params(ParamsSection, frozen=True):
     """The whole of params.yaml, checked."""
 
-    data: Data
-    train: Train
-    evaluate: Evaluate
+    data: DataParams
+    train: TrainParams
+    evaluate: EvaluateParams
     seed: int = 0
-    split: Split = Split()
-    gate: Gate = Gate()
-    sweep: Sweep = Sweep()
-    serve: Serve = Serve()
-    score: Score = Score()
-    compute: Compute = Compute()
-    release: Release = Release()
-    deploy: Deploy = Deploy()
-    monitor: Monitor = Monitor()
-    retrain: Retrain = Retrain()
+    split: SplitParams = SplitParams()
+    gate: GateParams = GateParams()
+    sweep: SweepParams = SweepParams()
+    serve: ServeParams = ServeParams()
+    score: ScoreParams = ScoreParams()
+    compute: ComputeParams = ComputeParams()
+    release: ReleaseParams = ReleaseParams()
+    deploy: DeployParams = DeployParams()
+    monitor: MonitorParams = MonitorParams()
+    retrain: RetrainParams = RetrainParams()
 
 
-def known(found: Any, kind: type[Block]) -> Any:
+def drop_unknown_keys(found: Any, kind: type[ParamsSection]) -> Any:
     """A block without the keys that this code does not know: a later version may have added them."""
     if not isinstance(found, dict):
         return found
     kinds = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    nested = {name for name, one in kinds.items() if isinstance(one, type) and issubclass(one, Block)}
-    return {key: known(found[key], kinds[key]) if key in nested else found[key] for key in found if key in kinds}
+    nested = {name for name, one in kinds.items() if isinstance(one, type) and issubclass(one, ParamsSection)}
+    return {
+        key: drop_unknown_keys(found[key], kinds[key]) if key in nested else found[key] for key in found if key in kinds
+    }
 
 
-def load_params(path: Path = PARAMS) -> Params:
+def load_params(path: Path = PARAMS_YAML) -> Params:
     """The parameters; a missing file, an unknown key or a wrong type is a `UserError` that names it."""
     try:
-        if os.environ.get(JUDGED_BY):
-            return msgspec.convert(known(msgspec.yaml.decode(path.read_bytes()), Params), Params)
+        if os.environ.get(GATE_RULES_VARIABLE):
+            return msgspec.convert(drop_unknown_keys(msgspec.yaml.decode(path.read_bytes()), Params), Params)
         return msgspec.yaml.decode(path.read_bytes(), type=Params)
     except FileNotFoundError:
         raise UserError(f"there is no {path} here; run this in the project's folder") from None
@@ -234,7 +236,7 @@ def load_params(path: Path = PARAMS) -> Params:
         raise UserError(f"{path} does not hold: {problem}; correct that line") from None
 
 
-def span(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """A duration such as `7d` or `12h`; anything else is a `UserError`."""
     if not text[:-1].isdigit() or text[-1] not in "dh":
         raise UserError(f"{text!r} is no duration; write days or hours, such as 7d or 12h")

@@ -8,21 +8,21 @@ from pathlib import Path
 
 from modelyard.core.errors import UserError
 
-DVC = (sys.executable, "-m", "dvc")
+DVC_COMMAND = (sys.executable, "-m", "dvc")
 
 
-def dvc_add(path: Path) -> None:
+def add_to_dvc(path: Path) -> None:
     """Put a large file under DVC, and no longer under git; DVC's refusal is a `UserError`."""
     subprocess.run(
         ["git", "rm", "--cached", "--quiet", "--ignore-unmatch", "--", path], capture_output=True, check=False
     )
-    done = dvc("add", path)
+    done = run_dvc("add", path)
     if done.returncode:
         subprocess.run(["git", "reset", "--quiet", "--", path], capture_output=True, check=False)
-        raise UserError(f"DVC did not take {path} ({last_words(done.stderr)}); the project is as it was")
+        raise UserError(f"DVC did not take {path} ({last_error_line(done.stderr)}); the project is as it was")
 
 
-def git(*arguments: str, cwd: Path = Path()) -> str:
+def run_git(*arguments: str, cwd: Path = Path()) -> str:
     """What git answers, stripped; a refusal is a `UserError` with git's own words."""
     try:
         command = ["git", *arguments]
@@ -30,16 +30,16 @@ def git(*arguments: str, cwd: Path = Path()) -> str:
     except FileNotFoundError:
         raise UserError("git is not installed; install it and try again") from None
     except subprocess.CalledProcessError as problem:
-        raise UserError(f"git {arguments[0]}: {last_words(problem.stderr)}") from None
+        raise UserError(f"git {arguments[0]}: {last_error_line(problem.stderr)}") from None
     return done.stdout.strip()
 
 
-def dvc(*arguments: str | Path, shown: bool = False) -> subprocess.CompletedProcess[str]:
+def run_dvc(*arguments: str | Path, shown: bool = False) -> subprocess.CompletedProcess[str]:
     """What DVC answers; its words go to the terminal when they are to be shown."""
-    return subprocess.run([*DVC, *map(str, arguments)], capture_output=not shown, text=True, check=False)
+    return subprocess.run([*DVC_COMMAND, *map(str, arguments)], capture_output=not shown, text=True, check=False)
 
 
-def last_words(text: str) -> str:
+def last_error_line(text: str) -> str:
     """The last line that a tool said of the matter itself."""
     if first := re.search(r"failed to transfer '.*' - (.*)", text):  # DVC's last line only counts them
         return first[1]
@@ -48,7 +48,7 @@ def last_words(text: str) -> str:
     return re.sub("^(error|fatal): (unexpected error - )?", "", last, flags=re.IGNORECASE)
 
 
-def told(*command: str) -> str | None:
+def try_command(*command: str) -> str | None:
     """What a tool says in at most half a minute, or None where it fails or is not there."""
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from modelyard.core.errors import UserError
 
-SETTINGS = Path("pyproject.toml")
+PYPROJECT_TOML = Path("pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Project:
     @classmethod
     def load(cls, root: Path = Path()) -> "Project":
         """Read the project in a folder; a `UserError` says which setting is missing."""
-        path = root / SETTINGS
+        path = root / PYPROJECT_TOML
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"there is no {SETTINGS} here; run this in the project's folder") from None
+            raise UserError(f"there is no {PYPROJECT_TOML} here; run this in the project's folder") from None
         except tomllib.TOMLDecodeError as problem:
-            raise UserError(f"{SETTINGS} is not TOML ({problem}); correct that line") from None
+            raise UserError(f"{PYPROJECT_TOML} is not TOML ({problem}); correct that line") from None
         name = settings.get("project", {}).get("name")
         package = settings.get("tool", {}).get("modelyard", {}).get("package")
         if not name or not package:
             key = "tool.modelyard: package" if name else "project: name"
-            raise UserError(f"{SETTINGS} lacks [{key}]; write the name there")
+            raise UserError(f"{PYPROJECT_TOML} lacks [{key}]; write the name there")
         return cls(root.resolve(), name, package)
 
     @property

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.files import atomic
+from modelyard.core.files import atomic_write
 
 
-class Editor:
+class YamlEditor:
     """A YAML file as a document that may be changed; comments, quotes and order stay, and null where it stood."""
 
     def __init__(self, text: str) -> None:
@@ -32,9 +32,9 @@ class Editor:
 
 
 @contextmanager
-def edited(path: Path) -> Iterator[Any]:
+def edit_yaml(path: Path) -> Iterator[Any]:
     """The document of a YAML file; when the block ends well the file holds what it has become."""
-    editor = Editor(path.read_text(encoding="utf-8"))
+    editor = YamlEditor(path.read_text(encoding="utf-8"))
     yield editor.document
-    with atomic(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(editor.text(), encoding="utf-8")

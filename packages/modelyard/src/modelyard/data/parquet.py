@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic
+from modelyard.core.files import atomic_write
 
-WHOLE = 1 << 18  # rows of a table that is read as a whole; a larger one in blocks of a quarter of them
+WHOLE_TABLE_ROWS = 1 << 18  # rows of a table that is read as a whole; a larger one in blocks of a quarter of them
 
 
-def size(path: Path) -> int:
+def count_rows(path: Path) -> int:
     """The rows of a table; a missing or broken file is a `UserError`."""
     try:
         return int(pq.read_metadata(path).num_rows)
@@ -27,18 +27,18 @@ def size(path: Path) -> int:
 
 def read_table(path: Path) -> pd.DataFrame:
     """The raw table; a missing or broken file is a `UserError`."""
-    size(path)
+    count_rows(path)
     return pd.read_parquet(path)
 
 
-def blocks(path: Path, columns: list[str] | None = None, whole: int = 0) -> Iterator[pd.DataFrame]:
+def read_blocks(path: Path, columns: list[str] | None = None, whole: int = 0) -> Iterator[pd.DataFrame]:
     """The table as one block where it has no more rows than `whole`, else in blocks of a quarter of that."""
-    whole = whole or WHOLE
-    if size(path) <= whole:
+    whole = whole or WHOLE_TABLE_ROWS
+    if count_rows(path) <= whole:
         yield pd.read_parquet(path, columns=columns)
         return
     with pq.ParquetFile(path, pre_buffer=False) as file:
-        types, start = gapless(file), 0
+        types, start = nullable_integer_columns(file), 0
         for batch in file.iter_batches(whole // 4, columns=columns, use_threads=False):
             fields = [pa.field(field.name, types.get(field.name, field.type)) for field in batch.schema]
             frame = batch.cast(pa.schema(fields, batch.schema.metadata)).to_pandas()
@@ -47,9 +47,9 @@ def blocks(path: Path, columns: list[str] | None = None, whole: int = 0) -> Iter
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+def open_writer(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     """What adds rows to a Parquet file, which takes its place when the block ends well."""
-    with atomic(path) as draft, ExitStack() as stack:
+    with atomic_write(path) as draft, ExitStack() as stack:
         files = list[pq.ParquetWriter]()
 
         def add(rows: pd.DataFrame) -> None:
@@ -61,7 +61,7 @@ def writing(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
         yield add
 
 
-def gapless(file: pq.ParquetFile) -> dict[str, pa.DataType]:
+def nullable_integer_columns(file: pq.ParquetFile) -> dict[str, pa.DataType]:
     """Columns of whole numbers with gaps somewhere: pandas reads the table as a whole with floats there."""
     found = {}
     for number, field in enumerate(file.schema_arrow):

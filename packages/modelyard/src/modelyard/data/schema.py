@@ -9,22 +9,22 @@ import msgspec
 import pandas as pd
 
 from modelyard.core.errors import UserError
-from modelyard.core.paths import SCHEMA
-from modelyard.data.schema_fields import personal
+from modelyard.core.paths import SCHEMA_YAML
+from modelyard.data.schema_fields import read_personal_columns
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
 
-EXAMPLES = 5
+MAX_EXAMPLES = 5
 
 
-def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
+def load_schema(path: Path = SCHEMA_YAML) -> "DataFrameSchema":
     """The schema of a row, read by pandera; nonsense is a `UserError` that says where."""
     import pandera.pandas as pa
 
     try:
         schema = pa.DataFrameSchema.from_yaml(path)
-        found = misspelt(path) if schema.columns else ""
+        found = find_misspelt_rule(path) if schema.columns else ""
     except FileNotFoundError:
         raise UserError(f"there is no {path}; `make schema` infers it from the data") from None
     except Exception as problem:  # pandera and PyYAML raise a dozen kinds
@@ -37,7 +37,7 @@ def load_schema(path: Path = SCHEMA) -> "DataFrameSchema":
     return schema
 
 
-def misspelt(path: Path) -> str:
+def find_misspelt_rule(path: Path) -> str:
     """The first rule that pandera does not know and passes over in silence; notes of your own are no rules."""
     import pandera.pandas as pa
 
@@ -51,13 +51,13 @@ def misspelt(path: Path) -> str:
     return ""
 
 
-def key(path: Path = SCHEMA) -> list[str]:
+def read_key(path: Path = SCHEMA_YAML) -> list[str]:
     """The columns that name a row, where the schema says so; read without pandera, which takes its time."""
     found = msgspec.yaml.decode(path.read_bytes()) if path.exists() else {}
     return list(found.get("unique") or []) if isinstance(found, dict) else []
 
 
-def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
+def collect_failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
     """The rules that the table breaks: one row for each rule, with its count and example rows."""
     from pandera.errors import SchemaErrors
 
@@ -66,11 +66,11 @@ def failures(table: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
     except SchemaErrors as problem:
         cases = problem.failure_cases.assign(check=lambda c: c["check"].astype(str))
         cases["column"] = cases["column"].fillna("(table)").astype(str)
-        cases["failure_case"] = cases["failure_case"].mask(cases["column"].isin(personal()), "(personal)")
+        cases["failure_case"] = cases["failure_case"].mask(cases["column"].isin(read_personal_columns()), "(personal)")
         grouped = cases.groupby(["column", "check"], sort=True)
         return grouped.agg(
             rows=("failure_case", "size"),
-            values=("failure_case", lambda v: ", ".join(map(str, v.drop_duplicates()[:EXAMPLES]))),
-            examples=("index", lambda v: ", ".join(map(str, v.dropna().drop_duplicates()[:EXAMPLES]))),
+            values=("failure_case", lambda v: ", ".join(map(str, v.drop_duplicates()[:MAX_EXAMPLES]))),
+            examples=("index", lambda v: ", ".join(map(str, v.dropna().drop_duplicates()[:MAX_EXAMPLES]))),
         ).reset_index()
     return pd.DataFrame(columns=["column", "check", "rows", "values", "examples"])

@@ -11,28 +11,34 @@ import msgspec
 import yaml
 
 from modelyard.core.errors import UserError
-from modelyard.core.paths import SCHEMA
+from modelyard.core.paths import SCHEMA_YAML
 
 Meta = msgspec.Meta
-DAY = r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-TIME = rf"^[12][0-9]{{3}}-{DAY}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?$"  # for OpenAPI
-LOCAL = Meta(tz=False, extra_json_schema={"pattern": TIME, "description": "local time, ISO 8601"})
+MONTH_DAY_PATTERN = (
+    r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+TIME_PATTERN = (
+    rf"^[12][0-9]{{3}}-{MONTH_DAY_PATTERN}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?$"  # for OpenAPI
+)
+LOCAL_TIME = Meta(tz=False, extra_json_schema={"pattern": TIME_PATTERN, "description": "local time, ISO 8601"})
 # A whole number may come as 3 or as 3.0, as long as it fits.
-Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-(2**53), le=2**53, multiple_of=1)]
-KINDS: dict[str, Any] = {
-    r"u?int\d*": Whole,
+WholeNumber = (
+    Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-(2**53), le=2**53, multiple_of=1)]
+)
+TYPES_BY_DTYPE: dict[str, Any] = {
+    r"u?int\d*": WholeNumber,
     r"float\d*": float,
     r"bool(ean)?": bool,
-    r"datetime64\[[a-z]+\]": Annotated[datetime, LOCAL],
+    r"datetime64\[[a-z]+\]": Annotated[datetime, LOCAL_TIME],
     r"datetime64\[[a-z]+, *\S+\]": Annotated[datetime, Meta(tz=True)],
     r"str|string(\[\w+\])?|object|category": str,
 }
-PROPERTIES = {
+COLUMN_PROPERTIES = {
     *("checks", "coerce", "default", "description", "drop_invalid_rows", "dtype", "name", "nullable", "regex"),
     *("report_duplicates", "required", "title", "unique", "personal"),
 }
 # Of each of pandera's checks the word that JSON Schema has for it, if it has one, and the test of a value.
-CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+SUPPORTED_CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "equal_to": ("const", operator.eq),
     "not_equal_to": ("", operator.ne),
     "greater_than": ("exclusiveMinimum", operator.gt),
@@ -50,13 +56,13 @@ CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def personal(schema: Path = SCHEMA) -> frozenset[str]:
+def read_personal_columns(schema: Path = SCHEMA_YAML) -> frozenset[str]:
     """The columns that schema.yaml marks `personal: true`: no log and no report shows a value of them."""
-    columns = specs_of(schema) if schema.exists() else {}
+    columns = read_column_specs(schema) if schema.exists() else {}
     return frozenset(name for name, spec in columns.items() if isinstance(spec, dict) and spec.get("personal"))
 
 
-def specs_of(schema: Path) -> dict[str, Any]:
+def read_column_specs(schema: Path) -> dict[str, Any]:
     """What schema.yaml says of each column; without such a thing it is a `UserError`."""
     try:
         found = yaml.safe_load(schema.read_text(encoding="utf-8"))["columns"]
@@ -67,13 +73,13 @@ def specs_of(schema: Path) -> dict[str, Any]:
     return found
 
 
-class Field(msgspec.Struct, frozen=True):
+class SchemaField(msgspec.Struct, frozen=True):
     """A column: the type that its dtype gives, and its checks by name."""
 
     name: str
     dtype: str
     nullable: bool
-    needed: bool
+    is_required: bool
     type: Any
     checks: dict[str, Any]
 
@@ -81,11 +87,11 @@ class Field(msgspec.Struct, frozen=True):
         """The first check that a value of the type fails, if it fails one."""
         if value is not None and value is not msgspec.UNSET:
             for check, wanted in self.checks.items():
-                if not CHECKS[check][1](value, wanted):
+                if not SUPPORTED_CHECKS[check][1](value, wanted):
                     return check
         return None
 
-    def keeps(self, value: Any) -> bool:
+    def accepts(self, value: Any) -> bool:
         """Whether any value has the type and passes every check."""
         try:
             msgspec.convert(value, self.type | None)
@@ -95,18 +101,20 @@ class Field(msgspec.Struct, frozen=True):
 
     def described(self) -> Any:
         """The type as OpenAPI shall describe it: with the checks that JSON Schema has words for."""
-        if self.type not in (Whole, float, str):
+        if self.type not in (WholeNumber, float, str):
             return self.type
-        words: dict[str, Any] = {"minimum": -(2**53), "maximum": 2**53} if self.type is Whole else {}
-        words |= {CHECKS[check][0]: wanted for check, wanted in self.checks.items() if CHECKS[check][0]}
+        words: dict[str, Any] = {"minimum": -(2**53), "maximum": 2**53} if self.type is WholeNumber else {}
+        words |= {
+            SUPPORTED_CHECKS[check][0]: wanted for check, wanted in self.checks.items() if SUPPORTED_CHECKS[check][0]
+        }
         if "pattern" in words:
             words["pattern"] = f"^(?:{words['pattern']})"
-        return Annotated[int if self.type is Whole else self.type, Meta(extra_json_schema=words)]
+        return Annotated[int if self.type is WholeNumber else self.type, Meta(extra_json_schema=words)]
 
 
-def checks(spec: dict[str, Any]) -> dict[str, Any]:
+def normalize_checks(spec: dict[str, Any]) -> dict[str, Any]:
     """The checks of a column by name, in whichever form pandera wrote them; a range is its two bounds."""
-    found = {key: value for key, value in spec.items() if key not in PROPERTIES}
+    found = {key: value for key, value in spec.items() if key not in COLUMN_PROPERTIES}
     listed = spec.get("checks") or {}
     found |= {item["options"]["check_name"]: item for item in listed} if isinstance(listed, list) else listed
     for name, value in list(found.items()):
@@ -123,18 +131,18 @@ def checks(spec: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def column(name: str, spec: dict[str, Any], needed: bool) -> Field:
+def build_field(name: str, spec: dict[str, Any], needed: bool) -> SchemaField:
     """A column of schema.yaml; a dtype or a check that means nothing to a single value is a `UserError`."""
-    dtype, found = spec["dtype"], checks(spec)
-    kind = next((kind for pattern, kind in KINDS.items() if re.fullmatch(pattern, dtype, re.IGNORECASE)), None)
+    dtype, found = spec["dtype"], normalize_checks(spec)
+    kind = next((kind for pattern, kind in TYPES_BY_DTYPE.items() if re.fullmatch(pattern, dtype, re.IGNORECASE)), None)
     if kind is None:
-        raise UserError(f"{SCHEMA}: JSON has no value for column {name} of dtype {dtype}; give it another type")
-    if strange := [check for check in found if check not in CHECKS]:
+        raise UserError(f"{SCHEMA_YAML}: JSON has no value for column {name} of dtype {dtype}; give it another type")
+    if strange := [check for check in found if check not in SUPPORTED_CHECKS]:
         raise UserError(
-            f"{SCHEMA}: the service cannot test {strange[0]} of column {name} on one row; write it otherwise"
+            f"{SCHEMA_YAML}: the service cannot test {strange[0]} of column {name} on one row; write it otherwise"
         )
     for pattern in (found[check] for check in ("str_matches", "str_contains") if check in found):
         re.compile(pattern)
     if dtype.startswith("datetime"):  # YAML may give a time as text
         found = {k: datetime.fromisoformat(v) if isinstance(v, str) else v for k, v in found.items()}
-    return Field(name, dtype, bool(spec.get("nullable")), needed, kind, found)
+    return SchemaField(name, dtype, bool(spec.get("nullable")), needed, kind, found)

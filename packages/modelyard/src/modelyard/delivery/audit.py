@@ -6,30 +6,30 @@ from typing import Any
 
 from modelyard.core import deployments
 from modelyard.core.errors import UserError
-from modelyard.core.git_objects import at, blob
-from modelyard.core.process import git
+from modelyard.core.git_objects import read_blob, read_yaml_at
+from modelyard.core.process import run_git
 from modelyard.core.project import Project
 from modelyard.tracking import registry
-from modelyard.tracking.store import client, tracked
+from modelyard.tracking.store import get_mlflow_client, is_tracking_enabled
 
 
-def champion(revision: str, env: str) -> dict[str, Any]:
+def read_champion_at(revision: str, env: str) -> dict[str, Any]:
     """The champion of an environment at a revision."""
-    return (at(revision, f"{deployments.FOLDER}/{env}.yaml") or {}).get("champion") or {}
+    return (read_yaml_at(revision, f"{deployments.DEPLOY_FOLDER}/{env}.yaml") or {}).get("champion") or {}
 
 
-def lines(revision: str, env: str) -> list[dict[str, Any]]:
+def read_history_at(revision: str, env: str) -> list[dict[str, Any]]:
     """The lines of the history about an environment at a revision."""
-    text = (blob(revision, deployments.HISTORY) or b"").decode()
-    return [entry for entry in deployments.parsed(text) if entry["environment"] == env]
+    text = (read_blob(revision, deployments.HISTORY_FILE) or b"").decode()
+    return [entry for entry in deployments.parse_history(text) if entry["environment"] == env]
 
 
-def event(env: str, commit: str, when: str, who: str) -> tuple[str, str] | None:
+def describe_champion_change(env: str, commit: str, when: str, who: str) -> tuple[str, str] | None:
     """What a commit changed in an environment, by the line of the history that came with it; where they disagree."""
-    before, after = champion(f"{commit}^", env), champion(commit, env)
+    before, after = read_champion_at(f"{commit}^", env), read_champion_at(commit, env)
     if before == after:
         return None
-    earlier, now = lines(f"{commit}^", env), lines(commit, env)
+    earlier, now = read_history_at(f"{commit}^", env), read_history_at(commit, env)
     last = now[-1] if now else {}
     old, model = (str(side.get("model") or "none")[:12] for side in (before, after))
     gap = "" if last.get("to") == after.get("model") else f"the history says {(last.get('to') or 'nothing')[:12]}"
@@ -43,30 +43,34 @@ def event(env: str, commit: str, when: str, who: str) -> tuple[str, str] | None:
     return told, gap and f"{env} at {commit[:12]}: deploy/ names {model}, {gap}"
 
 
-def events(since: str) -> Iterator[tuple[str, str]]:
+def iter_champion_changes(since: str) -> Iterator[tuple[str, str]]:
     """Every change of a champion on this branch, oldest first; a merge counts as who merged it."""
     after = [f"--since={since}"] if since else []
     form = ["--first-parent", "-m", "--reverse", "--format=%H%x09%cI%x09%an <%ae>"]
-    for row in git("log", *form, *after, "--", f"{deployments.FOLDER}/*.yaml").splitlines():
-        for env in deployments.environments():
-            if found := event(env, *row.split("\t")):
+    for row in run_git("log", *form, *after, "--", f"{deployments.DEPLOY_FOLDER}/*.yaml").splitlines():
+        for env in deployments.list_environments():
+            if found := describe_champion_change(env, *row.split("\t")):
                 yield found
 
 
-def unlike() -> Iterator[str]:
+def mlflow_disagreements() -> Iterator[str]:
     """Where MLflow's registry says other than git."""
     from mlflow.exceptions import MlflowException
 
-    for env in deployments.environments() if tracked() else ():
-        truth, mirrored = registry.digests(env), registry.aliases(env)
+    for env in deployments.list_environments() if is_tracking_enabled() else ():
+        truth, mirrored = registry.get_expected_digests(env), registry.get_mlflow_digests(env)
         for alias in (alias for alias in registry.ALIASES if truth[alias] != mirrored[alias]):
             ours, theirs = ((side[alias] or "none")[:12] for side in (truth, mirrored))
             yield f"{env}: {alias} is {ours} by git, {theirs} by MLflow"
         try:
-            marks = client().get_model_version_by_alias(Project.load().name, registry.label(env, "champion")).tags
+            marks = (
+                get_mlflow_client()
+                .get_model_version_by_alias(Project.load().name, registry.build_alias(env, "champion"))
+                .tags
+            )
         except MlflowException:
             continue
-        last = deployments.history(env)[-1:]
+        last = deployments.load_history(env)[-1:]
         for key in ("when", "who", "verdict_sha256") if last and marks.get("promoted.environment") == env else ():
             if key in last[0] and marks.get(f"promoted.{key}") != last[0][key]:
                 yield f"{env}: {key} is {last[0][key]} by git, {marks.get(f'promoted.{key}')} by MLflow"
@@ -78,12 +82,12 @@ def main(since: str = "") -> int:
         since = since and datetime.fromisoformat(since).isoformat()
     except ValueError:
         raise UserError(f"SINCE is {since!r}; write a date, such as 2026-01-31") from None
-    found = list(events(since))
+    found = list(iter_champion_changes(since))
     for told, _ in found:
         print(told)
-    gaps = [*(gap for _, gap in found if gap), *unlike()]
+    gaps = [*(gap for _, gap in found if gap), *mlflow_disagreements()]
     for gap in gaps:
         print(f"disagree  {gap}")
-    where = "git and MLflow" if tracked() else "git (nothing is tracked here by MLflow)"
+    where = "git and MLflow" if is_tracking_enabled() else "git (nothing is tracked here by MLflow)"
     print(f"{'audit':<10}changes of a champion: {len(found)}; disagreements: {len(gaps)}; by {where}")
     return int(bool(gaps))

@@ -7,48 +7,48 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from modelyard.core.git_objects import at
-from modelyard.core.model_at import Champion, run
+from modelyard.core.git_objects import read_yaml_at
+from modelyard.core.model_at import Champion, run_in_checkout
 from modelyard.core.params import load_params
-from modelyard.core.paths import LOCK, PARAMS, PRODUCTION, TRAIN
+from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, PRODUCTION_YAML, TRAIN_PARQUET
 
 
-def find(base: str, target: str) -> Champion:
+def find_champion(base: str, target: str) -> Champion:
     """The deployed model, else the one at `base`, else none (a dummy): also when the target changed."""
-    deployed = (at(base, PRODUCTION) or {}).get("champion")
+    deployed = (read_yaml_at(base, PRODUCTION_YAML) or {}).get("champion")
     if deployed:
         found = Champion("deployed", deployed["model"], deployed["commit"])
     else:
         found = Champion("base", None, base)
-    params, lock = at(str(found.commit), PARAMS), at(str(found.commit), LOCK)
+    params, lock = read_yaml_at(str(found.commit), PARAMS_YAML), read_yaml_at(str(found.commit), DVC_LOCK)
     if not params or not lock or params["data"]["target"] != target:
         return Champion("dummy")
     return found
 
 
-def answers(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
+def predict_at_commit(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """What the model in a checkout says of raw rows, by that checkout's own code."""
     with tempfile.TemporaryDirectory() as folder:
         here, there = Path(folder, "rows.parquet"), Path(folder, "answers.parquet")
         rows.to_parquet(here, index=False)
-        run(project, sys.executable, "-m", "modelyard", "predict", "--rows", str(here), "--out", str(there))
+        run_in_checkout(project, sys.executable, "-m", "modelyard", "predict", "--rows", str(here), "--out", str(there))
         return pd.read_parquet(there).set_axis(rows.index)
 
 
-def retrain(project: Path, train: pd.DataFrame) -> None:
+def retrain_champion(project: Path, train: pd.DataFrame) -> None:
     """Train the champion's recipe on today's rows, without the features that are gone."""
-    (project / TRAIN).parent.mkdir(parents=True, exist_ok=True)
-    train.to_parquet(project / TRAIN, index=False)
-    params = yaml.safe_load((project / PARAMS).read_text(encoding="utf-8"))
+    (project / TRAIN_PARQUET).parent.mkdir(parents=True, exist_ok=True)
+    train.to_parquet(project / TRAIN_PARQUET, index=False)
+    params = yaml.safe_load((project / PARAMS_YAML).read_text(encoding="utf-8"))
     params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
-    (project / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
-    run(project, sys.executable, "-m", "modelyard", "train")
+    (project / PARAMS_YAML).write_text(yaml.safe_dump(params), encoding="utf-8")
+    run_in_checkout(project, sys.executable, "-m", "modelyard", "train")
 
 
-def dummy(rows: pd.DataFrame) -> pd.DataFrame:
+def predict_dummy(rows: pd.DataFrame) -> pd.DataFrame:
     """What a model without any features says: the classes' shares in the training rows, or their mean."""
     params = load_params()
-    target = pd.read_parquet(TRAIN, columns=[params.data.target])[params.data.target]
+    target = pd.read_parquet(TRAIN_PARQUET, columns=[params.data.target])[params.data.target]
     if params.data.task != "classification":
         return pd.DataFrame({"prediction": float(target.mean())}, index=rows.index)
     shares = target.astype(str).value_counts(normalize=True).sort_index()

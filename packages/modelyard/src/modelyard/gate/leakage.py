@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core import model_at
-from modelyard.core.paths import ROWS
-from modelyard.data.hashing import hashes
+from modelyard.core.paths import ROW_HASHES_FILE
+from modelyard.data.hashing import hash_frame
 
 
-def leaked(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarray:
+def flag_leaked_rows(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarray:
     """True for the held rows that a model was trained on, by hash and with multiplicity.
 
     Of a hash that the table has T times and the model learned R times, at least R + H - T of the H held are known.
@@ -27,9 +27,11 @@ def leaked(trained: np.ndarray, held: np.ndarray, table: np.ndarray) -> np.ndarr
     return np.asarray(nth < seen[where])
 
 
-def known_rows(project: Path, schema: Any, rows: pd.DataFrame, table: pd.DataFrame) -> np.ndarray | None:
+def find_rows_seen_in_training(
+    project: Path, schema: Any, rows: pd.DataFrame, table: pd.DataFrame
+) -> np.ndarray | None:
     """Which of the rows a model saw in training; None where its columns are gone and nobody can tell."""
     names = list(schema.get("unique") or sorted(schema["columns"]))
-    if not (project / ROWS).exists() or any(name not in table for name in names):
+    if not (project / ROW_HASHES_FILE).exists() or any(name not in table for name in names):
         return None
-    return leaked(model_at.learned(project), hashes(rows[names]), hashes(table[names]))
+    return flag_leaked_rows(model_at.load_row_hashes(project), hash_frame(rows[names]), hash_frame(table[names]))

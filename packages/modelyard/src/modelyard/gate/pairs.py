@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.params import Params
-from modelyard.core.predictions import class_names, encode
-from modelyard.statistics.comparison import Counts, Difference, count, difference
-from modelyard.statistics.metrics import evaluate_all
+from modelyard.core.predictions import encode_predictions, list_class_names
+from modelyard.statistics.comparison import Difference, RowCounts, compute_difference, compute_row_counts
+from modelyard.statistics.metrics import compute_all_metrics
 
 
 @dataclass(frozen=True)
-class Sides:
+class PairedPredictions:
     """What is compared: truth, the scores of both models, and the rows, all in one order."""
 
     params: Params
@@ -24,11 +24,13 @@ class Sides:
     candidate: np.ndarray
 
     @classmethod
-    def of(cls, params: Params, rows: pd.DataFrame, champion: pd.DataFrame, candidate: pd.DataFrame) -> "Sides":
+    def of(
+        cls, params: Params, rows: pd.DataFrame, champion: pd.DataFrame, candidate: pd.DataFrame
+    ) -> "PairedPredictions":
         """What two models say of the same rows, with a column for every class that one of them or the truth knows."""
         truth = rows[params.data.target]
-        classes = class_names(truth, candidate, champion)
-        (codes, old), (_, new) = (encode(truth, said, classes) for said in (champion, candidate))
+        classes = list_class_names(truth, candidate, champion)
+        (codes, old), (_, new) = (encode_predictions(truth, said, classes) for said in (champion, candidate))
         return cls(params, rows, codes, old, new)
 
     @property
@@ -37,20 +39,20 @@ class Sides:
         name = self.params.data.group
         return self.rows[name].to_numpy() if name else None
 
-    def by(self, judge: Callable[..., Any], metric: str, *more: Any) -> Any:
+    def apply_comparison(self, judge: Callable[..., Any], metric: str, *more: Any) -> Any:
         """What a comparison of `compare` finds in a metric, by the rules of params.yaml."""
         cost, confidence = self.params.evaluate.cost, self.params.gate.confidence
         options = {"groups": self.groups, "cost": cost, "confidence": confidence}
         return judge(metric, self.truth, self.champion, self.candidate, *more, **options)
 
-    def differ(self, metric: str) -> Difference:
+    def compare_metric(self, metric: str) -> Difference:
         """The paired difference in one metric."""
-        return self.by(difference, metric)
+        return self.apply_comparison(compute_difference, metric)
 
     def metrics(self, scores: np.ndarray) -> dict[str, float]:
         """Every metric of a side's scores that these rows define."""
-        return evaluate_all(self.params.data.task, self.truth, scores, self.params.evaluate.cost)
+        return compute_all_metrics(self.params.data.task, self.truth, scores, self.params.evaluate.cost)
 
-    def size(self) -> Counts:
+    def size(self) -> RowCounts:
         """How many rows, rows of the rarest class and groups are compared."""
-        return count(self.params.evaluate.metric, self.truth, self.candidate, self.groups)
+        return compute_row_counts(self.params.evaluate.metric, self.truth, self.candidate, self.groups)

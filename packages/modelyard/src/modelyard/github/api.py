@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-TRIES = 4
-LONGEST = 60.0  # seconds, of one wait
-PAGE = 100
-BYTES = "application/octet-stream"
+MAX_ATTEMPTS = 4
+MAX_WAIT_SECONDS = 60.0  # seconds, of one wait
+PAGE_SIZE = 100
+BINARY_CONTENT_TYPE = "application/octet-stream"
 T = TypeVar("T")
 
 
@@ -30,15 +30,15 @@ class ApiError(Exception):
         super().__init__(f"GitHub refused {call} with {status} ({words}); {cure}")
 
 
-class Unavailable(Exception):
+class ServiceUnavailableError(Exception):
     """GitHub cannot answer now; `after` is how long it asks to wait, in seconds, if it said so."""
 
     def __init__(self, sentence: str, after: float | None = None) -> None:
         super().__init__(sentence)
-        self.after = after
+        self.retry_after_seconds = after
 
 
-def wait(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that GitHub asks to wait."""
     if (after := headers.get("retry-after", "")).isdigit():
         return float(after)
@@ -46,14 +46,14 @@ def wait(headers: Mapping[str, str]) -> float | None:
     return max(0.0, float(reset) - time.time()) if reset.isdigit() else None
 
 
-def patiently(operation: Callable[[], T]) -> T:
+def retry_while_unavailable(operation: Callable[[], T]) -> T:
     """Try a whole operation again while GitHub is unavailable; it must look before it creates."""
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             return operation()
-        except Unavailable as problem:
-            pause = 2.0**attempt / 2 if problem.after is None else problem.after
-            if attempt == TRIES or pause > LONGEST:
+        except ServiceUnavailableError as problem:
+            pause = 2.0**attempt / 2 if problem.retry_after_seconds is None else problem.retry_after_seconds
+            if attempt == MAX_ATTEMPTS or pause > MAX_WAIT_SECONDS:
                 raise
             print(f"{problem}; trying again in {pause:.0f} s", flush=True)
             time.sleep(pause)
@@ -61,7 +61,7 @@ def patiently(operation: Callable[[], T]) -> T:
 
 
 @dataclass(frozen=True)
-class Api:
+class GitHubClient:
     """One repository, as one token sees it."""
 
     repository: str
@@ -69,7 +69,7 @@ class Api:
     url: str = "https://api.github.com"
 
     @classmethod
-    def of_environment(cls) -> "Api":
+    def from_environment(cls) -> "GitHubClient":
         """The repository, token and address that GitHub Actions sets."""
         url = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
         return cls(os.environ.get("GITHUB_REPOSITORY", ""), os.environ.get("GITHUB_TOKEN", ""), url)
@@ -86,8 +86,8 @@ class Api:
         headers = {
             "User-Agent": "mlops-post",
             "X-GitHub-Api-Version": "2022-11-28",
-            "Content-Type": BYTES if isinstance(body, bytes) else "application/json",
-            "Accept": BYTES if raw else "application/vnd.github+json",
+            "Content-Type": BINARY_CONTENT_TYPE if isinstance(body, bytes) else "application/json",
+            "Accept": BINARY_CONTENT_TYPE if raw else "application/vnd.github+json",
         }
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -97,13 +97,13 @@ class Api:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as error:
-            raise self.problem(error, call) from None
+            raise self.build_error(error, call) from None
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"GitHub does not answer {call} ({error})") from None
+            raise ServiceUnavailableError(f"GitHub does not answer {call} ({error})") from None
         return content if raw else json.loads(content or b"null")
 
     @staticmethod
-    def problem(error: urllib.error.HTTPError, call: str) -> ApiError | Unavailable:
+    def build_error(error: urllib.error.HTTPError, call: str) -> ApiError | ServiceUnavailableError:
         """What an HTTP error means: GitHub's own faults and its rate limits pass by waiting, nothing else does."""
         headers = {key.lower(): value for key, value in error.headers.items()}
         try:
@@ -113,16 +113,18 @@ class Api:
             words = str(error.reason)
         limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
         if error.code >= 500 or error.code == 429 or (error.code == 403 and limited):
-            return Unavailable(f"GitHub answers {call} with {error.code} ({words})", wait(headers))
+            return ServiceUnavailableError(
+                f"GitHub answers {call} with {error.code} ({words})", parse_retry_after(headers)
+            )
         return ApiError(error.code, call, words)
 
     def pages(self, path: str) -> Iterator[dict[str, Any]]:
         """Every row of a list, over all its pages."""
         sign = "&" if "?" in path else "?"
         for number in range(1, 101):
-            rows = self.call("GET", f"{path}{sign}per_page={PAGE}&page={number}")
+            rows = self.call("GET", f"{path}{sign}per_page={PAGE_SIZE}&page={number}")
             yield from rows
-            if len(rows) < PAGE:
+            if len(rows) < PAGE_SIZE:
                 return
 
     def find(self, path: str) -> Any:

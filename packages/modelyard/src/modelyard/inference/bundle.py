@@ -8,26 +8,26 @@ import msgspec
 import numpy as np
 
 from modelyard.core.errors import UserError
-from modelyard.core.paths import MODEL
+from modelyard.core.paths import MODEL_FILE
 
-PASSPORT = Path("models/passport.json")
-FILES = {"compiled": Path("models/model.onnx"), "scikit-learn": MODEL}
-Answer = tuple[np.ndarray, np.ndarray | None]  # predictions, probabilities
-Predict = Callable[[Any], Answer]  # of a DataFrame, or a light table
-Said = dict[str, Any]  # prediction and probabilities as the service says them
-Code = list[float | None]
+BUNDLE = Path("models/passport.json")
+RUNTIME_FILES = {"compiled": Path("models/model.onnx"), "scikit-learn": MODEL_FILE}
+PredictionArrays = tuple[np.ndarray, np.ndarray | None]  # predictions, probabilities
+Predictor = Callable[[Any], PredictionArrays]  # of a DataFrame, or a light table
+PredictionDict = dict[str, Any]  # prediction and probabilities as the service says them
+CodeVector = list[float | None]
 
 
-class Codes(msgspec.Struct):
+class CategoryEncoding(msgspec.Struct):
     """What the fitted encoder makes of each category of a column, of an unknown one and of a gap."""
 
     name: str
-    known: list[tuple[Any, Code]]
-    unknown: Code
-    missing: Code
+    known: list[tuple[Any, CodeVector]]
+    unknown: CodeVector
+    missing: CodeVector
 
 
-class Passport(msgspec.Struct):
+class ModelBundle(msgspec.Struct):
     """Who the model is, what it was made with, and real rows with the pipeline's own answers to them."""
 
     model: str
@@ -40,7 +40,7 @@ class Passport(msgspec.Struct):
     classes: list[Any] | None
     quantiles: list[float]
     rows: list[dict[str, Any]]
-    answers: list[Said]
+    answers: list[PredictionDict]
     sources: str
     engine: str = "scikit-learn"
     file: str = ""
@@ -48,19 +48,19 @@ class Passport(msgspec.Struct):
     reason: str = ""
     difference: float = 0.0
     numbers: list[str] = []
-    codes: list[Codes] = []
+    codes: list[CategoryEncoding] = []
 
     @staticmethod
-    def read() -> "Passport":
+    def read() -> "ModelBundle":
         """The passport of the model here; none, or a broken one, is a `UserError`."""
         try:
-            return msgspec.json.decode(PASSPORT.read_bytes(), type=Passport)
+            return msgspec.json.decode(BUNDLE.read_bytes(), type=ModelBundle)
         except FileNotFoundError:
-            raise UserError(f"there is no {PASSPORT}; `make pipeline compile` makes it") from None
+            raise UserError(f"there is no {BUNDLE}; `make pipeline compile` makes it") from None
         except msgspec.MsgspecError as problem:
-            raise UserError(f"{PASSPORT} does not hold ({problem}); `make compile` makes it anew") from None
+            raise UserError(f"{BUNDLE} does not hold ({problem}); `make compile` makes it anew") from None
 
-    def said(self, answer: Answer) -> list[Said]:
+    def to_response(self, answer: PredictionArrays) -> list[PredictionDict]:
         """Answers as the service says them."""
         predictions, chances = answer
         if chances is None:
@@ -70,7 +70,7 @@ class Passport(msgspec.Struct):
         return [{"prediction": value, "probabilities": dict(zip(names, row, strict=True))} for value, row in pairs]
 
 
-def distance(found: Sequence[Said], right: Sequence[Said]) -> float:
+def compute_max_difference(found: Sequence[PredictionDict], right: Sequence[PredictionDict]) -> float:
     """The largest distance between answers: of probabilities, or of numbers by their size."""
     worst = [0.0]
     for mine, theirs in zip(found, right, strict=True):

@@ -7,16 +7,16 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 
-from modelyard.inference.bundle import FILES, Codes
-from modelyard.inference.columns import missing
+from modelyard.inference.bundle import RUNTIME_FILES, CategoryEncoding
+from modelyard.inference.columns import is_missing
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-GRAPH = FILES["compiled"]
+ONNX_MODEL = RUNTIME_FILES["compiled"]
 
 
-def codes(encoder: Any, names: list[str]) -> list[Codes]:
+def extract_category_encodings(encoder: Any, names: list[str]) -> list[CategoryEncoding]:
     """Each category column's codes, asked of the fitted encoder itself: one column does not see another."""
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
@@ -35,12 +35,12 @@ def codes(encoder: Any, names: list[str]) -> list[Codes]:
     found = []
     for mark, name, known in zip(marks, names, lists, strict=True):
         part = filled[:, columns == mark].astype(float).tolist()
-        pairs = [(value, code) for value, code in zip(known, part, strict=False) if not missing(value)]
-        found.append(Codes(name, pairs, part[-2], part[-1]))
+        pairs = [(value, code) for value, code in zip(known, part, strict=False) if not is_missing(value)]
+        found.append(CategoryEncoding(name, pairs, part[-2], part[-1]))
     return found
 
 
-def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
+def convert_to_onnx(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
     """The numbers' step and the estimator as one ONNX graph; its input is the numbers, then the codes."""
     from skl2onnx import to_onnx
     from skl2onnx.common import tree_ensemble
@@ -64,10 +64,10 @@ def graph(pipeline: "Pipeline", numbers: list[str], width: int) -> bytes:
             options={id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None,
         )
     made.opset_import.sort(key=lambda one: one.domain)  # else they come by chance: the same model, other bytes
-    return bytes(lean(made).SerializeToString())
+    return bytes(fuse_binary_trees(made).SerializeToString())
 
 
-def lean(made: Any) -> Any:
+def fuse_binary_trees(made: Any) -> Any:
     """Two classes of boosted trees as one sum and its sigmoid: the second class's probability, a sixth sooner."""
     from onnx.helper import make_attribute, make_node
 

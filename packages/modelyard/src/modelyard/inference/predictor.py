@@ -11,29 +11,29 @@ import numpy as np
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.project import Project
-from modelyard.inference.bundle import FILES, Answer, Codes, Passport, Predict
-from modelyard.inference.columns import missing
+from modelyard.inference.bundle import RUNTIME_FILES, CategoryEncoding, ModelBundle, PredictionArrays, Predictor
+from modelyard.inference.columns import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modelyard.inference.columns import Table
+    from modelyard.inference.columns import LightFrame
 
-LIBRARIES = {
+RUNTIME_LIBRARIES = {
     "compiled": ("numpy", "pandas", "onnxruntime"),
     "scikit-learn": ("numpy", "pandas", "scikit-learn", "scipy", "skops"),
 }
 
 
-class Lookup(dict[Any, int]):
+class CategoryLookup(dict[Any, int]):
     """Where each category's codes stand; what is neither known nor missing has those of the unknown."""
 
-    def __init__(self, codes: Codes) -> None:
+    def __init__(self, codes: CategoryEncoding) -> None:
         super().__init__((value, place) for place, (value, _) in enumerate(codes.known, 2))
         self.codes = np.array([codes.missing, codes.unknown, *(code for _, code in codes.known)], np.float32)
 
     def __missing__(self, value: Any) -> int:
-        gap = missing(value) or type(value).__name__ in ("NAType", "NaTType")  # pandas' own; it need not be here
+        gap = is_missing(value) or type(value).__name__ in ("NAType", "NaTType")  # pandas' own; it need not be here
         return 0 if gap else 1
 
     def rows(self, column: Any) -> np.ndarray:
@@ -43,10 +43,10 @@ class Lookup(dict[Any, int]):
         return codes if places is None else codes[places]
 
 
-class Compiled:
+class OnnxPredictor:
     """Columns and estimator as one ONNX graph; features() stays Python."""
 
-    def __init__(self, passport: Passport, path: Path) -> None:
+    def __init__(self, passport: ModelBundle, path: Path) -> None:
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default, and read only at the first import
         import onnxruntime
 
@@ -55,11 +55,11 @@ class Compiled:
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.output = [self.session.get_outputs()[-1].name]
         self.features = Project.load().features
-        self.numbers, self.lookups = passport.numbers, {c.name: Lookup(c) for c in passport.codes}
+        self.numbers, self.lookups = passport.numbers, {c.name: CategoryLookup(c) for c in passport.codes}
         self.classes = None if passport.classes is None else np.array(passport.classes)
         self.width = len(self.numbers) + sum(lookup.codes.shape[1] for lookup in self.lookups.values())
 
-    def matrix(self, table: "pd.DataFrame | Table") -> np.ndarray:
+    def to_matrix(self, table: "pd.DataFrame | LightFrame") -> np.ndarray:
         """The features as numbers: those that are, then the codes of the categories."""
         rows = len(table[[*self.numbers, *self.lookups][0]])
         filled, at = np.empty((rows, self.width), np.float32), len(self.numbers)
@@ -71,9 +71,9 @@ class Compiled:
             at += codes.shape[1]
         return filled
 
-    def __call__(self, raw: "pd.DataFrame | Table") -> Answer:
+    def __call__(self, raw: "pd.DataFrame | LightFrame") -> PredictionArrays:
         """The prediction of each row, and for classes their probabilities."""
-        (scores,) = self.session.run(self.output, {"x": self.matrix(self.features(raw))})  # type: ignore[arg-type]
+        (scores,) = self.session.run(self.output, {"x": self.to_matrix(self.features(raw))})  # type: ignore[arg-type]
         if self.classes is None:
             return scores.reshape(-1).astype(float), None
         if scores.shape[1] == 1:  # of two classes it says the second one's
@@ -81,36 +81,36 @@ class Compiled:
         return self.classes[scores.argmax(axis=1)], scores.astype(float)
 
 
-def columns(frame: "pd.DataFrame") -> Answer:
+def to_prediction_arrays(frame: "pd.DataFrame") -> PredictionArrays:
     """A frame of predictions as the predictions and, for classes, their probabilities."""
     return frame["prediction"].to_numpy(), frame.iloc[:, 1:].to_numpy() if frame.shape[1] > 1 else None
 
 
-def versions(engine: str) -> dict[str, str]:
+def get_library_versions(engine: str) -> dict[str, str]:
     """The versions that decide how this engine computes."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": python} | {name: importlib.metadata.version(name) for name in LIBRARIES[engine]}
+    return {"python": python} | {name: importlib.metadata.version(name) for name in RUNTIME_LIBRARIES[engine]}
 
 
-def load_predictor(passport: Passport) -> Predict:
+def load_predictor(passport: ModelBundle) -> Predictor:
     """What answers, after files and libraries proved to be those of the passport; else a `UserError`."""
-    here = versions(passport.engine)
+    here = get_library_versions(passport.engine)
     other = [f"{n} {here[n]} (made with {v})" for n, v in passport.versions.items() if here.get(n) != v]
     if other:
         raise UserError(
             f"refusing to start: {', '.join(other)}; install requirements/serve.txt or `make compile` again"
         )
-    path = FILES[passport.engine]
+    path = RUNTIME_FILES[passport.engine]
     found = sha256(path) if path.exists() else "missing"
     if found != passport.file:
         raise UserError(f"refusing to start: {path} is {found[:12]}, and the passport says {passport.file[:12]}")
     if passport.engine == "compiled":
-        return Compiled(passport, path)
+        return OnnxPredictor(passport, path)
     from threadpoolctl import threadpool_limits
 
-    from modelyard.pipeline.estimator import predict
-    from modelyard.pipeline.model_file import load
+    from modelyard.pipeline.estimator import predict_frame
+    from modelyard.pipeline.model_file import load_model
 
     threadpool_limits(1)
-    pipeline = load(path, passport.model)
-    return lambda raw: columns(predict(pipeline, raw))
+    pipeline = load_model(path, passport.model)
+    return lambda raw: to_prediction_arrays(predict_frame(pipeline, raw))

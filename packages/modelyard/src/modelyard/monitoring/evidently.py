@@ -7,16 +7,16 @@ import tempfile
 from pathlib import Path
 
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic
+from modelyard.core.files import atomic_write
 from modelyard.core.params import load_params
-from modelyard.core.process import last_words
-from modelyard.monitoring.run import moment, nothing
-from modelyard.monitoring.windows import collect, reference
+from modelyard.core.process import last_error_line
+from modelyard.monitoring.run import explain_empty_windows, parse_timestamp
+from modelyard.monitoring.windows import collect_windows, load_reference
 
-REPORT = Path("reports/evidently.html")
+EVIDENTLY_REPORT = Path("reports/evidently.html")
 # Its release imports what pandas 3.1 no longer has, so it cannot share the project's environment.
-NEEDS = ("evidently==0.7.23", "pandas<3.1", "pyarrow")
-CODE = """
+REQUIREMENTS = ("evidently==0.7.23", "pandas<3.1", "pyarrow")
+REPORT_SCRIPT = """
 import sys
 import pandas as pd
 from evidently import Report
@@ -34,19 +34,23 @@ def main(until: str | None = None, uv: str = "uv") -> int:
     params = load_params()
     if not (tool := shutil.which(uv)):
         raise UserError(f"{uv} is not here; `make evidently` brings it")
-    ref = reference(params)
-    windows, tally = collect(params, ref, moment(until))
+    ref = load_reference(params)
+    windows, tally = collect_windows(params, ref, parse_timestamp(until))
     if not (full := [window for window in windows if len(window.raw)]):
-        raise UserError(nothing(params, ref.model, tally))
-    with tempfile.TemporaryDirectory() as folder, atomic(REPORT) as draft:
+        raise UserError(explain_empty_windows(params, ref.model, tally))
+    with tempfile.TemporaryDirectory() as folder, atomic_write(EVIDENTLY_REPORT) as draft:
         sides = {"then.parquet": ref.raw, "now.parquet": full[-1].raw}
         for name, rows in sides.items():
             rows.to_parquet(Path(folder, name))
-        needs = [f"--with={need}" for need in NEEDS]
+        needs = [f"--with={need}" for need in REQUIREMENTS]
         command = [tool, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable, *needs]
         files = [*(str(Path(folder, name)) for name in sides), str(draft)]
-        done = subprocess.run([*command, "python", "-c", CODE, *files], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "python", "-c", REPORT_SCRIPT, *files], capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            raise UserError(f"Evidently gave no report ({last_words(done.stderr)})")
-    print(f"{'evidently':<10}the window from {full[-1].start:%Y-%m-%d}: {len(full[-1].raw):,} rows → {REPORT}")
+            raise UserError(f"Evidently gave no report ({last_error_line(done.stderr)})")
+    print(
+        f"{'evidently':<10}the window from {full[-1].start:%Y-%m-%d}: {len(full[-1].raw):,} rows → {EVIDENTLY_REPORT}"
+    )
     return 0

@@ -19,32 +19,32 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from modelyard.core.errors import UserError
-from modelyard.core.process import dvc, last_words
+from modelyard.core.process import last_error_line, run_dvc
 
-BLOCK = 16 << 20  # bytes of JSON lines
-ROWS = 1 << 16  # of Parquet
+BLOCK_BYTES = 16 << 20  # bytes of JSON lines
+BATCH_ROWS = 1 << 16  # of Parquet
 
 
 @dataclass
-class Tally:
+class ReadStats:
     """What was read and what had to be left out, by reason; `broken` names files that end in the middle."""
 
     counts: Counter[str] = field(default_factory=Counter)
     broken: dict[str, str] = field(default_factory=dict)
 
 
-def fetch(address: str, folder: Path) -> None:
+def fetch_logs(address: str, folder: Path) -> None:
     """Bring the logs from a bucket, a server or another folder, whatever address `dvc get-url` knows, anew."""
     place = folder / "fetched"
     shutil.rmtree(place, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    done = dvc("get-url", "--quiet", address, place)
+    done = run_dvc("get-url", "--quiet", address, place)
     if done.returncode:
-        why = last_words(done.stderr)
+        why = last_error_line(done.stderr)
         raise UserError(f"the logs at {address} could not be fetched ({why}); LOGS is a folder's address")
 
 
-def objects(lines: list[bytes], tally: Tally) -> pd.DataFrame:
+def parse_json_lines(lines: list[bytes], tally: ReadStats) -> pd.DataFrame:
     """The lines that are JSON objects; the others are counted."""
     found = []
     for line in filter(bytes.strip, lines):
@@ -59,37 +59,39 @@ def objects(lines: list[bytes], tally: Tally) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def blocks(path: Path, tally: Tally) -> Iterator[pd.DataFrame]:
+def read_json_blocks(path: Path, tally: ReadStats) -> Iterator[pd.DataFrame]:
     """A JSON-lines file in blocks; where a block does not hold together, its good lines."""
     with path.open("rb") as file:
-        while lines := file.readlines(BLOCK):
+        while lines := file.readlines(BLOCK_BYTES):
             try:
                 yield pyarrow.json.read_json(pa.BufferReader(b"".join(lines))).to_pandas()
             except pa.ArrowException:
-                yield objects(lines, tally)
+                yield parse_json_lines(lines, tally)
 
 
-def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+def read_parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
     """A Parquet file in batches of rows."""
     with pq.ParquetFile(path) as file:
         there = file.schema_arrow.names
         wanted = [name for name in there if columns is None or name in columns or name.startswith("p_")]
-        for batch in file.iter_batches(ROWS, columns=wanted):
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
             yield batch.to_pandas()
 
 
-def read(folder: Path, kind: str, tally: Tally, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+def read_records(
+    folder: Path, kind: str, tally: ReadStats, columns: Sequence[str] | None = None
+) -> Iterator[pd.DataFrame]:
     """Every readable part of the folder's `predictions-*` or `feedback-*`, by name: rows with id, time (UTC), hash."""
     for path in sorted(p for p in folder.rglob(f"{kind}-*") if p.suffix in (".jsonl", ".parquet")):
         tally.counts["files"] += 1
         try:
-            parts = blocks(path, tally) if path.suffix == ".jsonl" else batches(path, columns)
-            yield from (found for part in parts if len(found := known(part, tally)))
+            parts = read_json_blocks(path, tally) if path.suffix == ".jsonl" else read_parquet_batches(path, columns)
+            yield from (found for part in parts if len(found := with_id_and_time(part, tally)))
         except (pa.ArrowException, OSError, ValueError) as problem:
             tally.broken[path.name] = " ".join(str(problem).split())[:120]
 
 
-def known(frame: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+def with_id_and_time(frame: pd.DataFrame, tally: ReadStats) -> pd.DataFrame:
     """The rows with an id and a time, `time` as UTC and `hash` added; the others are counted."""
     tally.counts["rows"] += len(frame)
     if not {"id", "time"} <= set(frame.columns):
@@ -98,26 +100,26 @@ def known(frame: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     times = pd.to_datetime(frame["time"], utc=True, errors="coerce", format="ISO8601")
     good = times.notna() & frame["id"].notna()
     tally.counts["without id or time"] += int((~good).sum())
-    frame = frame.assign(time=times.astype("datetime64[us, UTC]"), hash=identity(frame["id"]))
+    frame = frame.assign(time=times.astype("datetime64[us, UTC]"), hash=hash_ids(frame["id"]))
     return frame if good.all() else frame[good]
 
 
-def identity(ids: pd.Series) -> npt.NDArray[np.uint64]:
+def hash_ids(ids: pd.Series) -> npt.NDArray[np.uint64]:
     """A hash of each id: the same in every file and process."""
     return pd.util.hash_array(ids.astype(str).to_numpy(dtype=object), categorize=False)
 
 
-class Sample:
+class HashSample:
     """The rows with the smallest hashes, each id once (the last one wins): a random draw that no order changes."""
 
     def __init__(self, size: int) -> None:
         self.size, self.held, self.repeated = size, 0, 0
-        self.border = np.uint64(2**64 - 1)
+        self.max_hash = np.uint64(2**64 - 1)
         self.parts: list[pd.DataFrame] = []
 
     def add(self, frame: pd.DataFrame) -> None:
         """Take the rows in that may belong to the sample."""
-        frame = frame[(frame["hash"] <= self.border).to_numpy()]
+        frame = frame[(frame["hash"] <= self.max_hash).to_numpy()]
         if len(frame):
             self.parts.append(frame)
             self.held += len(frame)
@@ -133,6 +135,6 @@ class Sample:
         self.repeated += len(frame) - len(once)
         frame = once.head(self.size)
         if len(once) >= self.size:
-            self.border = frame["hash"].iloc[-1]
+            self.max_hash = frame["hash"].iloc[-1]
         self.parts, self.held = [frame], len(frame)
         return frame

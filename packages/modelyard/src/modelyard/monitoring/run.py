@@ -8,60 +8,60 @@ from typing import Any
 import pandas as pd
 
 from modelyard.core.errors import UserError
-from modelyard.core.files import finite, read_json, sha256, write_json
-from modelyard.core.params import Params, load_params, span
-from modelyard.core.paths import MODEL
+from modelyard.core.files import read_json, replace_nonfinite, sha256, write_json
+from modelyard.core.params import Params, load_params, parse_duration
+from modelyard.core.paths import MODEL_FILE
 from modelyard.monitoring import log_reader, performance, quality, report, service, signals
-from modelyard.monitoring.windows import Reference, Window, collect, reference
+from modelyard.monitoring.windows import ReferenceData, Window, collect_windows, load_reference
 from modelyard.statistics import drift
 
-MONITOR = Path("reports/monitor.json")
-IMPORTANCE = Path("reports/importance.json")
+MONITOR_JSON = Path("reports/monitor.json")
+IMPORTANCE_JSON = Path("reports/importance.json")
 # What speaks for training again: a measured loss, and drift that the model feels.
-TRIGGERS = {
+RETRAIN_TRIGGERS = {
     ("performance", "critical"): "performance",
     ("feature", "warning"): "drift",
     ("prediction", "warning"): "drift",
 }
 
 
-def importances(params: Params, model: str) -> dict[str, float]:
+def load_importance_shares(params: Params, model: str) -> dict[str, float]:
     """Each raw column's share of the model's importance; worked out once for a model."""
-    from modelyard.report.importance import importance
+    from modelyard.report.importance import compute_importance
 
-    if IMPORTANCE.exists() and (kept := read_json(IMPORTANCE))["model"] == model:
+    if IMPORTANCE_JSON.exists() and (kept := read_json(IMPORTANCE_JSON))["model"] == model:
         return dict(kept["shares"])
-    if not MODEL.exists() or sha256(MODEL) != model:
+    if not MODEL_FILE.exists() or sha256(MODEL_FILE) != model:
         return {}
-    lost = {name: max(value, 0.0) for name, value, _ in importance(params)}
+    lost = {name: max(value, 0.0) for name, value, _ in compute_importance(params)}
     shares = {name: value / (sum(lost.values()) or 1.0) for name, value in lost.items()}
-    write_json(IMPORTANCE, {"model": model, "shares": shares})
+    write_json(IMPORTANCE_JSON, {"model": model, "shares": shares})
     return shares
 
 
-def judge(params: Params, ref: Reference, windows: Sequence[Window]) -> list[signals.Signal]:
+def compute_signals(params: Params, ref: ReferenceData, windows: Sequence[Window]) -> list[signals.Signal]:
     """Every signal, weighed and put into words."""
     rules = params.monitor
-    columns, year = len(ref.table.columns) + 2, signals.YEAR / span(rules.window)
-    chance = drift.chance(rules.false_alarms / 2, columns, year, *rules.persist)
-    moved = signals.of_features(params, ref, windows, chance)
+    columns, year = len(ref.table.columns) + 2, signals.YEAR / parse_duration(rules.window)
+    chance = drift.compute_alarm_chance(rules.false_alarms / 2, columns, year, *rules.persist)
+    moved = signals.feature_drift(params, ref, windows, chance)
     if drifted := [signal for signal in moved if signal.state == "notice"]:
-        signals.weigh(drifted, importances(params, ref.model), rules.importance)
-    said = signals.of_predictions(params, ref, windows, chance)
-    found = [*performance.of_performance(params, ref, windows), *said, *moved]
+        signals.escalate_by_importance(drifted, load_importance_shares(params, ref.model), rules.importance)
+    said = signals.prediction_drift(params, ref, windows, chance)
+    found = [*performance.model_performance(params, ref, windows), *said, *moved]
     for signal in found:
-        if signals.LEVELS.index(signal.state) > 1:
-            signal.sentence = signals.say(signal, rules)
-    return [*found, *quality.of_quality(params, ref, windows), service.of_traffic(rules, windows)]
+        if signals.SEVERITIES.index(signal.state) > 1:
+            signal.sentence = signals.describe(signal, rules)
+    return [*found, *quality.data_quality(params, ref, windows), service.traffic_drop(rules, windows)]
 
 
-def triggers(found: Sequence[signals.Signal]) -> dict[str, str]:
+def find_retrain_triggers(found: Sequence[signals.Signal]) -> dict[str, str]:
     """What speaks for training again, with the first reason of each kind."""
-    fired = [(TRIGGERS.get((signal.kind, signal.state)), signal.sentence) for signal in found[::-1]]
+    fired = [(RETRAIN_TRIGGERS.get((signal.kind, signal.state)), signal.sentence) for signal in found[::-1]]
     return {name: sentence for name, sentence in fired if name}
 
 
-def nothing(params: Params, model: str, tally: log_reader.Tally) -> str:
+def explain_empty_windows(params: Params, model: str, tally: log_reader.ReadStats) -> str:
     """Why there is nothing to judge."""
     rules = params.monitor
     if not tally.counts["rows"]:
@@ -71,7 +71,7 @@ def nothing(params: Params, model: str, tally: log_reader.Tally) -> str:
     return f"no prediction in {rules.logs}/ lies in the last {rules.history} whole windows of {rules.window}"
 
 
-def scrape(source: str) -> str:
+def scrape_metrics(source: str) -> str:
     """A service's /metrics, from an address or a file; else a `UserError`."""
     from urllib.request import urlopen
 
@@ -84,27 +84,29 @@ def scrape(source: str) -> str:
         raise UserError(f"{source} gives no metrics ({problem}); METRICS is where /metrics is") from None
 
 
-def watch(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any]:
+def monitor_model(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[str, Any]:
     """Everything that reports/monitor.json holds."""
-    rules, ref = params.monitor, reference(params)
-    windows, tally = collect(params, ref, now)
+    rules, ref = params.monitor, load_reference(params)
+    windows, tally = collect_windows(params, ref, now)
     if not any(w.rows for w in windows):
-        raise UserError(nothing(params, ref.model, tally))
-    found = judge(params, ref, windows) + (service.of_service(rules, scrape(metrics)) if metrics else [])
+        raise UserError(explain_empty_windows(params, ref.model, tally))
+    found = compute_signals(params, ref, windows) + (
+        service.service_health(rules, scrape_metrics(metrics)) if metrics else []
+    )
     return {
         "version": 1,
         "model": ref.model,
-        "until": (windows[-1].start + span(rules.window)).isoformat(),
+        "until": (windows[-1].start + parse_duration(rules.window)).isoformat(),
         "windows": [{"start": w.start.isoformat(), "rows": w.rows, "labelled": len(w.labelled)} for w in windows],
         "signals": [asdict(signal) for signal in found],
-        "state": max((signal.state for signal in found), key=signals.LEVELS.index),
-        "triggers": triggers(found),
+        "state": max((signal.state for signal in found), key=signals.SEVERITIES.index),
+        "triggers": find_retrain_triggers(found),
         "cooldown": rules.cooldown,
         "logs": {"counts": {key: n for key, n in tally.counts.items() if n}, "broken": tally.broken},
     }
 
 
-def moment(until: str | None) -> pd.Timestamp:
+def parse_timestamp(until: str | None) -> pd.Timestamp:
     """A time in UTC, now where none is given; a text that is none is a `UserError`."""
     try:
         found = pd.Timestamp(until) if until else pd.Timestamp.now("UTC")
@@ -115,13 +117,13 @@ def moment(until: str | None) -> pd.Timestamp:
 
 def main(until: str | None = None, metrics: str = "", logs_: str = "") -> int:
     """Judge the whole windows up to UNTIL (default: now); LOGS is where logs come from, METRICS the service's own."""
-    params, now = load_params(), moment(until)
+    params, now = load_params(), parse_timestamp(until)
     if logs_:
-        log_reader.fetch(logs_, Path(params.monitor.logs))
-    found = finite(watch(params, now, metrics))
-    write_json(MONITOR, found)
-    report.write(found)
-    print(f"{'monitor':<10}{found['state']}: {sum(w['rows'] for w in found['windows']):,} predictions → {MONITOR}")
+        log_reader.fetch_logs(logs_, Path(params.monitor.logs))
+    found = replace_nonfinite(monitor_model(params, now, metrics))
+    write_json(MONITOR_JSON, found)
+    report.write_monitor_report(found)
+    print(f"{'monitor':<10}{found['state']}: {sum(w['rows'] for w in found['windows']):,} predictions → {MONITOR_JSON}")
     for signal in found["signals"]:
         if signal["sentence"]:
             print(f"{'':<10}{signal['state']}: {signal['sentence']}")

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelyard.core.params import Monitor, Params
-from modelyard.core.predictions import names, score
+from modelyard.core.params import MonitorParams, Params
+from modelyard.core.predictions import compute_scores, normalize_class_names
 from modelyard.core.project import Project
-from modelyard.data.schema_fields import personal
-from modelyard.monitoring.windows import Reference, Window
+from modelyard.data.schema_fields import read_personal_columns
+from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics import drift
 from modelyard.statistics.drift import Array
 
-LEVELS = ("unjudged", "ok", "notice", "warning", "critical")
-GRAVE = {"feature": "notice", "prediction": "warning", "performance": "critical", "estimate": "notice"}
+SEVERITIES = ("unjudged", "ok", "notice", "warning", "critical")
+SEVERITY_BY_KIND = {"feature": "notice", "prediction": "warning", "performance": "critical", "estimate": "notice"}
 YEAR = timedelta(days=365)
-Values = list[float | None]
+WindowValues = list[float | None]
 
 
 @dataclass
@@ -29,8 +29,8 @@ class Signal:
 
     kind: str
     name: str
-    values: Values
-    limits: Values
+    values: WindowValues
+    limits: WindowValues
     state: str = "ok"
     sentence: str = ""
     sizes: dict[str, float] = field(default_factory=dict)
@@ -55,51 +55,55 @@ class Signal:
         """Take a state when the latest window is beyond the limit, and k of the last n are."""
         if all(value is None for value in self.values):
             self.state = "unjudged"
-        elif drift.persists(self.flags, k, of):
+        elif drift.k_of_n(self.flags, k, of):
             self.state, self.sentence = state, sentence
         return self
 
 
-def at_once(kind: str, name: str, values: Values, limit: float | None, state: str, sentence: str) -> Signal:
+def threshold_check(
+    kind: str, name: str, values: WindowValues, limit: float | None, state: str, sentence: str
+) -> Signal:
     """A signal of which one window beyond the limit is enough."""
     return Signal(kind, name, values, [limit] * len(values)).settle(state, 1, 1, sentence)
 
 
-def of_column(
-    rules: Monitor, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, calm: Sequence[Array]
+def column_drift(
+    rules: MonitorParams, kind: str, ref: pd.Series, parts: Sequence[pd.Series], chance: float, calm: Sequence[Array]
 ) -> Signal:
     """One column in every window, against the reference and its calm stretches of time."""
-    yard, some = drift.Yardstick(ref, rules.measure), [part for part in parts if len(part) >= rules.minimum]
-    limits = {n: yard.limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in {len(part) for part in some}}
+    yard, some = drift.ReferenceDistribution(ref, rules.measure), [part for part in parts if len(part) >= rules.minimum]
+    limits = {
+        n: yard.compute_limit(min(n, len(ref) // 2), chance, rules.floor, calm) for n in {len(part) for part in some}
+    }
     values = [yard.value(part) if len(part) in limits else None for part in parts]
     found = Signal(kind, str(ref.name), values, [limits.get(len(part)) for part in parts])
-    found.settle(GRAVE[kind], *rules.persist)
+    found.settle(SEVERITY_BY_KIND[kind], *rules.persist)
     if some:
         found.sizes = yard.sizes(some[-1])
-        found.moved = yard.moved(some[-1]) if found.state == GRAVE[kind] else []
+        found.moved = yard.moved(some[-1]) if found.state == SEVERITY_BY_KIND[kind] else []
     return found
 
 
-def of_features(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+def feature_drift(params: Params, ref: ReferenceData, windows: Sequence[Window], chance: float) -> list[Signal]:
     """Every feature of the model in every window; drift is a notice until it is weighed."""
     whole = Project.load().features(pd.concat([w.raw for w in windows], ignore_index=True))
     ends = np.cumsum([0, *(len(w.raw) for w in windows)])
     parts = {name: [whole[name].iloc[a:b] for a, b in pairwise(ends)] for name in ref.table}
-    hidden = personal()
+    hidden = read_personal_columns()
     seen = [name for name in ref.table if name not in hidden]
-    return [of_column(params.monitor, "feature", ref.table[n], parts[n], chance, ref.learned) for n in seen]
+    return [column_drift(params.monitor, "feature", ref.table[n], parts[n], chance, ref.learned) for n in seen]
 
 
-def of_predictions(params: Params, ref: Reference, windows: Sequence[Window], chance: float) -> list[Signal]:
+def prediction_drift(params: Params, ref: ReferenceData, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
     frames = [ref.predictions, *(w.sample for w in windows)]
-    columns = [[pd.Series(score(frame, ref.predictions), name="score") for frame in frames]]
+    columns = [[pd.Series(compute_scores(frame, ref.predictions), name="score") for frame in frames]]
     if params.data.task == "classification":
-        columns.append([names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in frames])
-    return [of_column(params.monitor, "prediction", first, rest, chance, ref.held) for first, *rest in columns]
+        columns.append([normalize_class_names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in frames])
+    return [column_drift(params.monitor, "prediction", first, rest, chance, ref.held) for first, *rest in columns]
 
 
-def weigh(signals: Sequence[Signal], weights: dict[str, float], least: float) -> None:
+def escalate_by_importance(signals: Sequence[Signal], weights: dict[str, float], least: float) -> None:
     """Drift is a warning where the drifted columns together carry enough of the model's importance."""
     for signal in signals:
         raw = max((w for w in weights if f"{signal.name}_".startswith(f"{w}_")), key=len, default="")
@@ -109,7 +113,7 @@ def weigh(signals: Sequence[Signal], weights: dict[str, float], least: float) ->
         signal.state = "warning" if grave and signal.importance else signal.state
 
 
-def say(signal: Signal, rules: Monitor) -> str:
+def describe(signal: Signal, rules: MonitorParams) -> str:
     """What a person should know about a signal that is not in order."""
     value, limit = signal.last
     if signal.shown:

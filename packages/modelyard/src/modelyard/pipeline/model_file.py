@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic, sha256
+from modelyard.core.files import atomic_write, sha256
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 # Types that skops does not trust by itself and that we reviewed: numbers, their types, and scikit-learn's own trees.
-TRUSTED = frozenset(
+TRUSTED_TYPES = frozenset(
     f"sklearn.{name}"
     for name in (
         "_loss.loss.HalfTweedieLossIdentity",
@@ -37,12 +37,12 @@ TRUSTED = frozenset(
         "tree._tree.Tree",
     )
 ) | {"numpy.dtype"}
-EPOCH = (1980, 1, 1, 0, 0, 0)
-MEMBER = r"\d+\.\w+|schema\.json"  # what `canonical` writes
-UNPACKED = 100, 64 << 20  # a model grows at most so many times when it is unpacked, and so many bytes
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+MEMBER_PATTERN = r"\d+\.\w+|schema\.json"  # what `canonical` writes
+UNPACKED_LIMITS = 100, 64 << 20  # a model grows at most so many times when it is unpacked, and so many bytes
 
 
-def canonical(packed: bytes) -> bytes:
+def canonicalize_skops(packed: bytes) -> bytes:
     """The same skops file with members and ids numbered in order and no time: equal models, equal bytes.
 
     skops names both by the addresses of objects, which differ from process to process.
@@ -69,32 +69,32 @@ def canonical(packed: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         for old, new in members.items():
-            target.writestr(zipfile.ZipInfo(new, EPOCH), files[old], zipfile.ZIP_DEFLATED)
-        target.writestr(zipfile.ZipInfo("schema.json", EPOCH), json.dumps(tree), zipfile.ZIP_DEFLATED)
+            target.writestr(zipfile.ZipInfo(new, ZIP_EPOCH), files[old], zipfile.ZIP_DEFLATED)
+        target.writestr(zipfile.ZipInfo("schema.json", ZIP_EPOCH), json.dumps(tree), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
-def save(pipeline: "Pipeline", path: Path) -> str:
+def save_model(pipeline: "Pipeline", path: Path) -> str:
     """Write the model canonically and return its SHA-256; a type outside the allow-list is a `UserError`."""
     import skops.io
 
     packed = skops.io.dumps(pipeline)
-    refuse_strangers(packed, f"{type(pipeline[-1]).__name__} cannot be saved")
-    with atomic(path) as draft:
-        draft.write_bytes(canonical(packed))
+    reject_untrusted_types(packed, f"{type(pipeline[-1]).__name__} cannot be saved")
+    with atomic_write(path) as draft:
+        draft.write_bytes(canonicalize_skops(packed))
     return sha256(path)
 
 
-def refuse_strangers(packed: bytes, what: str) -> None:
+def reject_untrusted_types(packed: bytes, what: str) -> None:
     """Raise a `UserError` when a skops file holds a type that is not on our list."""
     import skops.io
 
-    strangers = sorted(set(skops.io.get_untrusted_types(data=packed)) - TRUSTED)
+    strangers = sorted(set(skops.io.get_untrusted_types(data=packed)) - TRUSTED_TYPES)
     if strangers:
         raise UserError(f"{what}: {', '.join(strangers)} is not on the reviewed list TRUSTED in model.py")
 
 
-def load(path: Path, digest: str | None = None) -> "Pipeline":
+def load_model(path: Path, digest: str | None = None) -> "Pipeline":
     """The model in a file, after its bytes matched `digest`, its members and size what we write, its types our list."""
     import skops.io
 
@@ -105,13 +105,13 @@ def load(path: Path, digest: str | None = None) -> "Pipeline":
     packed = path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            odd = [item.filename for item in archive.infolist() if not re.fullmatch(MEMBER, item.filename)]
+            odd = [item.filename for item in archive.infolist() if not re.fullmatch(MEMBER_PATTERN, item.filename)]
             size = sum(item.file_size for item in archive.infolist())
-        if odd or size > UNPACKED[0] * len(packed) + UNPACKED[1]:
+        if odd or size > UNPACKED_LIMITS[0] * len(packed) + UNPACKED_LIMITS[1]:
             why = f"it holds {odd[0]!r}" if odd else f"it unpacks to {size / 1e6:,.0f} MB"
             raise UserError(f"{path} is refused: {why}, which no model of ours does; make it anew")
-        refuse_strangers(packed, f"{path} is refused")
-        return skops.io.loads(packed, trusted=sorted(TRUSTED))
+        reject_untrusted_types(packed, f"{path} is refused")
+        return skops.io.loads(packed, trusted=sorted(TRUSTED_TYPES))
     except UserError:
         raise
     except Exception as problem:  # a broken file fails in many ways

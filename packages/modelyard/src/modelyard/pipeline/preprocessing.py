@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.errors import UserError
-from modelyard.core.params import Params, Train
+from modelyard.core.params import Params, TrainParams
 from modelyard.core.project import Project
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer
 
-KEEPS_GAPS = ("HistGradientBoosting",)  # learn from missing values themselves
-TREES = ("sklearn.ensemble.", "sklearn.tree.")
+NAN_TOLERANT_ESTIMATORS = ("HistGradientBoosting",)  # learn from missing values themselves
+TREE_MODULES = ("sklearn.ensemble.", "sklearn.tree.")
 
 
-def inputs(params: Params, table: pd.DataFrame) -> pd.DataFrame:
+def select_features(params: Params, table: pd.DataFrame) -> pd.DataFrame:
     """The raw columns that the model may see; a missing one is a `UserError` that names it."""
     missing = [name for name in params.data.features if name not in table]
     if missing:
@@ -24,7 +24,7 @@ def inputs(params: Params, table: pd.DataFrame) -> pd.DataFrame:
     return table[params.data.features]
 
 
-def columns(recipe: Train, table: pd.DataFrame) -> "ColumnTransformer":
+def build_column_transformer(recipe: TrainParams, table: pd.DataFrame) -> "ColumnTransformer":
     """How each feature enters: categories as codes for trees, else one-hot; gaps filled where needed."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
@@ -41,8 +41,8 @@ def columns(recipe: Train, table: pd.DataFrame) -> "ColumnTransformer":
         max_categories=50,
         sparse_output=False,
     )
-    if recipe.estimator.startswith(TREES):
-        unknown = np.nan if any(name in recipe.estimator for name in KEEPS_GAPS) else -1
+    if recipe.estimator.startswith(TREE_MODULES):
+        unknown = np.nan if any(name in recipe.estimator for name in NAN_TOLERANT_ESTIMATORS) else -1
         category = OrdinalEncoder(
             handle_unknown="use_encoded_value",
             unknown_value=unknown,
@@ -60,7 +60,7 @@ def columns(recipe: Train, table: pd.DataFrame) -> "ColumnTransformer":
     )
 
 
-def prepare(raw: pd.DataFrame) -> pd.DataFrame:
+def prepare_features(raw: pd.DataFrame) -> pd.DataFrame:
     """The features of raw rows; what is no number is text, so that serving and training agree on a type."""
     table = Project.load().features(raw)
     text = table.columns.difference(table.select_dtypes("number").columns)

@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelyard.core.console import stage
+from modelyard.core.console import report_stage
 from modelyard.core.errors import UserError
-from modelyard.core.params import Data, Params, load_params
-from modelyard.core.paths import HOLDOUT, TRAIN
+from modelyard.core.params import DataParams, Params, load_params
+from modelyard.core.paths import HOLDOUT_PARQUET, TRAIN_PARQUET
 from modelyard.data import schema
-from modelyard.data.hashing import by_hash, naming
-from modelyard.data.parquet import blocks, size, writing
+from modelyard.data.hashing import row_key, select_by_hash
+from modelyard.data.parquet import count_rows, open_writer, read_blocks
 
-SAMPLE, WIDE = 1 << 16, 512  # of a column's values, and of its places around the one that is looked for
-Read = Callable[[list[str]], Iterable[pd.DataFrame]]  # some columns of a table, block by block
-Side = Callable[[pd.DataFrame], np.ndarray]  # which rows of the next block are held out
+RANK_SAMPLE_ROWS, RANK_WINDOW_ROWS = (
+    1 << 16,
+    512,
+)  # of a column's values, and of its places around the one that is looked for
+ColumnReader = Callable[[list[str]], Iterable[pd.DataFrame]]  # some columns of a table, block by block
+HoldoutRule = Callable[[pd.DataFrame], np.ndarray]  # which rows of the next block are held out
 
 
-def by_chance(data: Data, share: float, seed: int) -> Side:
+def build_random_rule(data: DataParams, share: float, seed: int) -> HoldoutRule:
     """True for `share` of the rows of each class so far, drawn with the seed."""
     draw, seen, taken = np.random.default_rng(seed), Counter[Any](), Counter[Any]()
 
@@ -36,7 +39,7 @@ def by_chance(data: Data, share: float, seed: int) -> Side:
     return side
 
 
-def at(counts: "pd.Series[int]", rank: int) -> Any:
+def pick_by_rank(counts: "pd.Series[int]", rank: int) -> Any:
     """The value at a rank among values that come so often, or a `UserError` where the column has gaps there."""
     place = int(np.searchsorted(counts.cumsum(), rank, side="right"))
     if place == len(counts):
@@ -44,11 +47,11 @@ def at(counts: "pd.Series[int]", rank: int) -> Any:
     return counts.index[place]
 
 
-def ranked(read: Read, name: str, rows: int, rank: int) -> Any:
+def value_at_rank(read: ColumnReader, name: str, rows: int, rank: int) -> Any:
     """The value at a rank of a column in order; only those near it, by a sample, are held."""
-    step = -(-rows // SAMPLE)  # a slice that is not copied keeps its whole block
+    step = -(-rows // RANK_SAMPLE_ROWS)  # a slice that is not copied keeps its whole block
     some = pd.concat([part[name].iloc[::step].copy() for part in read([name])]).sort_values(ignore_index=True)
-    for wide in (WIDE, rows):  # all of them where the sample misled
+    for wide in (RANK_WINDOW_ROWS, rows):  # all of them where the sample misled
         low, high = rank * len(some) // rows - wide, rank * len(some) // rows + wide
         under, near = 0, []
         for part in read([name]):
@@ -60,10 +63,12 @@ def ranked(read: Read, name: str, rows: int, rank: int) -> Any:
         counts = pd.concat(near).groupby(level=0).sum()
         if under <= rank < under + counts.sum():
             break
-    return at(counts, rank - under)
+    return pick_by_rank(counts, rank - under)
 
 
-def rule(read: Read, rows: int, data: Data, key: list[str], share: float, seed: int) -> Side:
+def build_holdout_rule(
+    read: ColumnReader, rows: int, data: DataParams, key: list[str], share: float, seed: int
+) -> HoldoutRule:
     """Which rows are held out: by group, else by time, else by key, else stratified or at random."""
     if not 0 < share < 1:
         raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
@@ -73,17 +78,17 @@ def rule(read: Read, rows: int, data: Data, key: list[str], share: float, seed: 
         for part in read([group, time]):
             both = pd.concat([groups, part.groupby(group)[time].agg(["min", "size"])])
             groups = both.groupby(level=0).agg({"min": "min", "size": "sum"})
-        border = at(groups.groupby("min")["size"].sum(), rank)
+        border = pick_by_rank(groups.groupby("min")["size"].sum(), rank)
         return lambda part: (part[group].map(groups["min"]) >= border).to_numpy()
     if time:
-        border = ranked(read, time, rows, rank)
+        border = value_at_rank(read, time, rows, rank)
         return lambda part: (part[time] >= border).to_numpy()
     if group or key:
-        return lambda part: by_hash(part[[group] if group else key], share, seed)
-    return by_chance(data, share, seed)
+        return lambda part: select_by_hash(part[[group] if group else key], share, seed)
+    return build_random_rule(data, share, seed)
 
 
-def refuse_empty(*sides: int, share: float) -> None:
+def reject_empty_split(*sides: int, share: float) -> None:
     """Raise a `UserError` where a side has no rows."""
     if not all(sides):
         raise UserError(
@@ -91,29 +96,31 @@ def refuse_empty(*sides: int, share: float) -> None:
         )
 
 
-def split(
-    table: pd.DataFrame, data: Data, key: list[str], share: float, seed: int
+def split_table(
+    table: pd.DataFrame, data: DataParams, key: list[str], share: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and holdout rows, each in the table's order; a side without rows is a `UserError`."""
-    chosen = rule(lambda _: [table], len(table), data, key, share, seed)(table)
-    refuse_empty(chosen.sum(), (~chosen).sum(), share=share)
+    chosen = build_holdout_rule(lambda _: [table], len(table), data, key, share, seed)(table)
+    reject_empty_split(chosen.sum(), (~chosen).sum(), share=share)
     return table[~chosen], table[chosen]
 
 
-def parted(path: Path, params: Params) -> tuple[int, int, int]:
+def write_split(path: Path, params: Params) -> tuple[int, int, int]:
     """Write both sides of a table of any size, block by block; how many rows each has, and how many are in none."""
-    rows, share, recipe = size(path), params.split.holdout, params.split
-    side = rule(lambda names: blocks(path, names), rows, params.data, schema.key(), share, recipe.seed)
+    rows, share, recipe = count_rows(path), params.split.holdout, params.split
+    side = build_holdout_rule(
+        lambda names: read_blocks(path, names), rows, params.data, schema.read_key(), share, recipe.seed
+    )
     few, learned, late = recipe.rows / (share * rows), 0, 0
-    with writing(TRAIN) as train, writing(HOLDOUT) as holdout:
-        for part in blocks(path):
+    with open_writer(TRAIN_PARQUET) as train, open_writer(HOLDOUT_PARQUET) as holdout:
+        for part in read_blocks(path):
             held = side(part)
             kept = part[held]
-            kept = kept[by_hash(naming(kept), few, seed=2)] if few < 1 else kept
+            kept = kept[select_by_hash(row_key(kept), few, seed=2)] if few < 1 else kept
             train(part[~held])
             holdout(kept)
             learned, late = learned + int((~held).sum()), late + len(kept)
-        refuse_empty(learned, late, share=share)
+        reject_empty_split(learned, late, share=share)
     return learned, late, rows - learned - late
 
 
@@ -121,8 +128,8 @@ def main() -> int:
     """Write data/train.parquet and data/holdout.parquet."""
     params = load_params()
     path = Path(params.data.path)
-    with stage("split", size(path)) as notes:
-        notes["train"], notes["holdout"], left = parted(path, params)
+    with report_stage("split", count_rows(path)) as notes:
+        notes["train"], notes["holdout"], left = write_split(path, params)
         if left:
             notes["held out beyond split.rows"] = left
     return 0

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from modelyard.core.console import stage
+from modelyard.core.console import report_stage
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic, sha256, write_json
+from modelyard.core.files import atomic_write, sha256, write_json
 from modelyard.core.params import Params, load_params
-from modelyard.core.paths import MODEL, ROWS, TRAIN, TRAINING
-from modelyard.data.hashing import by_hash, marks
-from modelyard.data.parquet import WHOLE, blocks, size
-from modelyard.pipeline.estimator import build, estimator
-from modelyard.pipeline.model_file import save
-from modelyard.pipeline.preprocessing import inputs
+from modelyard.core.paths import MODEL_FILE, ROW_HASHES_FILE, TRAIN_PARQUET, TRAINING_JSON
+from modelyard.data.hashing import row_hashes, select_by_hash
+from modelyard.data.parquet import WHOLE_TABLE_ROWS, count_rows, read_blocks
+from modelyard.pipeline.estimator import fit_pipeline, make_estimator
+from modelyard.pipeline.model_file import save_model
+from modelyard.pipeline.preprocessing import select_features
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-BYTES = 64  # that a value costs while a model learns, about
+BYTES_PER_VALUE = 64  # that a value costs while a model learns, about
 
 
-def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
+def select_window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
     """The rows to learn from: `all`, the last `90d` (days) or the last `50000` rows by time."""
     if rule == "all":
         return table
@@ -38,9 +38,9 @@ def window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFrame:
     return ordered[ordered[time] > ordered[time].max() - pd.Timedelta(days=int(match[1]))]
 
 
-def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
+def select_training_rows(params: Params, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the window, when they hold something to learn; else a `UserError`."""
-    chosen = window(table, params.data.time, params.train.window)
+    chosen = select_window(table, params.data.time, params.train.window)
     if params.data.task == "classification" and chosen[params.data.target].nunique() < 2:
         raise UserError(
             f"all {len(chosen):,} training rows have one {params.data.target}; widen train.window or split otherwise"
@@ -48,44 +48,53 @@ def learnable(params: Params, table: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
-def fitting(params: Params) -> int:
+def max_rows_in_memory(params: Params) -> int:
     """How many rows may be learned at once, by the memory that params.yaml allows: no machine changes the model."""
-    return params.train.megabytes * 2**20 // (BYTES * (len(params.data.features) + 1))
+    return params.train.megabytes * 2**20 // (BYTES_PER_VALUE * (len(params.data.features) + 1))
 
 
-def sampled(most: int) -> pd.DataFrame:
+def read_training_sample(most: int) -> pd.DataFrame:
     """All training rows where they fit; else about so many of them, the same ones wherever they are drawn."""
-    rows = size(TRAIN)
+    rows = count_rows(TRAIN_PARQUET)
     if rows <= most:
-        return pd.read_parquet(TRAIN)
-    return pd.concat([part[by_hash(part, most / rows, seed=1)] for part in blocks(TRAIN)], ignore_index=True)
+        return pd.read_parquet(TRAIN_PARQUET)
+    return pd.concat(
+        [part[select_by_hash(part, most / rows, seed=1)] for part in read_blocks(TRAIN_PARQUET)], ignore_index=True
+    )
 
 
-def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
+def fit_model(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
     """The model, what tells its rows apart, and how many they are; what is done with too large a table is said.
 
     In parts: a sample is learned as usual, and then by `partial_fit` every other row, block by block.
     """
-    rows, most, recipe = size(TRAIN), fitting(params), params.train
+    rows, most, recipe = count_rows(TRAIN_PARQUET), max_rows_in_memory(params), params.train
     parts = rows > most and not recipe.start and recipe.window == "all"
-    parts = parts and hasattr(estimator(recipe, params.seed), "partial_fit")
+    parts = parts and hasattr(make_estimator(recipe, params.seed), "partial_fit")
     if rows > most:
         how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
         print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
-    chosen = sampled(min(most, WHOLE)) if parts else learnable(params, sampled(most))
+    chosen = (
+        read_training_sample(min(most, WHOLE_TABLE_ROWS))
+        if parts
+        else select_training_rows(params, read_training_sample(most))
+    )
     if recipe.start:
-        from modelyard.pipeline.warm_start import resume
+        from modelyard.pipeline.warm_start import resume_training
 
-        return *resume(params, chosen), len(chosen)
-    pipeline, seen = build(params, inputs(params, chosen), chosen[params.data.target]), [marks(chosen)]
+        return *resume_training(params, chosen), len(chosen)
+    pipeline, seen = (
+        fit_pipeline(params, select_features(params, chosen), chosen[params.data.target]),
+        [row_hashes(chosen)],
+    )
     if parts:
-        from modelyard.pipeline.warm_start import go_on
+        from modelyard.pipeline.warm_start import update_pipeline
 
-        for part in blocks(TRAIN):
-            new = part[~np.isin(marks(part), seen[0])]
+        for part in read_blocks(TRAIN_PARQUET):
+            new = part[~np.isin(row_hashes(part), seen[0])]
             if len(new):
-                pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], 0)
-                seen.append(marks(new))
+                pipeline = update_pipeline(pipeline, select_features(params, new), new[params.data.target], 0)
+                seen.append(row_hashes(new))
     learned_from = np.sort(np.concatenate(seen))
     return pipeline, learned_from, len(learned_from)
 
@@ -93,13 +102,13 @@ def learned(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
 def main() -> int:
     """Write models/model.skops and models/rows.npy, and what that took to reports/training.json."""
     params = load_params()
-    with stage("train", size(TRAIN)) as notes:
-        pipeline, rows, notes["learned from"] = learned(params)
-        with atomic(ROWS) as draft, draft.open("wb") as file:
+    with report_stage("train", count_rows(TRAIN_PARQUET)) as notes:
+        pipeline, rows, notes["learned from"] = fit_model(params)
+        with atomic_write(ROW_HASHES_FILE) as draft, draft.open("wb") as file:
             np.save(file, rows)
-        notes["model"] = save(pipeline, MODEL)[:12]
+        notes["model"] = save_model(pipeline, MODEL_FILE)[:12]
         used = resource.getrusage(resource.RUSAGE_SELF)
         peak = round(used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
         seconds = round(used.ru_utime + used.ru_stime, 1)
-        write_json(TRAINING, {"model": sha256(MODEL), "seconds": seconds, "megabytes": peak})
+        write_json(TRAINING_JSON, {"model": sha256(MODEL_FILE), "seconds": seconds, "megabytes": peak})
     return 0

@@ -13,36 +13,38 @@ import pandas as pd
 from modelyard.core import dvc_lock, git_objects, model_at
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
-from modelyard.core.paths import HOLDOUT, LOCK, MODEL
-from modelyard.core.process import DVC
-from modelyard.data.hashing import marks
-from modelyard.pipeline.model_file import load
-from modelyard.pipeline.preprocessing import inputs, prepare
+from modelyard.core.paths import DVC_LOCK, HOLDOUT_PARQUET, MODEL_FILE
+from modelyard.core.process import DVC_COMMAND
+from modelyard.data.hashing import row_hashes
+from modelyard.pipeline.model_file import load_model
+from modelyard.pipeline.preprocessing import prepare_features, select_features
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-Hashes = npt.NDArray[np.uint64]
+RowHashes = npt.NDArray[np.uint64]
 
 
-def earlier(commit: str) -> tuple["Pipeline", Hashes, pd.DataFrame]:
+def load_training_state(commit: str) -> tuple["Pipeline", RowHashes, pd.DataFrame]:
     """The model of a commit, the rows it learned from, and its holdout."""
-    with git_objects.checkout(commit) as project:
-        model_at.bring(project, model_at.Champion("base", None, commit))
-        pipeline, rows = load(project / MODEL), model_at.learned(project)
-        held = dvc_lock.cached(dvc_lock.outs(git_objects.at(commit, LOCK) or {}).get(str(HOLDOUT)))
+    with git_objects.checkout_commit(commit) as project:
+        model_at.restore_model(project, model_at.Champion("base", None, commit))
+        pipeline, rows = load_model(project / MODEL_FILE), model_at.load_row_hashes(project)
+        held = dvc_lock.get_cache_path(
+            dvc_lock.get_hashes(git_objects.read_yaml_at(commit, DVC_LOCK) or {}).get(str(HOLDOUT_PARQUET))
+        )
         if not held.is_file():
-            model_at.run(project, *DVC, "repro", "split")
-            held = project / HOLDOUT
+            model_at.run_in_checkout(project, *DVC_COMMAND, "repro", "split")
+            held = project / HOLDOUT_PARQUET
         return pipeline, rows, pd.read_parquet(held)
 
 
-def go_on(pipeline: "Pipeline", raw: pd.DataFrame, target: "pd.Series[Any]", before: int) -> "Pipeline":
+def update_pipeline(pipeline: "Pipeline", raw: pd.DataFrame, target: "pd.Series[Any]", before: int) -> "Pipeline":
     """The pipeline after new rows: its columns stay as they were fitted, its estimator learns on."""
     columns, estimator = pipeline[:-1], pipeline[-1]
     kind = type(estimator).__name__
     try:
-        rows, truth = columns.transform(prepare(raw)), target.to_numpy()
+        rows, truth = columns.transform(prepare_features(raw)), target.to_numpy()
         if hasattr(estimator, "partial_fit"):
             estimator.partial_fit(rows, truth)
         elif "Forest" in kind and hasattr(estimator, "warm_start"):
@@ -55,14 +57,14 @@ def go_on(pipeline: "Pipeline", raw: pd.DataFrame, target: "pd.Series[Any]", bef
     return pipeline
 
 
-def resume(params: Params, chosen: pd.DataFrame) -> tuple["Pipeline", Hashes]:
+def resume_training(params: Params, chosen: pd.DataFrame) -> tuple["Pipeline", RowHashes]:
     """The model of `train.start` after the rows that are new to it, and all rows that it has learned from."""
     from threadpoolctl import threadpool_limits
 
-    pipeline, rows, held = earlier(str(params.train.start))
-    new = chosen[~np.isin(marks(chosen), np.concatenate([rows, marks(held)]))]
+    pipeline, rows, held = load_training_state(str(params.train.start))
+    new = chosen[~np.isin(row_hashes(chosen), np.concatenate([rows, row_hashes(held)]))]
     if new.empty:
         raise UserError(f"the model of {str(params.train.start)[:12]} has seen every row; bring new ones")
     with threadpool_limits(params.train.threads):
-        pipeline = go_on(pipeline, inputs(params, new), new[params.data.target], len(rows))
-    return pipeline, np.sort(np.concatenate([rows, marks(new)]))
+        pipeline = update_pipeline(pipeline, select_features(params, new), new[params.data.target], len(rows))
+    return pipeline, np.sort(np.concatenate([rows, row_hashes(new)]))

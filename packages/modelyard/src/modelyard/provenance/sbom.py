@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def bill(kind: str, name: str, version: str, parts: list[tuple[str, str, str]]) -> dict[str, Any]:
+def build_sbom(kind: str, name: str, version: str, parts: list[tuple[str, str, str]]) -> dict[str, Any]:
     """What something is made of, as a CycloneDX list of (kind, name, version)."""
     return {
         "bomFormat": "CycloneDX",

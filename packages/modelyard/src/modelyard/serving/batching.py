@@ -4,18 +4,18 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from modelyard.inference.bundle import Said
+from modelyard.inference.bundle import PredictionDict
 from modelyard.inference.request import Row
 
 
-class Together:
+class MicroBatcher:
     """Rows of requests that arrive together are answered together: 16 rows cost hardly more than one."""
 
-    def __init__(self, answer: Callable[[list[Row]], list[Said]]) -> None:
+    def __init__(self, answer: Callable[[list[Row]], list[PredictionDict]]) -> None:
         self.answer = answer
-        self.waiting: list[tuple[list[Row], asyncio.Future[list[Said]]]] = []
+        self.waiting: list[tuple[list[Row], asyncio.Future[list[PredictionDict]]]] = []
 
-    def ask(self, rows: list[Row]) -> "asyncio.Future[list[Said]]":
+    def ask(self, rows: list[Row]) -> "asyncio.Future[list[PredictionDict]]":
         """The answers to these rows, given in the event loop's next round."""
         loop = asyncio.get_running_loop()
         if not self.waiting:

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from modelyard.core.params import Log
+from modelyard.core.params import LogParams
 
-SLICE = 50  # lines encoded before others get their turn
+LINES_PER_SLICE = 50  # lines encoded before others get their turn
 
 
 class Reading(msgspec.Struct, omit_defaults=True):
@@ -34,13 +34,13 @@ class Reading(msgspec.Struct, omit_defaults=True):
         return self.probabilities[next(reversed(self.probabilities))] if self.probabilities else self.prediction
 
 
-READINGS = msgspec.json.Decoder(Reading | list[Reading])
+PREDICTION_DECODER = msgspec.json.Decoder(Reading | list[Reading])
 
 
-class Writer:
+class LogWriter:
     """Appends JSON lines to `<kind>-<time>.jsonl`; what cannot be written waits, what cannot wait is counted."""
 
-    def __init__(self, folder: Path, kind: str, rules: Log, lost: Callable[[int], None]) -> None:
+    def __init__(self, folder: Path, kind: str, rules: LogParams, lost: Callable[[int], None]) -> None:
         self.folder, self.kind, self.rules, self.lost = folder, kind, rules, lost
         self.waiting: deque[tuple[Any, ...]] = deque()
         self.path: Path | None = None
@@ -65,7 +65,7 @@ class Writer:
         draft = b""
         while draft or self.waiting or not self.stop.is_set():
             self.stop.wait(self.rules.seconds)
-            draft = draft or self.encoded()
+            draft = draft or self.encode_waiting()
             try:
                 self.write(draft)
                 draft = b""
@@ -75,11 +75,11 @@ class Writer:
                     self.lost(draft.count(b"\n") + len(self.waiting))
                     return
 
-    def encoded(self) -> bytes:
+    def encode_waiting(self) -> bytes:
         """What waits now, in slices, so that the thread that answers is never held up for long."""
         slices = []
-        for left in range(len(self.waiting), 0, -SLICE):
-            lines = (map(msgspec.json.encode, self.waiting.popleft()) for _ in range(min(left, SLICE)))
+        for left in range(len(self.waiting), 0, -LINES_PER_SLICE):
+            lines = (map(msgspec.json.encode, self.waiting.popleft()) for _ in range(min(left, LINES_PER_SLICE)))
             slices.append(b"".join(b"{" + b",".join(part[1:-1] for part in line) + b"}\n" for line in lines))
             time.sleep(0)
         return b"".join(slices)

@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from modelyard.serving.prediction_log import READINGS, Reading, Writer
-from modelyard.serving.telemetry import Counters
+from modelyard.serving.prediction_log import PREDICTION_DECODER, LogWriter, Reading
+from modelyard.serving.telemetry import ServiceMetrics
 
-MIRRORED = 1000  # requests that may wait for the shadow
-PATIENCE = 1.0  # seconds that the shadow may take
+MAX_QUEUED_REQUESTS = 1000  # requests that may wait for the shadow
+TIMEOUT_SECONDS = 1.0  # seconds that the shadow may take
 
 
-class Shadow:
+class ShadowMirror:
     """A bounded queue of copies of answered requests, and a thread that asks the shadow, compares and logs."""
 
-    def __init__(self, address: str, log: Writer, counters: Counters) -> None:
+    def __init__(self, address: str, log: LogWriter, counters: ServiceMetrics) -> None:
         self.address, self.log, self.counters = address, log, counters
-        self.waiting: queue.Queue[tuple[bytes, list[Reading], bytes]] = queue.Queue(MIRRORED)
+        self.waiting: queue.Queue[tuple[bytes, list[Reading], bytes]] = queue.Queue(MAX_QUEUED_REQUESTS)
         if address:
             threading.Thread(target=self.run, name="shadow", daemon=True).start()
 
@@ -32,13 +32,13 @@ class Shadow:
 
     def run(self) -> None:
         """Ask the shadow for each copy; its failures are counted."""
-        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT_SECONDS)
         while True:
             body, readings, key = self.waiting.get()
             head = {"Content-Type": "application/json", "X-Shadow": "1", "Authorization": key.decode("latin-1")}
             try:
                 connection.request("POST", "/predict", body, head)
-                found = READINGS.decode(connection.getresponse().read())
+                found = PREDICTION_DECODER.decode(connection.getresponse().read())
                 self.compare(readings, found if isinstance(found, list) else [found])
             except (OSError, http.client.HTTPException, msgspec.MsgspecError, ValueError, TypeError):
                 connection.close()

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.errors import UserError
-from modelyard.statistics.metrics import Array, Influence, Matrix, Metric, checked, find
+from modelyard.statistics.metrics import Array, CostMatrix, Influence, Metric, get_metric, validate_inputs
 
-ENOUGH = 50  # rows of the rarest class, and groups: below that no interval here is to be trusted
-RESOLVED = 1.81  # a margin of so many errors: a loss of two margins is found 95 times in a hundred
-SLICES = 0.25  # the part of one side's false alarms that all slices together may cause
+MIN_UNITS = 50  # rows of the rarest class, and groups: below that no interval here is to be trusted
+MIN_MARGIN_IN_ERRORS = 1.81  # a margin of so many errors: a loss of two margins is found 95 times in a hundred
+SLICES_ALPHA_SHARE = 0.25  # the part of one side's false alarms that all slices together may cause
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Difference:
     method: str
     resamples: int = 0
     confidence: float = 0.95
-    freedom: float = float("inf")
+    degrees_of_freedom: float = float("inf")
 
     @property
     def chance(self) -> float:
         """How often an equal candidate looks this bad, or worse."""
         from scipy.special import stdtr
 
-        return float(stdtr(self.freedom, self.difference / self.error)) if self.error else 1.0
+        return float(stdtr(self.degrees_of_freedom, self.difference / self.error)) if self.error else 1.0
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """One model's metric with its interval."""
 
     metric: str
@@ -55,7 +55,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Counts:
+class RowCounts:
     """The size of a comparison: rows, rows of the rarest class, groups (None: rows stand alone)."""
 
     rows: int
@@ -63,18 +63,18 @@ class Counts:
     groups: int | None = None
 
     @property
-    def enough(self) -> bool:
+    def is_sufficient(self) -> bool:
         """Whether intervals hold: 50 rows of the rarest class and, with groups, 50 of them."""
-        return self.minority >= ENOUGH and (self.groups is None or self.groups >= ENOUGH)
+        return self.minority >= MIN_UNITS and (self.groups is None or self.groups >= MIN_UNITS)
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceComparison:
     """The comparison on the rows of one value; `chance` is corrected for the number of slices."""
 
     column: str
     value: str
-    counts: Counts
+    counts: RowCounts
     difference: Difference
     margin: float
     chance: float
@@ -82,7 +82,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _PairedScores:
     """Both models' scores of the same rows, checked; groups are codes."""
 
     rule: Metric
@@ -90,9 +90,9 @@ class _Pair:
     champion: Array
     candidate: Array
     groups: Array | None
-    cost: Matrix | None
+    cost: CostMatrix | None
 
-    def take(self, rows: Array) -> "_Pair":
+    def take(self, rows: Array) -> "_PairedScores":
         """The same pair on some of the rows."""
         return replace(
             self,
@@ -102,9 +102,11 @@ class _Pair:
             groups=None if self.groups is None else self.groups[rows],
         )
 
-    def gain(self) -> float:
+    def compute_gain(self) -> float:
         """By how much the candidate is better."""
-        old, new = (self.rule.kernel(self.truth, s, self.cost).value for s in (self.champion, self.candidate))
+        old, new = (
+            self.rule.influence_function(self.truth, s, self.cost).value for s in (self.champion, self.candidate)
+        )
         return new - old if self.rule.higher_is_better else old - new
 
     def method(self, name: str) -> str:
@@ -112,13 +114,13 @@ class _Pair:
         return name if self.groups is None else f"{name}, by group"
 
 
-def _pair(
-    metric: str, truth: Array, champion: Array, candidate: Array, groups: Array | None, cost: Matrix | None
-) -> _Pair:
+def _pair_scores(
+    metric: str, truth: Array, champion: Array, candidate: Array, groups: Array | None, cost: CostMatrix | None
+) -> _PairedScores:
     """The scores after they were checked; groups become 0, 1, 2, …, rows without a name make one group."""
-    rule = find(metric)
-    codes, old = checked(rule.task, truth, champion)
-    _, new = checked(rule.task, truth, candidate)
+    rule = get_metric(metric)
+    codes, old = validate_inputs(rule.task, truth, champion)
+    _, new = validate_inputs(rule.task, truth, candidate)
     if old.shape != new.shape:
         raise UserError(
             f"the champion knows {old.shape[-1]} classes and the candidate {new.shape[-1]}; "
@@ -127,54 +129,54 @@ def _pair(
     if groups is not None and len(groups) != len(codes):
         raise UserError(f"{len(groups)} group names for {len(codes)} rows; give one to each row")
     teams = None if groups is None else pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
-    return _Pair(rule, codes, old, new, teams, cost)
+    return _PairedScores(rule, codes, old, new, teams, cost)
 
 
-def count(metric: str, truth: Array, scores: Array, groups: Array | None = None) -> Counts:
+def compute_row_counts(metric: str, truth: Array, scores: Array, groups: Array | None = None) -> RowCounts:
     """The rows, those of the rarest class that the scores know (maybe none), and the groups."""
-    return _count(_pair(metric, truth, scores, scores, groups, None))
+    return _count_pair_rows(_pair_scores(metric, truth, scores, scores, groups, None))
 
 
-def _count(pair: _Pair) -> Counts:
+def _count_pair_rows(pair: _PairedScores) -> RowCounts:
     teams = None if pair.groups is None else len(np.unique(pair.groups))
     if pair.champion.ndim == 1:
-        return Counts(len(pair.truth), len(pair.truth), teams)
+        return RowCounts(len(pair.truth), len(pair.truth), teams)
     sizes = np.bincount(pair.truth, minlength=pair.champion.shape[1])
-    return Counts(len(pair.truth), int(sizes.min()), teams)
+    return RowCounts(len(pair.truth), int(sizes.min()), teams)
 
 
-def difference(
+def compute_difference(
     metric: str,
     truth: Array,
     champion: Array,
     candidate: Array,
     *,
     groups: Array | None = None,
-    cost: Matrix | None = None,
+    cost: CostMatrix | None = None,
     confidence: float = 0.95,
     resamples: int = 0,
     seed: int = 0,
 ) -> Difference:
     """The paired difference with its interval: in closed form, or by bootstrap with resamples."""
-    pair = _pair(metric, truth, champion, candidate, groups, cost)
-    found = _closed(pair, confidence)
-    return _redrawn(pair, found, resamples, seed) if resamples else found
+    pair = _pair_scores(metric, truth, champion, candidate, groups, cost)
+    found = _analytic(pair, confidence)
+    return _bootstrap(pair, found, resamples, seed) if resamples else found
 
 
-def _closed(pair: _Pair, confidence: float) -> Difference:
+def _analytic(pair: _PairedScores, confidence: float) -> Difference:
     """The difference with its error if both were equal; that of a ratio depends on the true one (Fieller)."""
-    old, new = (_influence(pair, scores) for scores in (pair.champion, pair.candidate))
+    old, new = (_compute_influence(pair, scores) for scores in (pair.champion, pair.candidate))
     sign = 1 if pair.rule.higher_is_better else -1
     gain, pull = sign * (new.value - old.value), sign * (new.pull - old.pull)
 
     def error_at(true: float) -> tuple[float, float]:
-        moved = pull if new.scale is None else pull + (gain - true) * new.scale
-        return spread(pair.rule, pair.truth, Influence(gain, moved, max(old.event, new.event)), pair.groups)
+        moved = pull if new.denominator is None else pull + (gain - true) * new.denominator
+        return standard_error(pair.rule, pair.truth, Influence(gain, moved, max(old.event, new.event)), pair.groups)
 
     error, freedom = error_at(0.0)
-    reach = _student(freedom, confidence)
+    reach = _t_quantile(freedom, confidence)
     low, high = gain - reach * error, gain + reach * error
-    if new.scale is not None:
+    if new.denominator is not None:
         low, high = gain - reach * error_at(low)[0], gain + reach * error_at(high)[0]
     return Difference(
         metric=pair.rule.name,
@@ -186,20 +188,20 @@ def _closed(pair: _Pair, confidence: float) -> Difference:
         error=error,
         method=pair.method(pair.rule.method),
         confidence=confidence,
-        freedom=freedom,
+        degrees_of_freedom=freedom,
     )
 
 
-def _redrawn(pair: _Pair, found: Difference, resamples: int, seed: int) -> Difference:
+def _bootstrap(pair: _PairedScores, found: Difference, resamples: int, seed: int) -> Difference:
     """The interval between the quantiles of paired resamples: of rows, or of whole groups."""
-    members, rng = None if pair.groups is None else _members(pair.groups), np.random.default_rng(seed)
+    members, rng = None if pair.groups is None else _rows_by_code(pair.groups), np.random.default_rng(seed)
     units = len(pair.truth if members is None else members)
 
     def rows() -> Array:
         drawn = rng.integers(units, size=units)
         return drawn if members is None else np.concatenate([members[group] for group in drawn])
 
-    draws = np.array([pair.take(rows()).gain() for _ in range(resamples)])
+    draws = np.array([pair.take(rows()).compute_gain() for _ in range(resamples)])
     draws = draws[np.isfinite(draws)]
     low, high = np.quantile(draws, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
     return replace(
@@ -209,32 +211,32 @@ def _redrawn(pair: _Pair, found: Difference, resamples: int, seed: int) -> Diffe
         error=float(draws.std()),
         method=pair.method("paired bootstrap"),
         resamples=len(draws),
-        freedom=float("inf"),
+        degrees_of_freedom=float("inf"),
     )
 
 
-def interval(
+def compute_interval(
     metric: str,
     truth: Array,
     scores: Array,
     *,
     groups: Array | None = None,
-    cost: Matrix | None = None,
+    cost: CostMatrix | None = None,
     confidence: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """One model's metric with an interval that stays inside the metric's range."""
-    pair = _pair(metric, truth, scores, scores, groups, cost)
-    one = _influence(pair, pair.champion)
-    error, freedom = spread(pair.rule, pair.truth, one, pair.groups)
+    pair = _pair_scores(metric, truth, scores, scores, groups, cost)
+    one = _compute_influence(pair, pair.champion)
+    error, freedom = standard_error(pair.rule, pair.truth, one, pair.groups)
     if pair.rule.bounded and not error:
         # Where no row errs there is no spread to see: then as if half a rare row did.
-        units = _count(pair)
+        units = _count_pair_rows(pair)
         error = 0.5 / max(min(units.minority, units.groups or units.rows), 1)
-    low, high = _inside(pair.rule, one.value, error, _student(freedom, confidence))
-    return Interval(metric, one.value, low, high, error, pair.method(pair.rule.method))
+    low, high = _transform_interval(pair.rule, one.value, error, _t_quantile(freedom, confidence))
+    return ConfidenceInterval(metric, one.value, low, high, error, pair.method(pair.rule.method))
 
 
-def _inside(rule: Metric, value: float, error: float, reach: float) -> tuple[float, float]:
+def _transform_interval(rule: Metric, value: float, error: float, reach: float) -> tuple[float, float]:
     """The interval on the logit scale for shares and on the log scale for losses, carried back."""
     if rule.bounded:
         share = float(np.clip(value, min(error, 0.5), max(1 - error, 0.5)))
@@ -249,11 +251,11 @@ def _inside(rule: Metric, value: float, error: float, reach: float) -> tuple[flo
     return (1 - high, 1 - low) if rule.name == "r2" else (low, high)
 
 
-def spread(rule: Metric, truth: Array, one: Influence, groups: Array | None = None) -> tuple[float, float]:
+def standard_error(rule: Metric, truth: Array, one: Influence, groups: Array | None = None) -> tuple[float, float]:
     """The standard error that the pulls make, and its degrees of freedom (Satterthwaite)."""
     rows = len(one.pull)
     cells = truth if rule.task == "classification" else np.zeros(rows, dtype=np.intp)
-    team, cell, size, pull = _gathered(cells, one.pull, groups)
+    team, cell, size, pull = _sum_by_group(cells, one.pull, groups)
     held = size if rule.by_class else np.bincount(team, size)[team]
     whole = np.bincount(cell, size)[cell] if rule.by_class else rows
     # 1 / (1 - share) is n / (n - 1) for lone rows, G / (G - 1) for equal groups.
@@ -266,7 +268,7 @@ def spread(rule: Metric, truth: Array, one: Influence, groups: Array | None = No
     return float(np.sqrt(square + max(extra, (one.event / rows) ** 2))), float(freedom)
 
 
-def _gathered(cells: Array, pull: Array, groups: Array | None) -> tuple[Array, Array, Array, Array]:
+def _sum_by_group(cells: Array, pull: Array, groups: Array | None) -> tuple[Array, Array, Array, Array]:
     """The pulls summed by group and class: group, class, rows and pull of each such part."""
     if groups is None:
         return np.arange(len(pull)), cells, np.ones(len(pull)), pull
@@ -275,16 +277,16 @@ def _gathered(cells: Array, pull: Array, groups: Array | None) -> tuple[Array, A
     return keys // width, keys % width, np.bincount(part), np.bincount(part, pull)
 
 
-def margin_of(metric: str, champion: float, margin: float | None = None) -> float:
+def compute_margin(metric: str, champion: float, margin: float | None = None) -> float:
     """The loss that does not matter, in the metric's unit: the default or that of params.yaml."""
-    rule = find(metric)
+    rule = get_metric(metric)
     share = rule.margin if margin is None else margin
     if share < 0:
         raise UserError(f"gate.margin is {share}; it must be 0 or more")
     return share * abs(champion) if rule.relative else share
 
 
-def detectable(error: float, confidence: float = 0.95, power: float = 0.8) -> float:
+def compute_detectable_difference(error: float, confidence: float = 0.95, power: float = 0.8) -> float:
     """The smallest true difference that this holdout shows as one, that often."""
     from statistics import NormalDist
 
@@ -292,14 +294,14 @@ def detectable(error: float, confidence: float = 0.95, power: float = 0.8) -> fl
     return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * error
 
 
-def resolved(error: float, margin: float) -> bool:
+def is_margin_resolved(error: float, margin: float) -> bool:
     """Whether the holdout is large enough to find a loss of two margins 95 % of the time."""
-    return margin >= RESOLVED * error
+    return margin >= MIN_MARGIN_IN_ERRORS * error
 
 
-def decide(found: Difference, margin: float, minority: int, groups: int | None = None) -> str:
+def decide_verdict(found: Difference, margin: float, minority: int, groups: int | None = None) -> str:
     """The verdict's word; models of one digest are "unchanged" and never come here."""
-    if not Counts(minority, minority, groups).enough:
+    if not RowCounts(minority, minority, groups).is_sufficient:
         return "inconclusive"
     if found.low > 0:
         return "better"
@@ -310,7 +312,7 @@ def decide(found: Difference, margin: float, minority: int, groups: int | None =
     return "inconclusive"
 
 
-def slices(
+def compare_slices(
     metric: str,
     truth: Array,
     champion: Array,
@@ -319,34 +321,36 @@ def slices(
     margin: float | None = None,
     *,
     groups: Array | None = None,
-    cost: Matrix | None = None,
+    cost: CostMatrix | None = None,
     confidence: float = 0.95,
-) -> list[Slice]:
+) -> list[SliceComparison]:
     """Every slice with enough rows; it blocks if worse by more than its margin after Holm."""
-    pair = _pair(metric, truth, champion, candidate, groups, cost)
+    pair = _pair_scores(metric, truth, champion, candidate, groups, cost)
     found = []
     for column, values in labels.items():
-        for word, part in _parts(pair, column, values):
-            if (size := _count(part)).enough:
-                one = _closed(part, confidence)
-                found.append(Slice(column, word, size, one, margin_of(metric, one.champion, margin), one.chance))
-    chances = holm([one.chance for one in found])
-    level = SLICES * (1 - confidence) / 2
+        for word, part in _iterate_slices(pair, column, values):
+            if (size := _count_pair_rows(part)).is_sufficient:
+                one = _analytic(part, confidence)
+                found.append(
+                    SliceComparison(column, word, size, one, compute_margin(metric, one.champion, margin), one.chance)
+                )
+    chances = adjust_p_values([one.chance for one in found])
+    level = SLICES_ALPHA_SHARE * (1 - confidence) / 2
     return [
         replace(one, chance=p, blocks=p <= level and one.difference.difference < -one.margin)
         for one, p in zip(found, chances, strict=True)
     ]
 
 
-def _parts(pair: _Pair, column: str, values: Array) -> Iterator[tuple[str, _Pair]]:
+def _iterate_slices(pair: _PairedScores, column: str, values: Array) -> Iterator[tuple[str, _PairedScores]]:
     if len(values) != len(pair.truth):
         raise UserError(f"slice {column}: {len(values)} values for {len(pair.truth)} rows")
     codes, names = pd.factorize(np.asarray(values), use_na_sentinel=False)
-    for name, rows in zip(names, _members(codes), strict=True):
+    for name, rows in zip(names, _rows_by_code(codes), strict=True):
         yield "missing" if pd.isna(name) else str(name), pair.take(rows)
 
 
-def holm(chances: list[float]) -> list[float]:
+def adjust_p_values(chances: list[float]) -> list[float]:
     """Holm's correction: the chance that any of so many equal things looks this bad."""
     order = np.argsort(chances)
     steps = np.asarray(chances, dtype=float)[order] * np.arange(len(chances), 0, -1)
@@ -355,14 +359,14 @@ def holm(chances: list[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _student(freedom: float, confidence: float) -> float:
+def _t_quantile(freedom: float, confidence: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def _influence(pair: _Pair, scores: Array) -> Influence:
-    one = pair.rule.kernel(pair.truth, scores, pair.cost)
+def _compute_influence(pair: _PairedScores, scores: Array) -> Influence:
+    one = pair.rule.influence_function(pair.truth, scores, pair.cost)
     if not np.isfinite(one.value):
         raise UserError(
             f"{pair.rule.name} is not defined on these {len(scores)} rows, since the truth is the "
@@ -371,7 +375,7 @@ def _influence(pair: _Pair, scores: Array) -> Influence:
     return one
 
 
-def _members(codes: Array) -> list[Array]:
+def _rows_by_code(codes: Array) -> list[Array]:
     """The row numbers of each code, in the order of the codes."""
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

@@ -14,8 +14,13 @@ import numpy.typing as npt
 from modelyard.core.errors import UserError
 
 Array = npt.NDArray[Any]
-Matrix = Array | Sequence[Sequence[float]]
-_C, _R, _DELTA, _MEAN = "classification", "regression", "delta method", "paired mean"
+CostMatrix = Array | Sequence[Sequence[float]]
+_CLASSIFICATION, _REGRESSION, _DELTA_METHOD, _PAIRED_MEAN = (
+    "classification",
+    "regression",
+    "delta method",
+    "paired mean",
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class Influence:
     value: float
     pull: Array
     event: float = 0.0
-    scale: Array | None = None
+    denominator: Array | None = None
 
 
-Kernel = Callable[[Array, Array, Matrix | None], Influence]
+InfluenceFunction = Callable[[Array, Array, CostMatrix | None], Influence]
 
 
 @dataclass(frozen=True)
@@ -44,39 +49,39 @@ class Metric:
     margin: float
     relative: bool
     method: str
-    kernel: Kernel
+    influence_function: InfluenceFunction
     by_class: bool = False
     bounded: bool = False
 
-    def function(self, truth: Array, scores: Array, cost: Matrix | None = None) -> float:
+    def compute_value(self, truth: Array, scores: Array, cost: CostMatrix | None = None) -> float:
         """The value on these rows; NaN where these rows do not define it."""
-        return self.influence(truth, scores, cost).value
+        return self.compute_influence(truth, scores, cost).value
 
-    def influence(self, truth: Array, scores: Array, cost: Matrix | None = None) -> Influence:
+    def compute_influence(self, truth: Array, scores: Array, cost: CostMatrix | None = None) -> Influence:
         """The value with the pull of each row, after the input was checked."""
-        truth, scores = checked(self.task, truth, scores)
-        return self.kernel(truth, scores, cost)
+        truth, scores = validate_inputs(self.task, truth, scores)
+        return self.influence_function(truth, scores, cost)
 
 
-def find(name: str) -> Metric:
+def get_metric(name: str) -> Metric:
     """The metric of that name; an unknown one is a `UserError` that lists those there are."""
     if name not in METRICS:
         raise UserError(f"there is no metric {name!r}; choose one of {', '.join(METRICS)}")
     return METRICS[name]
 
 
-def evaluate_all(task: str, truth: Array, scores: Array, cost: Matrix | None = None) -> dict[str, float]:
+def compute_all_metrics(task: str, truth: Array, scores: Array, cost: CostMatrix | None = None) -> dict[str, float]:
     """Every metric of the task that these rows define; one class alone defines no ranking."""
     found = {}
     for metric in METRICS.values():
         if metric.task == task and (metric.name != "cost" or cost is not None):
-            value = metric.function(truth, scores, cost)
+            value = metric.compute_value(truth, scores, cost)
             if np.isfinite(value):
                 found[metric.name] = float(value)
     return found
 
 
-def checked(task: str, truth: Array, scores: Array) -> tuple[Array, Array]:
+def validate_inputs(task: str, truth: Array, scores: Array) -> tuple[Array, Array]:
     """Truth and scores with the types and shapes that the task needs, or a `UserError`."""
     try:
         truth, scores = np.asarray(truth), np.asarray(scores, dtype=float)
@@ -107,40 +112,40 @@ def checked(task: str, truth: Array, scores: Array) -> tuple[Array, Array]:
     return codes, scores
 
 
-def _mean(rows: Array, event: float = 0.0) -> Influence:
+def _mean_influence(rows: Array, event: float = 0.0) -> Influence:
     value = float(rows.mean())
     return Influence(value, rows - value, event)
 
 
-def _undefined(truth: Array) -> Influence:
+def _undefined_influence(truth: Array) -> Influence:
     return Influence(float("nan"), np.zeros(len(truth)))
 
 
-def _average(parts: Iterable[Influence], truth: Array) -> Influence:
+def _macro_average(parts: Iterable[Influence], truth: Array) -> Influence:
     """The plain mean over classes (macro), one class at a time in memory."""
     count, value, square, pull = 0, 0.0, 0.0, np.zeros(len(truth))
     for part in parts:
         count, value, square = count + 1, value + part.value, square + part.event**2
         pull += part.pull
     if not count:
-        return _undefined(truth)
+        return _undefined_influence(truth)
     return Influence(value / count, pull / count, float(np.sqrt(square)) / count)
 
 
-def _one_vs_rest(kernel: Callable[[Array, Array], Influence]) -> Kernel:
+def _one_vs_rest(kernel: Callable[[Array, Array], Influence]) -> InfluenceFunction:
     """Two classes: the last against the first. More: the mean over those that the truth holds."""
 
-    def averaged(truth: Array, scores: Array, _: Matrix | None) -> Influence:
+    def averaged(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
         counts = np.bincount(truth, minlength=scores.shape[1])
         if np.count_nonzero(counts) < 2:
-            return _undefined(truth)
+            return _undefined_influence(truth)
         classes = [1] if len(counts) == 2 else np.flatnonzero(counts)
-        return _average((kernel(truth == c, scores[:, c]) for c in classes), truth)
+        return _macro_average((kernel(truth == c, scores[:, c]) for c in classes), truth)
 
     return averaged
 
 
-def _ties(positive: Array, scores: Array) -> tuple[Array, Array, Array]:
+def _rank_with_ties(positive: Array, scores: Array) -> tuple[Array, Array, Array]:
     """Each row's rank among the distinct scores, and the positive and negative rows at a rank."""
     order = np.argsort(scores)
     ordered = scores[order]
@@ -152,7 +157,7 @@ def _ties(positive: Array, scores: Array) -> tuple[Array, Array, Array]:
 
 def _roc_auc(positive: Array, scores: Array) -> Influence:
     """DeLong's placements: the share of the other class that a row beats, ties counted half."""
-    rank, hits, misses = _ties(positive, scores)
+    rank, hits, misses = _rank_with_ties(positive, scores)
     ones, zeros = hits.sum(), misses.sum()
     above = (np.cumsum(misses) - misses / 2) / zeros
     below = 1 - (np.cumsum(hits) - hits / 2) / ones
@@ -163,7 +168,7 @@ def _roc_auc(positive: Array, scores: Array) -> Influence:
 
 def _average_precision(positive: Array, scores: Array) -> Influence:
     """The mean precision at the positive rows; a row also changes the precision below it."""
-    rank, hits, misses = _ties(positive, scores)
+    rank, hits, misses = _rank_with_ties(positive, scores)
     found = np.cumsum(hits[::-1])[::-1]
     taken = found + np.cumsum(misses[::-1])[::-1]
     precision = found / taken
@@ -174,27 +179,27 @@ def _average_precision(positive: Array, scores: Array) -> Influence:
     return Influence(value, pull * len(scores) / hits.sum())
 
 
-def _log_loss(truth: Array, scores: Array, _: Matrix | None) -> Influence:
+def _log_loss(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
     tiny = float(np.spacing(1.0))
     chance = scores[np.arange(len(truth)), truth]
-    return _mean(-np.log(np.clip(chance, tiny, 1 - tiny)))
+    return _mean_influence(-np.log(np.clip(chance, tiny, 1 - tiny)))
 
 
-def _brier(truth: Array, scores: Array, _: Matrix | None) -> Influence:
+def _brier(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
     """Squared distance to the truth, summed over classes; halved for two, as is the custom."""
     chance = scores[np.arange(len(truth)), truth]
     rows = (scores**2).sum(axis=1) - 2 * chance + 1
-    return _mean(rows / 2 if scores.shape[1] == 2 else rows)
+    return _mean_influence(rows / 2 if scores.shape[1] == 2 else rows)
 
 
-def _accuracy(truth: Array, scores: Array, _: Matrix | None) -> Influence:
-    return _mean((scores.argmax(axis=1) == truth).astype(float), event=1.0)
+def _accuracy(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
+    return _mean_influence((scores.argmax(axis=1) == truth).astype(float), event=1.0)
 
 
-def _balanced_accuracy(truth: Array, scores: Array, _: Matrix | None) -> Influence:
+def _balanced_accuracy(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
     counts = np.bincount(truth)
     if np.count_nonzero(counts) < 2:
-        return _undefined(truth)
+        return _undefined_influence(truth)
     present = counts > 0
     weight = np.where(present, len(truth) / np.maximum(counts, 1), 0.0) / present.sum()
     hit = (scores.argmax(axis=1) == truth).astype(float)
@@ -203,14 +208,14 @@ def _balanced_accuracy(truth: Array, scores: Array, _: Matrix | None) -> Influen
     return Influence(float(recall[present].mean()), pull, float(np.sqrt((weight**2).sum())))
 
 
-def _f1(truth: Array, scores: Array, _: Matrix | None) -> Influence:
+def _f1(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
     """The last class's F1 for two classes; else the mean over the classes that the truth holds."""
     said, counts = scores.argmax(axis=1), np.bincount(truth, minlength=scores.shape[1])
     classes = [1] if len(counts) == 2 else np.flatnonzero(counts)
-    return _average((_f1_of(truth == c, said == c) for c in classes if counts[c]), truth)
+    return _macro_average((_binary_f1(truth == c, said == c) for c in classes if counts[c]), truth)
 
 
-def _f1_of(positive: Array, said: Array) -> Influence:
+def _binary_f1(positive: Array, said: Array) -> Influence:
     hit, size = 2.0 * (positive & said), 1.0 * positive + said
     value = hit.sum() / size.sum()
     weight = len(positive) / size.sum()
@@ -219,7 +224,7 @@ def _f1_of(positive: Array, said: Array) -> Influence:
     return Influence(float(value), (hit - value * size) * weight, float(event))
 
 
-def _cost(truth: Array, scores: Array, cost: Matrix | None) -> Influence:
+def _cost(truth: Array, scores: Array, cost: CostMatrix | None) -> Influence:
     """The mean cost when each row is given the label of least expected cost."""
     classes, matrix = scores.shape[1], np.asarray(cost, dtype=float)
     if cost is None:
@@ -227,40 +232,49 @@ def _cost(truth: Array, scores: Array, cost: Matrix | None) -> Influence:
     if matrix.shape != (classes, classes) or not np.isfinite(matrix).all():
         raise UserError(f"evaluate.cost must be {classes} rows of {classes} numbers, one per class")
     rows = matrix[truth, (scores @ matrix).argmin(axis=1)]
-    return _mean(rows, event=float(np.ptp(matrix, axis=1).max()))
+    return _mean_influence(rows, event=float(np.ptp(matrix, axis=1).max()))
 
 
-def _rmse(truth: Array, scores: Array, _: Matrix | None) -> Influence:
-    square = _mean((truth - scores) ** 2)
+def _rmse(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
+    square = _mean_influence((truth - scores) ** 2)
     value = float(np.sqrt(square.value))
     return Influence(value, square.pull / (2 * value) if value else square.pull)
 
 
-def _mae(truth: Array, scores: Array, _: Matrix | None) -> Influence:
-    return _mean(np.abs(truth - scores))
+def _mae(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
+    return _mean_influence(np.abs(truth - scores))
 
 
-def _r2(truth: Array, scores: Array, _: Matrix | None) -> Influence:
-    square, spread = _mean((truth - scores) ** 2), _mean((truth - truth.mean()) ** 2)
+def _r2(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
+    square, spread = _mean_influence((truth - scores) ** 2), _mean_influence((truth - truth.mean()) ** 2)
     if not spread.value:
-        return _undefined(truth)
+        return _undefined_influence(truth)
     left, scale = square.value / spread.value, spread.pull / spread.value
-    return Influence(1 - left, left * scale - square.pull / spread.value, scale=scale)
+    return Influence(1 - left, left * scale - square.pull / spread.value, denominator=scale)
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("roc_auc", _C, True, 0.01, False, "DeLong", _one_vs_rest(_roc_auc), True, True),
-        Metric("average_precision", _C, True, 0.02, False, _DELTA, _one_vs_rest(_average_precision), bounded=True),
-        Metric("log_loss", _C, False, 0.02, True, _MEAN, _log_loss),
-        Metric("brier", _C, False, 0.02, True, _MEAN, _brier),
-        Metric("accuracy", _C, True, 0.01, False, _MEAN, _accuracy, bounded=True),
-        Metric("balanced_accuracy", _C, True, 0.02, False, _DELTA, _balanced_accuracy, True, True),
-        Metric("f1", _C, True, 0.02, False, _DELTA, _f1, bounded=True),
-        Metric("cost", _C, False, 0.05, True, _MEAN, _cost),
-        Metric("rmse", _R, False, 0.02, True, _DELTA, _rmse),
-        Metric("mae", _R, False, 0.02, True, _MEAN, _mae),
-        Metric("r2", _R, True, 0.02, False, _DELTA, _r2),
+        Metric("roc_auc", _CLASSIFICATION, True, 0.01, False, "DeLong", _one_vs_rest(_roc_auc), True, True),
+        Metric(
+            "average_precision",
+            _CLASSIFICATION,
+            True,
+            0.02,
+            False,
+            _DELTA_METHOD,
+            _one_vs_rest(_average_precision),
+            bounded=True,
+        ),
+        Metric("log_loss", _CLASSIFICATION, False, 0.02, True, _PAIRED_MEAN, _log_loss),
+        Metric("brier", _CLASSIFICATION, False, 0.02, True, _PAIRED_MEAN, _brier),
+        Metric("accuracy", _CLASSIFICATION, True, 0.01, False, _PAIRED_MEAN, _accuracy, bounded=True),
+        Metric("balanced_accuracy", _CLASSIFICATION, True, 0.02, False, _DELTA_METHOD, _balanced_accuracy, True, True),
+        Metric("f1", _CLASSIFICATION, True, 0.02, False, _DELTA_METHOD, _f1, bounded=True),
+        Metric("cost", _CLASSIFICATION, False, 0.05, True, _PAIRED_MEAN, _cost),
+        Metric("rmse", _REGRESSION, False, 0.02, True, _DELTA_METHOD, _rmse),
+        Metric("mae", _REGRESSION, False, 0.02, True, _PAIRED_MEAN, _mae),
+        Metric("r2", _REGRESSION, True, 0.02, False, _DELTA_METHOD, _r2),
     )
 }

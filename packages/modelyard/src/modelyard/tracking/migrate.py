@@ -11,13 +11,13 @@ from modelyard.core import deployments
 from modelyard.core.errors import UserError
 from modelyard.core.project import Project
 from modelyard.tracking import registry
-from modelyard.tracking.store import client, own, shown, uri
+from modelyard.tracking.store import get_display_uri, get_local_store_uri, get_mlflow_client, get_tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-MOVED, PARENT = "moved_from", "mlflow.parentRunId"
+MOVED_FROM_TAG, PARENT_RUN_TAG = "moved_from", "mlflow.parentRunId"
 
 
 def copy_model(source: "MlflowClient", old: str, run: str, place: str, before: str) -> str:
@@ -50,14 +50,16 @@ def copy_run(source: "MlflowClient", run: Any, place: str, ids: dict[str, str]) 
             store.log_artifacts(new, source.download_artifacts(old, "", folder))
     if "model_uri" in marks:
         marks["model_uri"] = copy_model(source, marks["model_uri"].rpartition("/")[2], new, place, old)
-    if marks.get(PARENT) in ids:
-        marks[PARENT] = ids[marks[PARENT]]
-    store.log_batch(new, tags=[RunTag(*pair) for pair in (marks | {MOVED: old}).items()])  # last: a half copy lacks it
+    if marks.get(PARENT_RUN_TAG) in ids:
+        marks[PARENT_RUN_TAG] = ids[marks[PARENT_RUN_TAG]]
+    store.log_batch(
+        new, tags=[RunTag(*pair) for pair in (marks | {MOVED_FROM_TAG: old}).items()]
+    )  # last: a half copy lacks it
     store.set_terminated(new, run.info.status, run.info.end_time)
     return new
 
 
-def every(store: "MlflowClient", experiment: str) -> "Iterator[Run]":
+def iter_finished_runs(store: "MlflowClient", experiment: str) -> "Iterator[Run]":
     """The finished runs of an experiment, newest first."""
     token = None
     while token != "":
@@ -68,23 +70,25 @@ def every(store: "MlflowClient", experiment: str) -> "Iterator[Run]":
 
 def main() -> int:
     """Copy the project's own runs to the server, each once; its aliases then name what git does."""
-    if uri() == own():
+    if get_tracking_uri() == get_local_store_uri():
         raise UserError("there is nowhere to move to; set MLFLOW_TRACKING_URI to the server's address")
-    store = client()
+    store = get_mlflow_client()
     import mlflow
 
-    name, source = Project.load().name, mlflow.MlflowClient(own())
+    name, source = Project.load().name, mlflow.MlflowClient(get_local_store_uri())
     here, there = (one.get_experiment_by_name(name) for one in (source, store))
     if not here:
         raise UserError(f"there are no runs of {name} here to move")
     place = there.experiment_id
-    known = mlflow.search_runs([place], f"tags.`{MOVED}` LIKE '%'", output_format="list")
-    ids = {run.data.tags[MOVED]: run.info.run_id for run in known}
-    runs = [run for run in reversed(list(every(source, here.experiment_id))) if run.info.run_id not in ids]
+    known = mlflow.search_runs([place], f"tags.`{MOVED_FROM_TAG}` LIKE '%'", output_format="list")
+    ids = {run.data.tags[MOVED_FROM_TAG]: run.info.run_id for run in known}
+    runs = [run for run in reversed(list(iter_finished_runs(source, here.experiment_id))) if run.info.run_id not in ids]
     for run in runs:
         ids[run.info.run_id] = copy_run(source, run, place, ids)
-    for env in deployments.environments():
-        for sentence in registry.mirror(env, registry.digests(env), (deployments.history(env) or [{}])[-1]):
+    for env in deployments.list_environments():
+        for sentence in registry.sync_aliases(
+            env, registry.get_expected_digests(env), (deployments.load_history(env) or [{}])[-1]
+        ):
             print(f"{'move':<10}{sentence}")
-    print(f"{'move':<10}{len(runs)} runs moved to {shown()}, {len(known)} were there already")
+    print(f"{'move':<10}{len(runs)} runs moved to {get_display_uri()}, {len(known)} were there already")
     return 0

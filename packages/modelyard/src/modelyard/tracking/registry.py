@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from modelyard.core.deployments import history, state
-from modelyard.core.paths import MODEL
+from modelyard.core.deployments import load_history, load_state
+from modelyard.core.paths import MODEL_FILE
 from modelyard.core.project import Project
 
 ALIASES = ("champion", "challenger", "previous")
 
 
-def label(env: str, alias: str) -> str:
+def build_alias(env: str, alias: str) -> str:
     """MLflow's alias of an environment: production's are the plain ones."""
     return alias if env == "production" else f"{env}-{alias}"
 
 
-def version_of(store: Any, name: str, digest: str, tags: dict[str, str]) -> str | None:
+def find_or_register_version(store: Any, name: str, digest: str, tags: dict[str, str]) -> str | None:
     """The registered version of a model digest, registered now where its run is known; None where it is not."""
     found = store.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
     if found:
@@ -33,13 +33,13 @@ def version_of(store: Any, name: str, digest: str, tags: dict[str, str]) -> str 
     return version
 
 
-def mirror(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> list[str]:
+def sync_aliases(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> list[str]:
     """Move MLflow's aliases to the wanted digests; the sentences say what could not be moved."""
     from mlflow.exceptions import MlflowException
 
-    from modelyard.tracking.store import client
+    from modelyard.tracking.store import get_mlflow_client
 
-    store, name = client(), Project.load().name
+    store, name = get_mlflow_client(), Project.load().name
     try:
         store.create_registered_model(name)
     except MlflowException as problem:
@@ -48,34 +48,36 @@ def mirror(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> li
     said = []
     for alias, digest in wanted.items():
         if digest is None:
-            store.delete_registered_model_alias(name, label(env, alias))
+            store.delete_registered_model_alias(name, build_alias(env, alias))
             continue
         tags = {f"promoted.{key}": str(value) for key, value in entry.items()} if alias == "champion" else {}
-        version = version_of(store, name, digest, tags)
+        version = find_or_register_version(store, name, digest, tags)
         if version is None:
-            said.append(f"MLflow knows no run of {digest[:12]}; its alias {label(env, alias)} was not moved")
+            said.append(f"MLflow knows no run of {digest[:12]}; its alias {build_alias(env, alias)} was not moved")
         else:
-            store.set_registered_model_alias(name, label(env, alias), version)
+            store.set_registered_model_alias(name, build_alias(env, alias), version)
     return said
 
 
-def digests(env: str) -> dict[str, str | None]:
+def get_expected_digests(env: str) -> dict[str, str | None]:
     """The digests that the aliases of an environment should point to, by its file and history."""
-    champion, challenger = ((state(env).get(slot) or {}).get("model") for slot in ("champion", "candidate"))
-    past = [entry["from"] for entry in history(env) if entry.get("from") and entry["from"] != champion]
+    champion, challenger = ((load_state(env).get(slot) or {}).get("model") for slot in ("champion", "candidate"))
+    past = [entry["from"] for entry in load_history(env) if entry.get("from") and entry["from"] != champion]
     return {"champion": champion, "challenger": challenger, "previous": past[-1] if past else None}
 
 
-def aliases(env: str) -> dict[str, str | None]:
+def get_mlflow_digests(env: str) -> dict[str, str | None]:
     """The digests that MLflow's aliases point to."""
     from mlflow.exceptions import MlflowException
 
-    from modelyard.tracking.store import client
+    from modelyard.tracking.store import get_mlflow_client
 
-    store, found = client(), dict.fromkeys(ALIASES)
+    store, found = get_mlflow_client(), dict.fromkeys(ALIASES)
     for alias in ALIASES:
         try:
-            found[alias] = store.get_model_version_by_alias(Project.load().name, label(env, alias)).tags.get("sha256")
+            found[alias] = store.get_model_version_by_alias(Project.load().name, build_alias(env, alias)).tags.get(
+                "sha256"
+            )
         except MlflowException:
             continue
     return found
@@ -83,13 +85,13 @@ def aliases(env: str) -> dict[str, str | None]:
 
 def main(env: str = "production") -> int:
     """Print which model each alias names, by git and by MLflow; exit 1 where the two disagree."""
-    truth, mirrored = digests(env), aliases(env)
+    truth, mirrored = get_expected_digests(env), get_mlflow_digests(env)
     for alias in ALIASES:
         mark = "" if truth[alias] == mirrored[alias] else f"  (MLflow: {(mirrored[alias] or 'none')[:12]})"
         print(f"{alias:<12}{(truth[alias] or 'none')[:12]}{mark}")
-    for entry in history(env)[-5:]:
+    for entry in load_history(env)[-5:]:
         moved = " → ".join((entry[key] or "none")[:12] for key in ("from", "to"))
         print(f"{entry['when']}  {entry['action']:<9} {moved}  {entry['who']}")
     if truth != mirrored:
-        print(f"git is the truth: `make promote` moves both; model file {MODEL}")
+        print(f"git is the truth: `make promote` moves both; model file {MODEL_FILE}")
     return int(truth != mirrored)

@@ -9,52 +9,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic, flat, read_json, sha256
-from modelyard.core.paths import DATA, LOCK, METRICS, MODEL, PARAMS, PLOTS
+from modelyard.core.files import atomic_write, flatten_mapping, read_json, sha256
+from modelyard.core.paths import DATA_JSON, DVC_LOCK, METRICS_JSON, MODEL_FILE, PARAMS_YAML, PLOTS_FOLDER
 from modelyard.core.project import Project
 from modelyard.tracking.flavor import log_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STORE = Path(".mlflow")
-STAMP = STORE / "tracked"
+STORE_FOLDER = Path(".mlflow")
+STAMP_FILE = STORE_FOLDER / "tracked"
 
 
-def run_of(dvc_lock: str) -> str:
+def find_recorded_run(dvc_lock: str) -> str:
     """The MLflow run that recorded this dvc.lock, as far as this folder knows."""
     pass
 
-    address, lock, run = (STAMP.read_text(encoding="utf-8").split() if STAMP.exists() else []) or ["", "", ""]
-    return run if address == shown() and lock == dvc_lock else ""
+    address, lock, run = (STAMP_FILE.read_text(encoding="utf-8").split() if STAMP_FILE.exists() else []) or ["", "", ""]
+    return run if address == get_display_uri() and lock == dvc_lock else ""
 
 
-def own() -> str:
+def get_local_store_uri() -> str:
     """The address of the project's own SQLite store."""
-    return f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
+    return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve()}"
 
 
-def uri() -> str:
+def get_tracking_uri() -> str:
     """The tracking server's address, or the project's own store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or own()
+    return os.environ.get("MLFLOW_TRACKING_URI") or get_local_store_uri()
 
 
-def tracked() -> bool:
+def is_tracking_enabled() -> bool:
     """Whether anything was recorded from here, or goes to a server."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or STORE.exists()
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or STORE_FOLDER.exists()
 
 
-def shown() -> str:
+def get_display_uri() -> str:
     """That address for people: without the password that it may hold."""
-    return re.sub("//.*@", "//", uri())
+    return re.sub("//.*@", "//", get_tracking_uri())
 
 
-def client() -> "MlflowClient":
+def get_mlflow_client() -> "MlflowClient":
     """A client of the store, made ready on first use; another version of it is a `UserError`."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a password may stand in it
-    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", str(STORE / "artifacts"))  # else ./mlruns
-    STORE.mkdir(exist_ok=True)
+    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", str(STORE_FOLDER / "artifacts"))  # else ./mlruns
+    STORE_FOLDER.mkdir(exist_ok=True)
     try:
         import mlflow
     except ImportError:
@@ -63,25 +63,29 @@ def client() -> "MlflowClient":
         ) from None
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(uri())
+    mlflow.set_tracking_uri(get_tracking_uri())
     try:
-        if uri() == own():  # MLflow sets the variable itself, so its presence says nothing
-            start(STORE / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
+        if get_tracking_uri() == get_local_store_uri():  # MLflow sets the variable itself, so its presence says nothing
+            initialize_store(STORE_FOLDER / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
             if not mlflow.get_experiment_by_name(Project.load().name):
                 mlflow.create_experiment(
-                    Project.load().name, artifact_location=(STORE / "artifacts").resolve().as_uri()
+                    Project.load().name, artifact_location=(STORE_FOLDER / "artifacts").resolve().as_uri()
                 )
         else:  # makes it; where another did so just now, MLflow keeps its default, and the next line is heard
             mlflow.set_experiment(Project.load().name)
         mlflow.set_experiment(Project.load().name)
     except Exception as problem:  # SQLAlchemy's, alembic's, the server's
         first = re.sub("//[^ ]*@", "//", str(problem).strip().splitlines()[0])
-        what = "move it away or `mlflow db upgrade` it" if uri() == own() else "look at its address and password"
-        raise UserError(f"the MLflow store {shown()} does not open ({first}); {what}") from None
+        what = (
+            "move it away or `mlflow db upgrade` it"
+            if get_tracking_uri() == get_local_store_uri()
+            else "look at its address and password"
+        )
+        raise UserError(f"the MLflow store {get_display_uri()} does not open ({first}); {what}") from None
     return mlflow.MlflowClient()
 
 
-def start(store: Path, empty: Path) -> None:
+def initialize_store(store: Path, empty: Path) -> None:
     """Begin a store with a copy of the environment's empty one: MLflow's migrations take over a second."""
     if store.exists():
         return
@@ -91,30 +95,30 @@ def start(store: Path, empty: Path) -> None:
         mlflow.search_experiments()  # creates and migrates
         if not os.access(empty.parent, os.W_OK):
             return
-        with atomic(empty) as draft:
+        with atomic_write(empty) as draft:
             shutil.copyfile(store, draft)
         return
-    with atomic(store) as draft:
+    with atomic_write(store) as draft:
         shutil.copyfile(empty, draft)
 
 
-def tags() -> dict[str, str]:
+def build_run_tags() -> dict[str, str]:
     """The digests that tie a run to its commit, data, lock and model."""
-    from modelyard.core.git_objects import commit_of
+    from modelyard.core.git_objects import find_commit
 
     return {
-        "git_commit": commit_of("HEAD") or "none",  # git may be missing, or have no name to commit under yet
-        "dvc_lock": sha256(LOCK),
-        "data": read_json(DATA)["sha256"],
-        "model": sha256(MODEL),
+        "git_commit": find_commit("HEAD") or "none",  # git may be missing, or have no name to commit under yet
+        "dvc_lock": sha256(DVC_LOCK),
+        "data": read_json(DATA_JSON)["sha256"],
+        "model": sha256(MODEL_FILE),
     }
 
 
-def track() -> str:
+def record_run() -> str:
     """The id of the run that records this dvc.lock: found, or logged now."""
     import yaml
 
-    store, marks = client(), tags()
+    store, marks = get_mlflow_client(), build_run_tags()
     import mlflow
 
     experiment = mlflow.get_experiment_by_name(Project.load().name)
@@ -125,21 +129,23 @@ def track() -> str:
     if found:
         return found[0].info.run_id
     with mlflow.start_run(tags=marks) as run:
-        mlflow.log_params(flat(yaml.safe_load(PARAMS.read_text(encoding="utf-8"))))
-        mlflow.log_metrics({name: float(value) for name, value in read_json(METRICS).items()})
-        mlflow.log_artifacts(str(PLOTS), "plots")
+        mlflow.log_params(flatten_mapping(yaml.safe_load(PARAMS_YAML.read_text(encoding="utf-8"))))
+        mlflow.log_metrics({name: float(value) for name, value in read_json(METRICS_JSON).items()})
+        mlflow.log_artifacts(str(PLOTS_FOLDER), "plots")
         store.set_tag(run.info.run_id, "model_uri", log_model())
     return run.info.run_id
 
 
 def main() -> int:
     """Record the current dvc.lock in MLflow, once."""
-    if not LOCK.exists():
+    if not DVC_LOCK.exists():
         raise UserError("there is no dvc.lock; `make pipeline` makes it")
-    stamp = f"{shown()} {sha256(LOCK)}"
-    if STAMP.exists() and STAMP.read_text(encoding="utf-8").startswith(stamp + " "):
+    stamp = f"{get_display_uri()} {sha256(DVC_LOCK)}"
+    if STAMP_FILE.exists() and STAMP_FILE.read_text(encoding="utf-8").startswith(stamp + " "):
         return 0
-    run = track()
-    STAMP.write_text(f"{stamp} {run}\n", encoding="utf-8")
-    print(f"{'track':<10}run {run} in {STORE if uri() == own() else shown()}")
+    run = record_run()
+    STAMP_FILE.write_text(f"{stamp} {run}\n", encoding="utf-8")
+    print(
+        f"{'track':<10}run {run} in {STORE_FOLDER if get_tracking_uri() == get_local_store_uri() else get_display_uri()}"
+    )
     return 0

@@ -12,35 +12,38 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelyard.core.console import colour
-from modelyard.core.process import told
-from modelyard.workspace.conflicts import conflicts
+from modelyard.core.console import colour_word
+from modelyard.core.process import try_command
+from modelyard.workspace.conflicts import list_conflicts
 
 Finding = tuple[str, str, str, str]  # ok, note or broken; about what; what was found; the cure
 
 
-def finding(name: str, good: str | None, bad: str, cure: str, state: str = "broken") -> Finding:
+def make_finding(name: str, good: str | None, bad: str, cure: str, state: str = "broken") -> Finding:
     """Well where there is something good to say of it, else what is wrong and its cure."""
     return ("ok", name, good, "") if good else (state, name, bad, cure)
 
 
-def tools() -> Iterator[Finding]:
+def check_tools() -> Iterator[Finding]:
     """Git and who commits, uv, and Docker where a service is shipped."""
-    yield finding("git", told("git", "--version"), "is not installed", "apt-get install git")
+    yield make_finding("git", try_command("git", "--version"), "is not installed", "apt-get install git")
     cure = 'git config --global user.email "you@example.org"'
-    yield finding("git's person", told("git", "config", "user.email"), "nobody to commit as", cure)
+    yield make_finding("git's person", try_command("git", "config", "user.email"), "nobody to commit as", cure)
     uv = shutil.which("uv") or ".uv/bin/uv"
-    yield finding("uv", told(uv, "--version"), "not yet here", "make install", "note")
+    yield make_finding("uv", try_command(uv, "--version"), "not yet here", "make install", "note")
     if Path("compose.yaml").exists():
-        engine, plugin = told("docker", "info", "--format", "{{.ServerVersion}}"), told("docker", "compose", "version")
+        engine, plugin = (
+            try_command("docker", "info", "--format", "{{.ServerVersion}}"),
+            try_command("docker", "compose", "version"),
+        )
         cure = "export DOCKER_HOST=ssh://user@host  # or install Docker, or start it"
         if engine and not plugin:
             cure = "apt-get install docker-compose-plugin"
         both = f"{engine}, {plugin}" if engine and plugin else None
-        yield finding("docker", both, "no image, no deploy", cure, "note")
+        yield make_finding("docker", both, "no image, no deploy", cure, "note")
 
 
-def environment() -> Iterator[Finding]:
+def check_environment() -> Iterator[Finding]:
     """The environment: made, and of the versions that requirements/dev.txt pins."""
     pins = re.findall(r"(?m)^([\w.-]+)==([^\s;\\]+) *\\?$", Path("requirements/dev.txt").read_text(encoding="utf-8"))
     found = {re.sub("[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()}
@@ -51,12 +54,12 @@ def environment() -> Iterator[Finding]:
     wrong = [f"{name} is {found.get(name, 'gone')}, not {pin}" for name, pin in pins if found.get(name) != pin]
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     good = None if wrong else f"Python {sys.version.split()[0]}, {len(pins)} pinned versions"
-    yield finding("environment", good, "".join(wrong[:1]) + more, f"rm -r {folder} && make install")
+    yield make_finding("environment", good, "".join(wrong[:1]) + more, f"rm -r {folder} && make install")
 
 
-def settings() -> Iterator[Finding]:
+def check_settings() -> Iterator[Finding]:
     """Files that a merge or a hand may have broken: dvc.lock, params.yaml, the template's answers."""
-    for name in conflicts():
+    for name in list_conflicts():
         yield "broken", name, "is in conflict", "make resolve" if name == "dvc.lock" else f"edit it; git add {name}"
     try:
         from modelyard.core.errors import UserError
@@ -73,27 +76,27 @@ def settings() -> Iterator[Finding]:
         yield "note", "template", "its commit is unknown, so `make update` cannot work", "edit .cruft.json"
 
 
-def remotes() -> Iterator[Finding]:
+def check_remotes() -> Iterator[Finding]:
     """Git's remote and DVC's: there, and reached."""
-    url = told("git", "remote", "get-url", "origin")
+    url = try_command("git", "remote", "get-url", "origin")
     cure = "git remote set-url origin ADDRESS"
     if not url:
         yield "note", "origin", "no remote: nothing is pushed", cure.replace("set-url", "add")
     else:
-        there = url if told("git", "ls-remote", "origin") is not None else None
-        yield finding("origin", there, f"{url} does not answer", cure)
-    if not (name := told(sys.executable, "-m", "dvc", "config", "core.remote")):
+        there = url if try_command("git", "ls-remote", "origin") is not None else None
+        yield make_finding("origin", there, f"{url} does not answer", cure)
+    if not (name := try_command(sys.executable, "-m", "dvc", "config", "core.remote")):
         yield "note", "data's remote", "none: data and models are in git and here", "make remote URL=s3://bucket/path"
         return
-    state = told(sys.executable, "-m", "dvc", "status", "--cloud")
+    state = try_command(sys.executable, "-m", "dvc", "status", "--cloud")
     if state is None:
         yield "broken", "data's remote", f"{name} does not answer", "make remote URL=ADDRESS  # or give it your rights"
     else:
         held = f"{name} has what dvc.lock names" if "in sync" in state else None
-        yield finding("data's remote", held, f"{name} and this folder differ", "make pull push", "note")
+        yield make_finding("data's remote", held, f"{name} and this folder differ", "make pull push", "note")
 
 
-def answers(url: str, **headers: str) -> str:
+def probe_url(url: str, **headers: str) -> str:
     """Nothing where an address answers well, else what it says."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10):
@@ -102,26 +105,26 @@ def answers(url: str, **headers: str) -> str:
         return str(problem)
 
 
-def tokens() -> Iterator[Finding]:
+def check_tokens() -> Iterator[Finding]:
     """GitHub's token and MLflow's server, where they are set: they are taken."""
     name = next((key for key in ("GITHUB_TOKEN", "GH_TOKEN") if os.environ.get(key)), "gh")
-    token = os.environ.get(name) or told("gh", "auth", "token")
+    token = os.environ.get(name) or try_command("gh", "auth", "token")
     api = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
     if not token:
         yield "note", "GitHub's token", "none: only `make protect` and posting by hand want one", "gh auth login"
     else:
-        no = answers(f"{api}/rate_limit", Authorization=f"Bearer {token}")
+        no = probe_url(f"{api}/rate_limit", Authorization=f"Bearer {token}")
         cure = f"unset {name}" if name != "gh" else "gh auth login"
-        yield finding("GitHub's token", None if no else f"{name} is taken", f"{name}: {no}", cure)
+        yield make_finding("GitHub's token", None if no else f"{name} is taken", f"{name}: {no}", cure)
     if server := os.environ.get("MLFLOW_TRACKING_URI", ""):
-        no = answers(f"{server}/health") if server.startswith("http") else ""
-        yield finding("MLflow", None if no else server, f"{server}: {no}", "unset MLFLOW_TRACKING_URI")
+        no = probe_url(f"{server}/health") if server.startswith("http") else ""
+        yield make_finding("MLflow", None if no else server, f"{server}: {no}", "unset MLFLOW_TRACKING_URI")
 
 
-def locks() -> Iterator[Finding]:
+def check_locks() -> Iterator[Finding]:
     """Locks that a killed command left behind: git's, and DVC's."""
-    index = Path(told("git", "rev-parse", "--git-path", "index.lock") or ".git/index.lock")
-    stale = [str(index)] if index.exists() and not told("pgrep", "-x", "git") else []
+    index = Path(try_command("git", "rev-parse", "--git-path", "index.lock") or ".git/index.lock")
+    stale = [str(index)] if index.exists() and not try_command("pgrep", "-x", "git") else []
     held = Path(".dvc/tmp/rwlock")  # of dead processes DVC frees itself, but not a file that one left half-written
     stale += [str(held)] if held.exists() and not held.read_text(encoding="utf-8").endswith("}") else []
     for path in stale:
@@ -130,12 +133,12 @@ def locks() -> Iterator[Finding]:
         yield "ok", "locks", "none is stale", ""
 
 
-def machine() -> Iterator[Finding]:
+def check_machine() -> Iterator[Finding]:
     """Room on the disk, and the port of `make serve`."""
     free = shutil.disk_usage(".").free / 1e9
     cure = f"{sys.executable} -m dvc gc --workspace  # keeps the models of this commit"
     room = f"{free:.1f} GB free"
-    yield finding("disk", room if free > 2 else None, f"{room}, 2 are wanted", cure)
+    yield make_finding("disk", room if free > 2 else None, f"{room}, 2 are wanted", cure)
     if Path("compose.yaml").exists():
         host, _, port = os.environ.get("BIND", "127.0.0.1:8000").rpartition(":")
         if not port.isdecimal():
@@ -144,14 +147,22 @@ def machine() -> Iterator[Finding]:
         with socket.socket() as door:
             taken = door.connect_ex((host, int(port))) == 0
         free_port = None if taken else f"{port} is free"
-        yield finding("port", free_port, f"{port} is taken", f"make serve BIND={host}:{int(port) + 1}", "note")
+        yield make_finding("port", free_port, f"{port} is taken", f"make serve BIND={host}:{int(port) + 1}", "note")
 
 
 def main() -> int:
     """Look at tools, versions, remotes, tokens, locks, disk and ports; exit 1 where something is broken."""
     worst = 0
-    for look in (tools, environment, settings, remotes, tokens, locks, machine):
+    for look in (
+        check_tools,
+        check_environment,
+        check_settings,
+        check_remotes,
+        check_tokens,
+        check_locks,
+        check_machine,
+    ):
         for state, name, said, cure in look():
-            print(f"{colour(state, 8)}{name:<16}{said}" + (f"\n{'':<24}{cure}" if cure else ""), flush=True)
+            print(f"{colour_word(state, 8)}{name:<16}{said}" + (f"\n{'':<24}{cure}" if cure else ""), flush=True)
             worst = max(worst, int(state == "broken"))
     return worst

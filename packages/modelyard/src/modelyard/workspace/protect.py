@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic, read_json
-from modelyard.core.process import git, told
-from modelyard.github.api import Api, ApiError, Unavailable, patiently
+from modelyard.core.files import atomic_write, read_json
+from modelyard.core.process import run_git, try_command
+from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError, retry_while_unavailable
 
-OWNERS = Path(".github/CODEOWNERS")
+CODEOWNERS = Path(".github/CODEOWNERS")
 # GitHub imports this file by hand, too. Its numbers are GitHub's own: role 5 is the repository's administrators, who
 # may merge their own pull request where nobody else could approve it; app 15368 is GitHub Actions: no other app's check
 # of that name counts.
 RULESET = Path(".github/ruleset.json")
-WORKFLOW = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True}
-Step = tuple[str, Callable[[], Any]]
+WORKFLOW_PERMISSIONS = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True}
+PlannedChange = tuple[str, Callable[[], Any]]
 
 
-def repository(url: str) -> str:
+def parse_repository(url: str) -> str:
     """owner/name from the address of a remote at GitHub; another address is a `UserError`."""
     found = re.fullmatch(r"(?:https://|ssh://)?(?:[^@/]+@)?[^/:]+[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?", url)
     if not found:
@@ -29,57 +29,63 @@ def repository(url: str) -> str:
     return found[1]
 
 
-def token() -> str:
+def find_token() -> str:
     """The token of the environment, or the one that GitHub's command line holds."""
-    found = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or told("gh", "auth", "token")
+    found = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or try_command("gh", "auth", "token")
     if not found:
         cure = "set GITHUB_TOKEN to one that may administer the repository, or `gh auth login`"
         raise UserError(f"there is no token: {cure}")
     return found
 
 
-def covers(there: Any, wanted: Any) -> bool:
+def contains_settings(there: Any, wanted: Any) -> bool:
     """Whether what GitHub has holds all that is wanted; it may say more."""
     if isinstance(wanted, dict):
-        return isinstance(there, dict) and all(covers(there.get(key), value) for key, value in wanted.items())
+        return isinstance(there, dict) and all(
+            contains_settings(there.get(key), value) for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
-        return isinstance(there, list) and all(any(covers(t, w) for t in there) for w in wanted)
+        return isinstance(there, list) and all(any(contains_settings(t, w) for t in there) for w in wanted)
     return bool(there == wanted)
 
 
-def owners(text: str, owner: str) -> str:
+def assign_owners(text: str, owner: str) -> str:
     """CODEOWNERS with the owner behind each path that still waits for one."""
     return re.sub(r"(?m)^# (/\S+)$", rf"\1 @{owner}", text)
 
 
-def write(text: str) -> None:
+def write_codeowners(text: str) -> None:
     """Make this the text of CODEOWNERS."""
-    with atomic(OWNERS) as draft:
+    with atomic_write(CODEOWNERS) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
-def plan(api: Api) -> Iterator[Step]:
+def plan_changes(api: GitHubClient) -> Iterator[PlannedChange]:
     """What has to change, each as a sentence and what does it."""
-    text, wanted = OWNERS.read_text(encoding="utf-8") if OWNERS.exists() else "", read_json(RULESET)
-    if (new := owners(text, api.owner)) != text:
-        said = f"{OWNERS}: @{api.owner} must agree to changes of what decides about models, which the file lists"
-        yield said, lambda: write(new)
+    text, wanted = CODEOWNERS.read_text(encoding="utf-8") if CODEOWNERS.exists() else "", read_json(RULESET)
+    if (new := assign_owners(text, api.owner)) != text:
+        said = f"{CODEOWNERS}: @{api.owner} must agree to changes of what decides about models, which the file lists"
+        yield said, lambda: write_codeowners(new)
     number = next((row["id"] for row in api.pages("/rulesets") if row["name"] == wanted["name"]), None)
-    if not number or not covers(api.call("GET", f"/rulesets/{number}"), wanted):
+    if not number or not contains_settings(api.call("GET", f"/rulesets/{number}"), wanted):
         said = "the default branch takes pull requests in which `Required checks pass`, and CODEOWNERS agree"
         call = ("PUT", f"/rulesets/{number}", wanted) if number else ("POST", "/rulesets", wanted)
         yield f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.call(*call)
-    if not covers(api.find("/actions/permissions/workflow"), WORKFLOW):
+    if not contains_settings(api.find("/actions/permissions/workflow"), WORKFLOW_PERMISSIONS):
         said = "Actions: workflows read unless a job says otherwise, and may open pull requests (for the retrain)"
-        yield said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW)
+        yield said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW_PERMISSIONS)
 
 
 def main(yes: bool = False) -> int:
     """Show what GitHub must be told to protect the default branch, ask, and tell it."""
     url = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
-    api = Api(os.environ.get("GITHUB_REPOSITORY") or repository(git("remote", "get-url", "origin")), token(), url)
+    api = GitHubClient(
+        os.environ.get("GITHUB_REPOSITORY") or parse_repository(run_git("remote", "get-url", "origin")),
+        find_token(),
+        url,
+    )
     try:
-        steps = patiently(lambda: list(plan(api)))
+        steps = retry_while_unavailable(lambda: list(plan_changes(api)))
         for sentence, _ in steps:
             print(f"{'protect':<10}{sentence}")
         if not steps:
@@ -87,11 +93,13 @@ def main(yes: bool = False) -> int:
         elif not yes and not sys.stdin.isatty():
             raise UserError("nobody is there to ask; look at the list above and run `make protect YES=1`")
         elif yes or input("Change this? [y/N] ").strip().lower() in ("y", "yes"):
-            patiently(lambda: [change() for _, change in plan(api)])  # what was done already is not planned again
-            print(f"{'protect':<10}done; commit {OWNERS} if it changed")
+            retry_while_unavailable(
+                lambda: [change() for _, change in plan_changes(api)]
+            )  # what was done already is not planned again
+            print(f"{'protect':<10}done; commit {CODEOWNERS} if it changed")
         return 0
     except ApiError as problem:
         extra = "; rulesets need a public repository or a paid plan" if problem.status in (403, 404) else ""
         raise UserError(f"{problem}{extra}") from None
-    except Unavailable as problem:
+    except ServiceUnavailableError as problem:
         raise UserError(f"{problem}; try again later") from None

