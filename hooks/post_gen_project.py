@@ -1,37 +1,27 @@
-"""Prunes what was not chosen, keeps the answers, makes the first commit; offline, best-effort."""
+"""Prunes what was not chosen, brings the library, keeps the answers, makes the first commit; offline, best-effort."""
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 QUESTIONS = json.loads(r"""{{ cookiecutter.keys() | list | jsonify }}""")  # in their own order
 
-PACKAGE = "src/" + ANSWERS["project_slug"].replace("-", "_")
 SHIPS = (
-    *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/front", "docs/serving.md"),
-    *("requirements/compiled.txt", f"{PACKAGE}/docs.html"),
+    *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/front", "requirements/compiled.txt"),
     *(f".github/workflows/{name}.yml" for name in ("deploy", "reusable-deploy", "reusable-image")),
-    *(f"{PACKAGE}/{name}.py" for name in ("deploy", "engine", "image", "log", "pages")),
-    *(f"{PACKAGE}/{name}.py" for name in ("probe", "rollback", "serve")),
-    *(
-        f"tests/test_{name}.py"
-        for name in ("deploy", "engine", "image", "log", "rollback", "serve")
-    ),
 )
-# What only a service needs of each list of pins; `make lock` leaves the same.
-UNSERVED = {
-    "requirements/dev.txt": "httptools|prometheus-client|uvloop",
-    "requirements/serve.txt": "click|h11|httptools|prometheus-client|uvicorn|uvloop",
-}
 KEEP = {
     "LICENSE": ANSWERS["license"] != "Proprietary",
     **dict.fromkeys(SHIPS, ANSWERS["deploy"] != "none"),
 }
+LIBRARY = Path("packages/modelyard")
+BROUGHT = ".brought"  # the digest of the library's files, by which an update sees whether somebody changed them
+CACHES = ("__pycache__", "*.egg-info", ".*_cache", ".hypothesis", BROUGHT)
 MESSAGE = "Start from the template"
 COMMIT = f'git add --all && git commit -m "{MESSAGE}"'
 WHO = "git config --global user.name 'A Person' && git config --global user.email a@example.org"
@@ -54,16 +44,34 @@ def git(*args: str, cwd: Path | None = None) -> str | None:
 
 
 def prune() -> None:
-    """Remove the files, and the pins, of the options that were not chosen."""
+    """Remove the files of the options that were not chosen."""
     for name in (name for name, kept in KEEP.items() if not kept):
         if Path(name).is_dir():
             shutil.rmtree(name)
         else:
             Path(name).unlink(missing_ok=True)
-    for name, pins in UNSERVED.items() if ANSWERS["deploy"] == "none" else ():
-        text = Path(name).read_text(encoding="utf-8")
-        left = re.sub(rf"(?m)^({pins})==.*\n(    .*\n)*", "", text)
-        Path(name).write_text(left, encoding="utf-8")
+
+
+def bring_library() -> str | None:
+    """Put the library where a checkout without symlinks left a text file; clean it and record its digest."""
+    source = Path(os.environ.get("PWD", "."), ANSWERS.get("_repo_dir", ""), LIBRARY)
+    if not LIBRARY.is_dir():
+        if not (source / "src").is_dir():
+            return f"{LIBRARY} did not come along: copy that folder from the template's repository"
+        LIBRARY.unlink(missing_ok=True)
+        shutil.copytree(source, LIBRARY)
+    for pattern in CACHES:
+        for path in list(LIBRARY.rglob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (LIBRARY / BROUGHT).write_text(digest(LIBRARY) + "\n", encoding="utf-8")
+    return None
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of the list that `sha256sum` prints of a folder's files, in order of their names."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    lines = (f"{sha256(files[name].read_bytes()).hexdigest()}  {name}\n" for name in sorted(files))
+    return sha256("".join(lines).encode()).hexdigest()
 
 
 def template() -> tuple[str, str | None]:
@@ -126,9 +134,10 @@ def first_commit() -> str | None:
 def main() -> None:
     """Do each step, and say what is left to do by hand."""
     prune()
+    left_behind = bring_library()
     if updating():
         return
-    for left in (keep_answers(), first_commit()):
+    for left in (left_behind, keep_answers(), first_commit()):
         if left:
             print(f"note: {left}")
     print(f"{ANSWERS['project_slug']} is ready. Next: cd {Path.cwd()} && make pipeline")

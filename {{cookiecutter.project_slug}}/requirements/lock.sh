@@ -1,16 +1,12 @@
 #!/bin/sh
-# Pins every dependency with hashes and names no registry: serve.txt is what the model needs of dev.txt.
-{% if cookiecutter.deploy == "compose" %}
-# compiled.txt is what is left of that where the model is compiled: the image's libraries.
-{% endif %}
+# Pins every dependency with hashes and names no registry: serve.txt is what the model needs of dev.txt, and
+# compiled.txt what is left of that where the model is compiled: the image's libraries.
 set -eu
 uv=$1 upgrade=${2:-}  # nothing: what is pinned stays
 cd "$(dirname "$0")/.."
-compile() { "$uv" pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-build-options "$@"; }
+compile() { "$uv" pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-build-options --no-emit-package modelyard "$@"; }
 compile pyproject.toml --group dev $upgrade --output-file requirements/dev.txt
 compile pyproject.toml --group model --constraints requirements/dev.txt --output-file requirements/serve.txt
-{% if cookiecutter.deploy == "compose" %}
-compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/compiled.txt
-{% endif %}
+[ ! -e Dockerfile ] || compile pyproject.toml --constraints requirements/dev.txt --output-file requirements/compiled.txt
 compile --group scan $upgrade --output-file requirements/scan.txt
 echo uv | compile - $upgrade --output-file requirements/uv.txt

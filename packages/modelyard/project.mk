@@ -1,0 +1,184 @@
+# The verbs of a project; its Makefile includes this file. Each verb makes the environment when there is none.
+
+ifeq ($(wildcard src pyproject.toml),)
+$(error run make in the folder of the project)
+endif
+
+# What is given to make, as in `make gate BASE=main`, is an option: it travels as MODELYARD_BASE, as the text that it is
+# (no `$(…)` in it is ever evaluated). A variable that a shell happened to export never is one.
+define option
+override $1 := $$(value $1)
+export $1
+export MODELYARD_$1 := $$(value $1)
+endef
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+given := $(foreach name,$(given),$(if $(findstring $$,$(name))$(filter MAKE% -%,$(name)),,$(name)))
+$(foreach name,$(given),$(eval $(call option,$(name))))
+
+VENV := $(or $(value MODELYARD_VENV),.venv)
+BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+export MODELYARD_VENV := $(VENV)
+export MODELYARD_UV := $(UV)
+export PATH := $(BIN):$(PATH)
+export PYTHONPATH := packages/modelyard/src:src
+export MLFLOW_DISABLE_TELEMETRY := true
+# DVC keeps pickles (CVE-2025-69872) in a folder where everybody on the machine may write; ours is for nobody else.
+export DVC_SITE_CACHE_DIR := $(shell mkdir -p -m 700 .dvc/tmp/own && cd .dvc/tmp/own && pwd)
+unexport PYTHONDONTWRITEBYTECODE
+
+# Of what ships; skops, which names none in its metadata, is MIT.
+LICENCES ?= Apache;BSD;ISC;MIT;MPL;Python Software Foundation;PSF;Zlib;HPND;Unlicense
+# Known, without a better version, not open here: diskcache's pickles (above), and skops where all types are trusted.
+UNFIXED ?= CVE-2025-69872 CVE-2024-37065
+CHOSEN_PYTHON = "$${MODELYARD_PYTHON:-$$(cat .python-version)}"
+RUN = @python -m modelyard $@
+BARE = @python3 -m modelyard $@
+
+ifneq ($(wildcard compose.yaml),)
+include packages/modelyard/service.mk
+endif
+
+.DEFAULT_GOAL := next
+.NOTPARALLEL:
+.PHONY: environment $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
+
+help: ## Show the verbs
+	@awk -F ':.*## ' '/^## / {group = substr($$0, 4)} \
+	  /^[a-z-]+:.*## / && !seen[$$1]++ {if (group) printf "\n%s\n", group; group = ""; printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+environment: | $(filter .uv/%,$(UV))
+	@stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON); cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
+	[ -e "$$stamp" ] || { \
+	  echo "installing the environment into $$MODELYARD_VENV …" && \
+	  "$(UV)" venv --quiet --allow-existing --python $(CHOSEN_PYTHON) "$$MODELYARD_VENV" && \
+	  "$(UV)" pip sync --quiet --compile-bytecode --require-hashes --python "$(BIN)/python" requirements/dev.txt && \
+	  "$(UV)" pip install --quiet --offline --no-deps --python "$(BIN)/python" --editable packages/modelyard --editable . && \
+	  rm -f "$$MODELYARD_VENV"/.installed-* && touch "$$stamp"; }
+
+.uv/bin/uv:
+	@python3 -m venv .uv && .uv/bin/pip install --quiet --require-hashes -r requirements/uv.txt
+
+## Project
+next: ## Show what to do next in this state of the project (`make` alone does it; installs nothing)
+	$(BARE)
+
+doctor: ## Look at tools, versions, remotes, tokens, locks, disk and ports, and name the cures (installs nothing)
+	$(BARE)
+
+update: environment ## Merge the newer template on a branch, say what is new, run the tests (TEST=0 does not)
+	$(RUN)
+
+install: environment ## Make the environment (every other verb does it by itself)
+
+lock: | $(filter .uv/%,$(UV)) ## Pin the newest versions that pyproject.toml allows, with hashes (UPGRADE= keeps what is pinned)
+	@sh requirements/lock.sh "$(UV)" "$${MODELYARD_UPGRADE---upgrade}"
+
+check: environment ## Format, lint, type-check, look for secrets: all pre-commit hooks
+	@pre-commit run --all-files
+
+scan: environment ## Look for known vulnerabilities in what is pinned, and for licences that bind who gets what ships
+	@"$(UV)" venv --quiet --allow-existing --python $(CHOSEN_PYTHON) .scan
+	@"$(UV)" pip sync --quiet --require-hashes --python .scan/bin/python requirements/scan.txt
+	@.scan/bin/pip-licenses --python "$(BIN)/python" --partial-match --allow-only "$(LICENCES)" --ignore-packages skops \
+	  --packages $(shell sed -n 's/^\([A-Za-z0-9_.-]*\)==.*/\1/p' requirements/serve.txt)
+	@for name in dev scan uv; do \
+	  .scan/bin/pip-audit --disable-pip --require-hashes --progress-spinner off $(UNFIXED:%=--ignore-vuln=%) \
+	    -r requirements/$$name.txt || exit 1; done
+
+test: environment ## Run the tests of code, data and model
+	@python -m pytest
+
+## Data and model
+adopt: environment ## Make a table yours: CSV=path TARGET=column [TIME= GROUP= SENSITIVE=a,b TASK= DROP=1 MISSING= SEP= ENCODING=]
+	$(RUN)
+
+schema: environment ## Show how schema.yaml differs from the data (WRITE=1 writes it)
+	$(RUN)
+
+pipeline: environment ## Run what changed: validate, split, train, evaluate; then track (TRACK=0 does not)
+	@! grep -qs '^<<<<<<< ' dvc.lock || { echo "error: dvc.lock is in conflict; run \`make resolve\`" >&2; exit 1; }
+	@dvc repro
+	@[ "$$MODELYARD_TRACK" = 0 ] || python -m modelyard track
+
+track: environment ## Record the current dvc.lock in MLflow, once
+	$(RUN)
+
+move: environment ## Move the project's own runs to the server at MLFLOW_TRACKING_URI, each once
+	$(RUN)
+
+sweep: environment ## Search better arguments for the estimator; Ctrl-C stops it, the next call goes on
+	$(RUN)
+
+compute: environment ## Let sweeps, importances and scoring use WORKERS=4, or BACKEND=dask ADDRESS=tcp://… (or ray)
+	$(RUN)
+
+resolve: environment ## Make dvc.lock anew after a merge conflict in it
+	$(RUN)
+
+## Judge
+gate: environment ## Judge the model against BASE (default: the default branch), on the same rows
+	$(RUN) || { code=$$?; [ $$code = 2 ] || python -m modelyard report; exit $$code; }
+
+report: environment ## Write the verdict as a page: Markdown, HTML and model card
+	$(RUN)
+
+registry: environment ## Show which model is champion, challenger and previous, by git and by MLflow
+	$(RUN)
+
+audit: environment ## Show who made which model run where, when and on which evidence: [SINCE=2026-01-31]
+	$(RUN)
+
+promote: environment ## Make the judged model the champion of ENV (default: production)
+	$(RUN)
+
+ui: environment ## Open MLflow on this project's runs
+	@python -m modelyard track && mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///.mlflow/mlflow.db}"
+
+## Watch
+labels: environment ## Join truth that came late to predictions: IN=labels.csv; GROW_DATA=1 makes them rows of the data
+	$(RUN)
+
+monitor: environment ## Compare what the service saw with the training reference; LOGS=address fetches its logs first
+	$(RUN)
+
+evidently: environment | $(filter .uv/%,$(UV)) ## Write Evidently's report on the latest window (from an environment of its own)
+	$(RUN)
+
+alert: ## Say on GitHub and to WEBHOOK what monitoring found (installs nothing)
+	$(BARE)
+
+retrain: environment ## Train again and judge; REASON=auto lets params.yaml decide, WINDOW=90d narrows it
+	$(RUN)
+
+## Predict
+compile: environment ## Compile the model where that changes no answer of it
+	$(RUN)
+
+score: environment ## Write the predictions for IN (Parquet or CSV, a file or a folder) to OUT, and to LOGS for monitor
+	$(RUN)
+
+## GitHub
+remote: environment ## Give data and models a home: URL=s3://… gs://… azure://… ssh://… or a folder
+	$(RUN)
+
+pull: environment ## Fetch data and models from the remote, if there is one
+	$(RUN)
+
+push: environment ## Bring data and models to the remote, if there is one
+	$(RUN)
+
+verify: environment ## Run everything again and compare with dvc.lock; ENV= or MODEL=: walk from what answers to the data
+	$(RUN)
+
+post: ## Say on GitHub what a run found: WHAT="comment status" (installs nothing)
+	$(BARE)
+
+release: ## Keep the promoted model as a release of the repository (installs nothing)
+	$(BARE)
+
+rehearse: environment ## Run the workflow that EVENT=pull_request starts on this machine, before a push
+	$(RUN)
+
+protect: environment ## Protect the default branch on GitHub; shows what it would change and asks
+	$(RUN)
