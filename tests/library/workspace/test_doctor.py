@@ -16,7 +16,7 @@ from modelyard.workspace import doctor
 @pytest.fixture(autouse=True)
 def healthy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project in a repository of its own, with nothing set; each test breaks something."""
-    for name in ("GITHUB_TOKEN", "GH_TOKEN", "MLFLOW_TRACKING_URI", "BIND", "VENV"):
+    for name in ("GITHUB_TOKEN", "GH_TOKEN", "MLFLOW_TRACKING_URI", "MODELYARD_BIND", "MODELYARD_VENV"):
         monkeypatch.delenv(name, raising=False)
     run_git("init", "--quiet", "--initial-branch", "main")
     run_git("config", "user.email", "a@example.org")
@@ -131,14 +131,14 @@ def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_port_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BIND", "127.0.0.1:http")
+    monkeypatch.setenv("MODELYARD_BIND", "127.0.0.1:http")
     assert found("broken", doctor.check_machine)["port"] == "export BIND=127.0.0.1:8000"
 
 
 def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
-        monkeypatch.setenv("BIND", f"127.0.0.1:{port}")
+        monkeypatch.setenv("MODELYARD_BIND", f"127.0.0.1:{port}")
         assert found("note", doctor.check_machine)["port"] == f"make serve BIND=127.0.0.1:{port + 1}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write, read_json, sha256
 from modelyard.core.params import Params, load_params
@@ -179,7 +180,7 @@ def build_plots_section() -> Section:
     made = {name: pd.read_csv(path) for name in axes if (path := PLOTS_FOLDER / f"{name}.csv").exists()}
     if not made:
         return Section("Plots", "No plots.")
-    charts = [
+    drawings = [
         charts.chart(title, x, y, {"model": list(made[name].itertuples(index=False, name=None))}, **style)
         for name, (title, x, y, style) in axes.items()
         if name in made
@@ -190,7 +191,7 @@ def build_plots_section() -> Section:
     values = ", ".join(f"{v:.3f}" for v in np.interp(grid, points[x], points[y]))
     span = f'    x-axis "{x}" {grid[0]:.2f} --> {grid[-1]:.2f}\n    y-axis "{y}"'
     drawn = f'{MERMAID_THEME}xychart-beta\n    title "{name}"\n{span}\n    line [{values}]'
-    return Section("Plots", "", charts=charts, mermaid=drawn)
+    return Section("Plots", "", charts=drawings, mermaid=drawn)
 
 
 def build_lineage_section(verdict: dict[str, Any]) -> Section:
@@ -232,5 +233,5 @@ def main() -> int:
     for path, text in pages.items():
         with atomic_write(path) as draft:
             draft.write_text(text, encoding="utf-8")
-    print(f"{'report':<10}{REPORT_MARKDOWN}  {REPORT_PAGE}  {MODEL_CARD}")
+    print_result("report", f"{REPORT_MARKDOWN}  {REPORT_PAGE}  {MODEL_CARD}")
     return 0

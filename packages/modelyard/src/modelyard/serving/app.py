@@ -68,7 +68,7 @@ class Service:
         self.counters, self.batcher = ServiceMetrics(passport.quantiles), MicroBatcher(self.answer)
         kinds = ("predictions", "feedback", "shadow")
         self.logs = {kind: LogWriter(logs, kind, params.serve.log, self.counters.lost.inc) for kind in kinds}
-        self.shadow = ShadowMirror(os.environ.get("SHADOW", ""), self.logs["shadow"], self.counters)
+        self.shadow = ShadowMirror(os.environ.get("MODELYARD_SHADOW", ""), self.logs["shadow"], self.counters)
         self.active_requests, self.keys = 0, [bytes.fromhex(key) for key in self.rules.keys.values()]
         self.id_prefix, self.count, self.encode = os.urandom(6).hex(), itertools.count(), msgspec.json.Encoder().encode
         started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelyard.core.console import colour_word
+from modelyard.core.console import colour_word, print_line
 from modelyard.core.process import try_command
 from modelyard.workspace.conflicts import list_conflicts
 
@@ -47,7 +47,7 @@ def check_environment() -> Iterator[Finding]:
     """The environment: made, and of the versions that requirements/dev.txt pins."""
     pins = re.findall(r"(?m)^([\w.-]+)==([^\s;\\]+) *\\?$", Path("requirements/dev.txt").read_text(encoding="utf-8"))
     found = {re.sub("[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()}
-    folder = os.environ.get("VENV", ".venv")
+    folder = os.environ.get("MODELYARD_VENV", ".venv")
     if "dvc" not in found:
         yield "note", "environment", f"there is none in {folder} yet; the next verb makes it", "make install"
         return
@@ -140,9 +140,9 @@ def check_machine() -> Iterator[Finding]:
     room = f"{free:.1f} GB free"
     yield make_finding("disk", room if free > 2 else None, f"{room}, 2 are wanted", cure)
     if Path("compose.yaml").exists():
-        host, _, port = os.environ.get("BIND", "127.0.0.1:8000").rpartition(":")
+        host, _, port = os.environ.get("MODELYARD_BIND", "127.0.0.1:8000").rpartition(":")
         if not port.isdecimal():
-            yield "broken", "port", f"BIND={host}:{port} ends in no number", "export BIND=127.0.0.1:8000"
+            yield "broken", "port", f"BIND={host}:{port} ends in no number", "make doctor BIND=127.0.0.1:8000"
             return
         with socket.socket() as door:
             taken = door.connect_ex((host, int(port))) == 0
@@ -163,6 +163,6 @@ def main() -> int:
         check_machine,
     ):
         for state, name, said, cure in look():
-            print(f"{colour_word(state, 8)}{name:<16}{said}" + (f"\n{'':<24}{cure}" if cure else ""), flush=True)
+            print_line(f"{colour_word(state, 8)}{name:<16}{said}" + (f"\n{'':<24}{cure}" if cure else ""))
             worst = max(worst, int(state == "broken"))
     return worst

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.git_objects import resolve_base
 from modelyard.core.process import run_git
@@ -70,7 +71,7 @@ def build_act_command(event: str, base: str, folder: Path) -> list[str]:
         "--artifact-server-path",
         str(folder),
     ]
-    variables = {"VENV": str(Path(os.environ.get("VENV", ".venv")).resolve()), "TERM": "dumb", "NO_COLOR": "1"}
+    variables = {"MODELYARD_VENV": str(Path(os.environ.get("MODELYARD_VENV", ".venv")).resolve()), "TERM": "dumb", "NO_COLOR": "1"}
     for key, value in variables.items():
         flags += ["--env", f"{key}={value}"]
     for kind in ("env", "secret", "var", "input"):
@@ -84,9 +85,9 @@ def main(event: str = "pull_request", base: str | None = None) -> int:
     """Run the workflow that EVENT starts on this machine, as it is in this folder."""
     if event not in WORKFLOW_BY_EVENT:
         raise UserError(f"EVENT={event} starts nothing here; it may be {', '.join(WORKFLOW_BY_EVENT)}")
-    print(f"{'rehearse':<10}{event}: {WORKFLOW_BY_EVENT[event]}\n{DIFFERENCES_NOTE}", flush=True)
+    print_result("rehearse", f"{event}: {WORKFLOW_BY_EVENT[event]}\n{DIFFERENCES_NOTE}")
     kept = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
     with tempfile.TemporaryDirectory(prefix="rehearse-") as folder:
         done = subprocess.run(build_act_command(event, resolve_base(base), Path(folder)), env=kept, check=False)
-    print(f"{'rehearse':<10}{'it would pass' if done.returncode == 0 else 'it would fail: the step is above'}")
+    print_result("rehearse", f"{'it would pass' if done.returncode == 0 else 'it would fail: the step is above'}")
     return int(bool(done.returncode))
