@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core import files, git_objects, paths, process
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json
 from modelyard.core.params import Params, RetrainParams, load_params, parse_duration
@@ -81,7 +82,7 @@ def list_retrain_runs() -> list[datetime]:
     try:
         found = api.call("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
     except (ApiError, ServiceUnavailableError) as problem:
-        print(f"{'retrain':<10}earlier runs are unknown: {problem}", flush=True)
+        print_result("retrain", f"earlier runs are unknown: {problem}")
         return []
     return [datetime.fromisoformat(run["created_at"]) for run in found]
 
@@ -152,7 +153,7 @@ def check_forgetting(params: Params) -> None:
     found = measure_forgetting(params, params.train.start)
     margin = compute_margin(found.metric, found.champion, params.gate.margin)
     text = f"{found.metric} on the earlier holdout: {found.champion:.4f} → {found.candidate:.4f}"
-    print(f"{'retrain':<10}{text} [{found.low:+.4f}, {found.high:+.4f}]", flush=True)
+    print_result("retrain", f"{text} [{found.low:+.4f}, {found.high:+.4f}]")
     if found.high < 0 and found.difference < -margin:
         raise UserError(f"the model forgets what it knew ({text}); train anew, with retrain.stateful: false")
 
@@ -170,11 +171,11 @@ def main(
     if reason == "auto":
         decision = decide_retrain(params.retrain, gather_inputs(params, now))
     outcome = "train" if decision.should_train else "nothing"
-    print(f"{'retrain':<10}{outcome}: {decision.trigger}: {decision.reason}", flush=True)
+    print_result("retrain", f"{outcome}: {decision.trigger}: {decision.reason}")
     if decision.should_train and not decide_only:
         rows = window or params.retrain.window
         outcome = train_and_judge(build_train_changes(params, rows, estimator, stateful or params.retrain.stateful))
-        print(f"{'retrain':<10}outcome: {outcome}")
+        print_result("retrain", f"outcome: {outcome}")
     result = {"version": 1, "time": now.isoformat(), "outcome": outcome}
     files.write_json(RETRAIN_JSON, result | {"trigger": decision.trigger, "reason": decision.reason})
     return 0

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import asdict, replace
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.parallel import use_parallel_backend
@@ -159,18 +160,18 @@ def main(track: bool = True) -> int:
         raise UserError(f"{TRAIN_PARQUET} is missing; `make pipeline` makes it")
     table = select_training_rows(params, pd.read_parquet(TRAIN_PARQUET))
     parts = make_folds(params, table)
-    print(f"{'sweep':<10}{len(table):,} training rows in {len(parts)} folds, {params.sweep.trials} trials")
+    print_result("sweep", f"{len(table):,} training rows in {len(parts)} folds, {params.sweep.trials} trials")
     study = open_study(params)
     try:
         run_trials(params, study, parts, track)
     except KeyboardInterrupt:
         done = f"{len(list_finished_trials(study))} of {params.sweep.trials} trials"
-        print(f"\n{'sweep':<10}stopped after {done}; run it again to go on")
+        print_line(f"\n{'sweep':<10}stopped after {done}; run it again to go on")
         return 130
     best, first = round_arguments(study.best_trial.params), list_finished_trials(study)[0]
     with edit_yaml(PARAMS_YAML) as document:
         document["train"].setdefault("arguments", {}).update(best)
     found = f"{params.evaluate.metric} {study.best_value:.5g}, {first.value:.5g} as it was"
     said = ", ".join(f"{name} {value}" for name, value in best.items())
-    print(f"{'sweep':<10}{found}: {said} → {PARAMS_YAML}; now `make pipeline`")
+    print_result("sweep", f"{found}: {said} → {PARAMS_YAML}; now `make pipeline`")
     return 0

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Everything that a command prints goes through here."""
 
 import os
 import sys
@@ -18,6 +18,32 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def print_line(text: str = "") -> None:
+    """Print a line, unless only errors are wanted."""
+    if not _quiet:
+        print(text, flush=True)
+
+
+def print_result(label: str, text: str = "") -> None:
+    """Print a line that begins with the command or object it is about."""
+    print_line(f"{label:<10}{text}")
+
+
+def print_error(text: str) -> None:
+    """Print a line to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_annotation(kind: str, title: str, text: str) -> None:
+    """Print an annotation for GitHub Actions; `kind` is notice, warning or error."""
+    print(f"::{kind} title={title}::{text}", flush=True)
+
+
+def print_data(text: str) -> None:
+    """Print what another program reads, also when only errors are wanted."""
+    print(text, flush=True)
+
+
 @contextmanager
 def report_stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, Any]]:
     """Print one line when the stage ends: its name, rows in, what the block noted, and seconds."""
@@ -25,7 +51,7 @@ def report_stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, An
     yield notes
     out = "  ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items())
     told = "" if rows_in is None else f"{rows_in:>12,} rows in  "
-    print(f"{name:<10}{told}{out}  {time.perf_counter() - start:.1f} s", flush=True)
+    print_result(name, f"{told}{out}  {time.perf_counter() - start:.1f} s")
 
 
 def colour_word(word: str, width: int = 0) -> str:

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write
 from modelyard.core.process import run_git
+from modelyard.core.yaml import dump_yaml, read_yaml
 
 DEPLOY_FOLDER = Path("deploy")
 HISTORY_FILE = DEPLOY_FOLDER / "history.jsonl"
@@ -27,7 +26,7 @@ def load_state(env: str) -> dict[str, Any]:
     path = DEPLOY_FOLDER / f"{env}.yaml"
     if env not in (known := list_environments()):
         raise UserError(f"there is no environment {env!r}; there are {', '.join(known)}")
-    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_yaml(path)
     return found
 
 
@@ -37,7 +36,7 @@ def write_state(env: str, new: dict[str, Any]) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     comments = "".join(line for line in lines if line.startswith("#"))
     with atomic_write(path) as draft:
-        draft.write_text(comments + yaml.safe_dump(new, sort_keys=False), encoding="utf-8")
+        draft.write_text(comments + dump_yaml(new), encoding="utf-8")
 
 
 def append_history(entry: dict[str, Any]) -> dict[str, Any]:

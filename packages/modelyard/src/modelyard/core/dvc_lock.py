@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from modelyard.core.errors import UserError
 from modelyard.core.files import md5
 from modelyard.core.paths import DVC_LOCK, METRICS_JSON, MODEL_FILE
+from modelyard.core.yaml import read_yaml
 
 DVC_CACHE = Path(".dvc/cache/files/md5")
 # What follows from the model: other bytes there are reported, since another processor may round differently.
@@ -20,7 +19,7 @@ MODEL_OUTPUTS = (str(MODEL_FILE), "models/rows.npy", "reports/predictions.parque
 
 def load_lock() -> dict[str, Any]:
     """The dvc.lock of this folder."""
-    return yaml.safe_load(DVC_LOCK.read_text(encoding="utf-8")) or {} if DVC_LOCK.exists() else {}
+    return read_yaml(DVC_LOCK) or {} if DVC_LOCK.exists() else {}
 
 
 def get_hashes(lock: dict[str, Any], part: str = "outs") -> dict[str, str]:

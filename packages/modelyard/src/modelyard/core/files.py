@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial, reduce
@@ -13,7 +12,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import yaml
 
 from modelyard.core.errors import UserError
 
@@ -93,16 +91,6 @@ def get_nested(block: Any, name: str) -> Any:
 def replace_nonfinite(value: Any) -> Any:
     """The same value with null for every number that JSON cannot say."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=np.generic.item))
-
-
-def load_dvc_yaml(path: Path) -> Any:
-    """A YAML file whose numbers are read as DVC reads them: 1e-05 is one, which PyYAML takes for text."""
-
-    class Loader(yaml.SafeLoader):  # pylint: disable=too-many-ancestors # PyYAML's own
-        pass
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
-    return yaml.load(path.read_text(encoding="utf-8"), Loader)
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from modelyard.core.errors import UserError
 from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, SCHEMA_YAML
 from modelyard.core.process import run_git
+from modelyard.core.yaml import parse_yaml
 
 CANDIDATE_PATHS = (str(DVC_LOCK), str(PARAMS_YAML), str(SCHEMA_YAML), "src")  # what a change that is judged may change
 
@@ -43,7 +42,7 @@ def read_folder_blobs(commit: str, folder: str | Path) -> dict[str, bytes]:
 
 def read_yaml_at(commit: str, path: str | Path) -> Any:
     """The YAML or JSON of a file at a commit, or None where that commit has no such file."""
-    return None if (there := read_blob(commit, path)) is None else yaml.safe_load(there)
+    return None if (there := read_blob(commit, path)) is None else parse_yaml(there)
 
 
 def find_commit(name: str) -> str | None:

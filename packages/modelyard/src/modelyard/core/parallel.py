@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.params import ComputeParams
 
@@ -37,7 +38,7 @@ def use_parallel_backend(rules: ComputeParams, strict: bool = False) -> Iterator
                 said = f"no {name} cluster with workers at {rules.address} ({first}); start it"
             if strict:
                 raise UserError(said) from None
-            print(f"{'compute':<10}{said}; until then this machine does the work", flush=True)
+            print_result("compute", f"{said}; until then this machine does the work")
             name, jobs = "loky", rules.workers
         stack.enter_context(joblib.parallel_config(name, n_jobs=jobs))
         yield int(joblib.effective_n_jobs(None))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from yaml import YAMLError
 
 from modelyard.core.errors import UserError
 from modelyard.core.paths import PARAMS_YAML
+from modelyard.core.yaml import read_yaml
 
 GATE_RULES_VARIABLE = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
@@ -227,12 +229,13 @@ def drop_unknown_keys(found: Any, kind: type[ParamsSection]) -> Any:
 def load_params(path: Path = PARAMS_YAML) -> Params:
     """The parameters; a missing file, an unknown key or a wrong type is a `UserError` that names it."""
     try:
+        found = read_yaml(path)
         if os.environ.get(GATE_RULES_VARIABLE):
-            return msgspec.convert(drop_unknown_keys(msgspec.yaml.decode(path.read_bytes()), Params), Params)
-        return msgspec.yaml.decode(path.read_bytes(), type=Params)
+            found = drop_unknown_keys(found, Params)
+        return msgspec.convert(found, Params)
     except FileNotFoundError:
         raise UserError(f"there is no {path} here; run this in the project's folder") from None
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, YAMLError, UnicodeDecodeError) as problem:
         raise UserError(f"{path} does not hold: {problem}; correct that line") from None
 
 

@@ -5,11 +5,11 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import pandas as pd
 
 from modelyard.core.errors import UserError
 from modelyard.core.paths import SCHEMA_YAML
+from modelyard.core.yaml import read_yaml
 from modelyard.data.schema_fields import read_personal_columns
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ MAX_EXAMPLES = 5
 
 def load_schema(path: Path = SCHEMA_YAML) -> "DataFrameSchema":
     """The schema of a row, read by pandera; nonsense is a `UserError` that says where."""
-    import pandera.pandas as pa
+    from pandera.io.pandas_io import deserialize_schema
 
     try:
-        schema = pa.DataFrameSchema.from_yaml(path)
+        schema = deserialize_schema(read_yaml(path))
         found = find_misspelt_rule(path) if schema.columns else ""
     except FileNotFoundError:
         raise UserError(f"there is no {path}; `make schema` infers it from the data") from None
@@ -42,7 +42,7 @@ def find_misspelt_rule(path: Path) -> str:
     import pandera.pandas as pa
 
     known = {name for name in dir(pa.Check) if not name.startswith("_")} | {*inspect.signature(pa.Column).parameters}
-    for column, rules in msgspec.yaml.decode(path.read_bytes())["columns"].items():
+    for column, rules in read_yaml(path)["columns"].items():
         for rule in (name for name in rules if name not in known):
             near = difflib.get_close_matches(rule, known, 1, 0.75)
             if near or isinstance(rules[rule], dict | list):
@@ -53,7 +53,7 @@ def find_misspelt_rule(path: Path) -> str:
 
 def read_key(path: Path = SCHEMA_YAML) -> list[str]:
     """The columns that name a row, where the schema says so; read without pandera, which takes its time."""
-    found = msgspec.yaml.decode(path.read_bytes()) if path.exists() else {}
+    found = read_yaml(path) if path.exists() else {}
     return list(found.get("unique") or []) if isinstance(found, dict) else []
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from modelyard.core.errors import UserError
 from modelyard.core.paths import SCHEMA_YAML
+from modelyard.core.yaml import read_yaml
 
 Meta = msgspec.Meta
 MONTH_DAY_PATTERN = (
@@ -65,7 +66,7 @@ def read_personal_columns(schema: Path = SCHEMA_YAML) -> frozenset[str]:
 def read_column_specs(schema: Path) -> dict[str, Any]:
     """What schema.yaml says of each column; without such a thing it is a `UserError`."""
     try:
-        found = yaml.safe_load(schema.read_text(encoding="utf-8"))["columns"]
+        found = read_yaml(schema)["columns"]
     except (yaml.YAMLError, ValueError, KeyError, TypeError):
         found = None
     if not isinstance(found, dict):

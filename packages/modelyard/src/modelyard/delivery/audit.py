@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from modelyard.core import deployments
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.git_objects import read_blob, read_yaml_at
 from modelyard.core.process import run_git
@@ -84,10 +85,10 @@ def main(since: str = "") -> int:
         raise UserError(f"SINCE is {since!r}; write a date, such as 2026-01-31") from None
     found = list(iter_champion_changes(since))
     for told, _ in found:
-        print(told)
+        print_line(told)
     gaps = [*(gap for _, gap in found if gap), *mlflow_disagreements()]
     for gap in gaps:
-        print(f"disagree  {gap}")
+        print_line(f"disagree  {gap}")
     where = "git and MLflow" if is_tracking_enabled() else "git (nothing is tracked here by MLflow)"
-    print(f"{'audit':<10}changes of a champion: {len(found)}; disagreements: {len(gaps)}; by {where}")
+    print_result("audit", f"changes of a champion: {len(found)}; disagreements: {len(gaps)}; by {where}")
     return int(bool(gaps))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core import deployments
+from modelyard.core.console import print_result
 from modelyard.core.dvc_lock import diff_locks
 from modelyard.core.errors import IntegrityError, UserError
 from modelyard.core.files import flatten_mapping, sha256
@@ -136,7 +137,7 @@ def verify_chain(env: str, model: str) -> int:
         line = find_promotion(model)
         told = build_claim(line["to"], line.get("commit") or "HEAD")
     links += [*verify_lineage(told), *verify_mlflow_runs(told)]
-    print(f"{'verify':<10}{env or told['model'][:12]}: {len(links)} links hold: {', '.join(links)}")
+    print_result("verify", f"{env or told['model'][:12]}: {len(links)} links hold: {', '.join(links)}")
     return 0
 
 
@@ -147,7 +148,7 @@ def main(base: str = "", rerun_all: bool = True, tolerance: float = 1e-6, env: s
     if not rerun_all:
         return warn_if_lock_stale()
     if base and not has_pipeline_changed(base):
-        print(f"{'verify':<10}nothing that the pipeline reads changed since {base[:12]}")
+        print_result("verify", f"nothing that the pipeline reads changed since {base[:12]}")
         return 0
     said, metrics = read_yaml_at("HEAD", DVC_LOCK), read_yaml_at("HEAD", METRICS_JSON)
     if not said or not metrics:
@@ -162,5 +163,5 @@ def main(base: str = "", rerun_all: bool = True, tolerance: float = 1e-6, env: s
         print_annotation(
             "notice", f"this machine makes another model with the same metrics ({', '.join(map(str, found))})"
         )
-    print(f"{'verify':<10}dvc.lock says what a fresh run makes")
+    print_result("verify", "dvc.lock says what a fresh run makes")
     return 0

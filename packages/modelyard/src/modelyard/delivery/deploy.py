@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.core import deployments
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.params import DeployParams, load_params
@@ -139,7 +140,7 @@ def run_smoke_test(environment: Environment, slot: str, rules: DeployParams, sec
         raise UserError(f"the {slot} answers otherwise than the pipeline: {found.get('said') or found['difference']}")
     check_service_levels(slot, found["errors"], found["requests"], found["p99"], rules)
     load = f", {found['requests']:,} requests, {found['errors']} failed, p99 {found['p99']:.0f} ms" if seconds else ""
-    print(f"{'smoke':<10}{slot}: answers as the pipeline does{load}")
+    print_result("smoke", f"{slot}: answers as the pipeline does{load}")
 
 
 def check_service_levels(slot: str, errors: float, requests: float, slowest: float, rules: DeployParams) -> None:
@@ -204,7 +205,7 @@ def run_canary(environment: Environment, image: str, target: int, rules: DeployP
         environment.share(percent)
         if percent and not fast:
             seen = watch_candidate(environment, rules)
-            print(f"{'canary':<10}{percent} % held for {rules.seconds:g} s ({seen:,.0f} requests)", flush=True)
+            print_result("canary", f"{percent} % held for {rules.seconds:g} s ({seen:,.0f} requests)")
 
 
 def apply_state(environment: Environment, wanted: DeploymentState, rules: DeployParams, fast: bool) -> None:
@@ -270,7 +271,7 @@ def check_live_model(environment: Environment, wanted: DeploymentState) -> None:
     told, champion = environment.get_through_proxy("/version")["model"], wanted["champion"]["model"]
     if told != champion and not wanted.get("weight"):
         raise UserError(f"{environment.env} answers with the model {told[:12]}, not {champion[:12]}")
-    print(f"{environment.env:<10}{told[:12]} answers on {environment.values['ADDRESS']}")
+    print_line(f"{environment.env:<10}{told[:12]} answers on {environment.values['ADDRESS']}")
 
 
 def main(env: str, repository: str = "") -> int:

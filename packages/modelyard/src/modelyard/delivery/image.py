@@ -24,7 +24,7 @@ SBOM = Path("reports/sbom.json")
 BUILD_INPUTS = ("packages/modelyard/src", "src", "models", "requirements", *("pyproject.toml", "params.yaml", "schema.yaml", "Dockerfile"))
 ISOLATED_RUN = ("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL")
 LIST_PACKAGES_SCRIPT = """import importlib.metadata as m, json
-print_line(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""
+print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""
 DPKG_FORMAT = "--showformat=${Package}\\t${Version}\\n"
 REVISION_LABEL = "org.opencontainers.image.revision"
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from modelyard.core import deployments, dvc_lock, git_objects
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import md5, sha256
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE, VERDICT_JSON
@@ -39,9 +40,9 @@ def record_champion(env: str, model: str | None, entry: dict[str, Any], new: dic
         )
     except UserError as problem:
         said = [f"MLflow's aliases were not moved: {problem}"]
-    print(f"{entry['action']:<10}{env}: {(before or 'none')[:12]} → {(model or 'none')[:12]}")
+    print_line(f"{entry['action']:<10}{env}: {(before or 'none')[:12]} → {(model or 'none')[:12]}")
     for sentence in said:
-        print(f"{'':<10}{sentence}")
+        print_line(f"{'':<10}{sentence}")
 
 
 def main(env: str = "production", image: str = "") -> int:
@@ -50,12 +51,14 @@ def main(env: str = "production", image: str = "") -> int:
     now = deployments.load_state(env)
     champion = now["champion"] or {}
     if champion.get("model") == digest and image in ("", champion.get("image")):
-        print(f"{'promote':<10}{env}: {digest[:12]} is the champion already")
+        print_result("promote", f"{env}: {digest[:12]} is the champion already")
         return 0
     chosen = {"model": digest, "commit": run_git("rev-parse", "HEAD"), "image": image or None}
     new = {**now, "champion": chosen, "candidate": None, "weight": 0, "mirror": False}
     record_champion(
         env, digest, {"action": "promote", "verdict": verdict["verdict"], "verdict_sha256": sha256(VERDICT_JSON)}, new
     )
-    print(f"{'':<10}commit deploy/ to make it so: git add deploy && git commit -m 'Promote {digest[:12]} to {env}'")
+    print_line(
+        f"{'':<10}commit deploy/ to make it so: git add deploy && git commit -m 'Promote {digest[:12]} to {env}'"
+    )
     return 0

@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from modelyard.core.git_objects import read_yaml_at
 from modelyard.core.model_at import Champion, run_in_checkout
 from modelyard.core.params import load_params
 from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, PRODUCTION_YAML, TRAIN_PARQUET
+from modelyard.core.yaml import dump_yaml, read_yaml
 
 
 def find_champion(base: str, target: str) -> Champion:
@@ -39,9 +39,9 @@ def retrain_champion(project: Path, train: pd.DataFrame) -> None:
     """Train the champion's recipe on today's rows, without the features that are gone."""
     (project / TRAIN_PARQUET).parent.mkdir(parents=True, exist_ok=True)
     train.to_parquet(project / TRAIN_PARQUET, index=False)
-    params = yaml.safe_load((project / PARAMS_YAML).read_text(encoding="utf-8"))
+    params = read_yaml(project / PARAMS_YAML)
     params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
-    (project / PARAMS_YAML).write_text(yaml.safe_dump(params), encoding="utf-8")
+    (project / PARAMS_YAML).write_text(dump_yaml(params), encoding="utf-8")
     run_in_checkout(project, sys.executable, "-m", "modelyard", "train")
 
 

@@ -5,11 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 
 from modelyard.core import dvc_lock, git_objects, model_at
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import flatten_mapping, read_json, replace_nonfinite, sha256, write_json
 from modelyard.core.model_at import Champion
@@ -24,6 +24,7 @@ from modelyard.core.paths import (
     VERDICT_JSON,
 )
 from modelyard.core.process import run_git
+from modelyard.core.yaml import read_yaml
 from modelyard.data.parquet import read_table
 from modelyard.data.schema import read_key
 from modelyard.gate import champion
@@ -78,7 +79,7 @@ def score_champion(
 
     Which champion that is, its answers, the rows that neither model has learned, and how it was had.
     """
-    own = find_rows_seen_in_training(Path(), msgspec.yaml.decode(SCHEMA_YAML.read_bytes()), rows, table)
+    own = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows, table)
     keep = ~own if own is not None else np.ones(len(rows), bool)
     found = champion.find_champion(base, params.data.target)
     if found.source == "dummy":
@@ -116,7 +117,7 @@ def diff_with_base(base: str) -> dict[str, dict[str, list[Any]]]:
     found = {}
     for title, path in (("parameters", "params.yaml"), ("schema", "schema.yaml"), ("data", "reports/data.json")):
         old = flatten_mapping(git_objects.read_yaml_at(base, path) or {})
-        new = flatten_mapping(msgspec.yaml.decode(Path(path).read_bytes()))
+        new = flatten_mapping(read_yaml(Path(path)))
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)] if old else []
         found[title] = {name: [old.get(name), new.get(name)] for name in names}
     return found
@@ -218,7 +219,7 @@ def main(base: str | None = None) -> int:
     except UserError as problem:
         raise UserError(str(problem), code=2) from None
     write_json(VERDICT_JSON, replace_nonfinite(verdict))
-    print(f"{'gate':<10}{verdict['sentence']}\n{'':<10}{verdict['decision']} → {VERDICT_JSON}")
+    print_result("gate", f"{verdict['sentence']}\n{'':<10}{verdict['decision']} → {VERDICT_JSON}")
     return 1 if verdict["decision"] == "block" else 0
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_line
 from modelyard.core.project import Project
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError, retry_while_unavailable
 from modelyard.github.post import PostingRefusedError, try_action
@@ -191,5 +192,5 @@ def main(folder: str = ".", bot: str = "github-actions[bot]", webhook: str = "",
     try:
         return 0 if all([not watched or alert.send_alert(), alert.start(base)]) else 1
     except (InvalidArtifactError, ApiError, ServiceUnavailableError) as problem:
-        print(f"::error title=No alert::{sanitize_line(problem, 500)}", flush=True)
+        print_line(f"::error title=No alert::{sanitize_line(problem, 500)}")
         return 1

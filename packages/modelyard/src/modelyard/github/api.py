@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from modelyard.core.console import print_line
+
 MAX_ATTEMPTS = 4
 MAX_WAIT_SECONDS = 60.0  # seconds, of one wait
 PAGE_SIZE = 100
@@ -55,7 +57,7 @@ def retry_while_unavailable(operation: Callable[[], T]) -> T:
             pause = 2.0**attempt / 2 if problem.retry_after_seconds is None else problem.retry_after_seconds
             if attempt == MAX_ATTEMPTS or pause > MAX_WAIT_SECONDS:
                 raise
-            print(f"{problem}; trying again in {pause:.0f} s", flush=True)
+            print_line(f"{problem}; trying again in {pause:.0f} s")
             time.sleep(pause)
     raise AssertionError("unreachable")
 

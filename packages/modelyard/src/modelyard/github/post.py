@@ -1,12 +1,12 @@
 """Verb: what a run found is said on GitHub: comment, status, issue, pull request; with the standard library alone."""
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_error, print_line
 from modelyard.core.project import Project
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError, retry_while_unavailable
 from modelyard.github.sanitize import (
@@ -200,10 +200,10 @@ def append_to_actions_file(variable: str, text: str) -> None:
 def try_action(name: str, action: Callable[[], str]) -> bool:
     """Whether one thing was said; why not is an annotation on the run."""
     try:
-        print(f"{name}: {retry_while_unavailable(action)}", flush=True)
+        print_line(f"{name}: {retry_while_unavailable(action)}")
         return True
     except (PostingRefusedError, InvalidArtifactError, ApiError, ServiceUnavailableError) as problem:
-        print(f"::error title=Not posted ({name})::{sanitize_line(problem, 500)}", flush=True)
+        print_line(f"::error title=Not posted ({name})::{sanitize_line(problem, 500)}")
         return False
 
 
@@ -220,11 +220,11 @@ def main(
     """Say on GitHub what the run found, in the ways that WHAT names."""
     words = what.split()
     if not words or set(words) - set(POST_KINDS):
-        print(f"error: WHAT must be some of {', '.join(POST_KINDS)}; it is {what!r}", file=sys.stderr)
+        print_error(f"error: WHAT must be some of {', '.join(POST_KINDS)}; it is {what!r}")
         return 1
     api = GitHubClient.from_environment()
     if set(words) != {"summary"} and not (api.token and api.repository):
-        print("::warning title=Not posted::there is no GITHUB_TOKEN: the report is in the run's summary only")
+        print_line("::warning title=Not posted::there is no GITHUB_TOKEN: the report is in the run's summary only")
         return 0
     post = GitHubPoster(api, Path(folder), number, sha, branch, base, reason, bot)
     done = [try_action(word, getattr(post, word)) for word in words]

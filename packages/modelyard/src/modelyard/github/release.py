@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_line
 from modelyard.github.api import GitHubClient
 from modelyard.github.post import PostingRefusedError, try_action
 
@@ -68,9 +69,9 @@ def main(folder: str = "models", sha: str = "") -> int:
     """Keep the promoted model as a release of the repository, so that no cache or remote is needed for it."""
     digest, api = read_promoted_digest(), GitHubClient.from_environment()
     if not digest:
-        print("release   nothing is promoted yet: nothing to keep")
+        print_line("release   nothing is promoted yet: nothing to keep")
         return 0
     if not (api.token and api.repository):
-        print("::warning title=Not kept::there is no GITHUB_TOKEN: the promoted model was not kept")
+        print_line("::warning title=Not kept::there is no GITHUB_TOKEN: the promoted model was not kept")
         return 0
     return int(not try_action("release", lambda: publish_model(api, digest, Path(folder), sha)))

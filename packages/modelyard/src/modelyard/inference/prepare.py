@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from modelyard.core.console import print_result
 from modelyard.core.dvc_lock import hash_path
 from modelyard.core.errors import IntegrityError, UserError
-from modelyard.core.files import atomic_write, get_nested, load_dvc_yaml, read_json, sha256
+from modelyard.core.files import atomic_write, get_nested, read_json, sha256
 from modelyard.core.params import Params, load_params
 from modelyard.core.paths import (
     DATA_JSON,
@@ -25,6 +26,7 @@ from modelyard.core.paths import (
 )
 from modelyard.core.process import run_git
 from modelyard.core.project import Project
+from modelyard.core.yaml import read_yaml
 from modelyard.data.schema_fields import SchemaField
 from modelyard.inference.bundle import BUNDLE, RUNTIME_FILES, ModelBundle, compute_max_difference
 from modelyard.inference.onnx import ONNX_MODEL, convert_to_onnx, extract_category_encodings
@@ -162,7 +164,7 @@ def main() -> int:
     """Write models/model.onnx and models/passport.json, unless they are of this very model already."""
     passport = load_or_build_bundle(load_params())
     said = f"largest difference {passport.difference:.1e}" if passport.engine == "compiled" else passport.reason
-    print(f"{'compile':<10}{passport.model[:12]} is served by {passport.engine}: {said}")
+    print_result("compile", f"{passport.model[:12]} is served by {passport.engine}: {said}")
     return 0
 
 
@@ -191,7 +193,7 @@ def verify_bundle(passport: ModelBundle) -> ModelBundle:
     for link, path, said in (("dvc.lock", DVC_LOCK, passport.dvc_lock), ("model", MODEL_FILE, passport.model)):
         if (found := sha256(path) if path.exists() else "missing") != said:
             raise IntegrityError(link, f"{path} is {found[:12]}, and the passport says {said[:12]}")
-    here, lock = load_dvc_yaml(PARAMS_YAML), load_dvc_yaml(DVC_LOCK)
+    here, lock = read_yaml(PARAMS_YAML), read_yaml(DVC_LOCK)
     for stage in lock["stages"].values():
         for key, said in stage.get("params", {}).get(str(PARAMS_YAML), {}).items():
             if get_nested(here, key) != said:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from modelyard.core.console import print_line
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write
 from modelyard.core.params import load_params
@@ -50,7 +51,7 @@ def main(until: str | None = None, uv: str = "uv") -> int:
         )
         if done.returncode:
             raise UserError(f"Evidently gave no report ({last_error_line(done.stderr)})")
-    print(
+    print_line(
         f"{'evidently':<10}the window from {full[-1].start:%Y-%m-%d}: {len(full[-1].raw):,} rows → {EVIDENTLY_REPORT}"
     )
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write, sha256
 from modelyard.core.params import Params, load_params
@@ -57,7 +58,7 @@ def join_labels(path: Path, folder: Path) -> None:
     counts = {"empty": (~good).sum(), "repeated": len(whole) - len(last), "contradicting": differing.sum()}
     counts["of unknown predictions"] = len(unknown)
     notes = ", ".join(f"{value:,} {word}" for word, value in counts.items() if value)
-    print(f"{'labels':<10}{len(last):,} labels joined" + (f"; {notes}" if notes else ""))
+    print_result("labels", f"{len(last):,} labels joined" + (f"; {notes}" if notes else ""))
 
 
 def load_labelled_rows(folder: Path) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def append_labelled_rows(params: Params) -> None:
         whole = whole.sort_values(params.data.time, kind="stable") if params.data.time else whole
         with atomic_write(path) as draft:
             whole.to_parquet(draft, index=False)
-    print(f"{'labels':<10}{len(new):,} new rows in {path}, {len(rows) - len(new):,} were there already")
+    print_result("labels", f"{len(new):,} new rows in {path}, {len(rows) - len(new):,} were there already")
 
 
 def main(in_: str = "", grow_data: bool = False) -> int:

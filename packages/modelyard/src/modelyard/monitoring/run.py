@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json, replace_nonfinite, sha256, write_json
 from modelyard.core.params import Params, load_params, parse_duration
@@ -123,8 +124,10 @@ def main(until: str | None = None, metrics: str = "", logs_: str = "") -> int:
     found = replace_nonfinite(monitor_model(params, now, metrics))
     write_json(MONITOR_JSON, found)
     report.write_monitor_report(found)
-    print(f"{'monitor':<10}{found['state']}: {sum(w['rows'] for w in found['windows']):,} predictions → {MONITOR_JSON}")
+    print_result(
+        "monitor", f"{found['state']}: {sum(w['rows'] for w in found['windows']):,} predictions → {MONITOR_JSON}"
+    )
     for signal in found["signals"]:
         if signal["sentence"]:
-            print(f"{'':<10}{signal['state']}: {signal['sentence']}")
+            print_line(f"{'':<10}{signal['state']}: {signal['sentence']}")
     return 0

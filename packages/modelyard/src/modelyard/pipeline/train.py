@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from modelyard.core.console import report_stage
+from modelyard.core.console import print_result, report_stage
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write, sha256, write_json
 from modelyard.core.params import Params, load_params
@@ -73,7 +73,7 @@ def fit_model(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
     parts = parts and hasattr(make_estimator(recipe, params.seed), "partial_fit")
     if rows > most:
         how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
-        print(f"{'train':<10}{rows:,} rows are more than train.megabytes allows: {how}")
+        print_result("train", f"{rows:,} rows are more than train.megabytes allows: {how}")
     chosen = (
         read_training_sample(min(most, WHOLE_TABLE_ROWS))
         if parts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from modelyard.core.console import report_stage
+from modelyard.core.console import print_line, report_stage
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256, write_json
 from modelyard.core.params import load_params
@@ -45,7 +45,7 @@ def main() -> int:
     with report_stage("validate", count_rows(path)) as notes:
         broken, found = validate_table(path, load_schema())
         if len(broken):
-            print(broken.to_string(index=False))
+            print_line(broken.to_string(index=False))
             word = "rule" if len(broken) == 1 else "rules"
             raise UserError(
                 f"{path} breaks {len(broken)} {word} of {SCHEMA_YAML}; "

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from modelyard.core.files import get_nested, md5, read_json, sha256, write_json
 from modelyard.core.git_objects import read_blob, read_folder_blobs
 from modelyard.core.paths import DATA_JSON, DVC_LOCK, MODEL_FILE, PARAMS_YAML, SCHEMA_YAML, VERDICT_JSON
 from modelyard.core.process import run_git
+from modelyard.core.yaml import parse_yaml
 from modelyard.provenance.sbom import build_sbom
 from modelyard.tracking.store import find_recorded_run
 
@@ -47,8 +47,6 @@ def verify_folder(commit: str, path: str, name: str) -> None:
 
 def load_verified_lock(told: ProvenanceClaim) -> dict[str, Any]:
     """The dvc.lock of the commit, after both were found to be those that were told."""
-    from ruamel.yaml import YAML  # which reads numbers as DVC does
-
     try:
         run_git("merge-base", "--is-ancestor", told["commit"], "HEAD")
     except UserError:
@@ -56,17 +54,15 @@ def load_verified_lock(told: ProvenanceClaim) -> dict[str, Any]:
     there = read_blob(told["commit"], DVC_LOCK)
     if there is None or hashlib.sha256(there).hexdigest() != told["dvc_lock"]:
         raise IntegrityError("dvc.lock", f"{DVC_LOCK} at {told['commit'][:12]} is not {told['dvc_lock'][:12]}")
-    found: dict[str, Any] = YAML(typ="safe").load(io.BytesIO(there))
+    found: dict[str, Any] = parse_yaml(there)
     return found
 
 
 def verify_parameters(commit: str, lock: dict[str, Any]) -> None:
     """Raise where a parameter in dvc.lock is another one at the commit."""
-    from ruamel.yaml import YAML
-
     for stage in lock["stages"].values():
         for path, said in stage.get("params", {}).items():
-            there = YAML(typ="safe").load(io.BytesIO(read_blob(commit, path) or b""))
+            there = parse_yaml(read_blob(commit, path) or b"")
             for key, value in said.items():
                 if get_nested(there, key) != value:
                     raise IntegrityError("parameters", f"{path} at {commit[:12]} has another {key} than {DVC_LOCK}")

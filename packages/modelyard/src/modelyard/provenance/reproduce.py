@@ -3,8 +3,7 @@
 import os
 from typing import Any
 
-import yaml
-
+from modelyard.core.console import print_line
 from modelyard.core.dvc_lock import find_stale_entries, get_hashes, load_lock
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json
@@ -12,6 +11,7 @@ from modelyard.core.git_objects import checkout_commit, read_yaml_at
 from modelyard.core.model_at import run_in_checkout
 from modelyard.core.paths import DVC_LOCK, METRICS_JSON
 from modelyard.core.process import DVC_COMMAND, run_git
+from modelyard.core.yaml import read_yaml
 
 
 def find_metric_mismatches(said: dict[str, float], made: dict[str, float], tolerance: float) -> list[str]:
@@ -23,7 +23,7 @@ def find_metric_mismatches(said: dict[str, float], made: dict[str, float], toler
 def print_annotation(kind: str, sentence: str) -> None:
     """Say it on the terminal, and in GitHub Actions as an annotation of dvc.lock."""
     mark = f"::{kind} file={DVC_LOCK},title=dvc.lock::" if os.environ.get("GITHUB_ACTIONS") else f"{kind}: "
-    print(mark + sentence, flush=True)
+    print_line(mark + sentence)
 
 
 def warn_if_lock_stale() -> int:
@@ -42,7 +42,7 @@ def rerun_pipeline() -> tuple[dict[str, Any], dict[str, float]]:
     with checkout_commit("HEAD") as project:
         run_in_checkout(project, *DVC_COMMAND, "checkout", "--quiet", "--allow-missing", "--force")
         run_in_checkout(project, *DVC_COMMAND, "repro", "--quiet", "--force", "--no-run-cache")
-        made = yaml.safe_load((project / DVC_LOCK).read_text(encoding="utf-8"))
+        made = read_yaml(project / DVC_LOCK)
         return made, read_json(project / METRICS_JSON)
 
 

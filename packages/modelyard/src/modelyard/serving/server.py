@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.params import load_params
 from modelyard.inference.prepare import load_or_build_bundle
@@ -76,7 +77,7 @@ def main(bind: str = "127.0.0.1:8000", logs: str = "logs", check: bool = False) 
     gc.collect()
     gc.freeze()  # what start-up made stays: the collector need not look at it again
     gc.set_threshold(700)  # a short look often: nobody waits for a long one
-    print(f"{'serve':<10}{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)", flush=True)
+    print_result("serve", f"{passport.model[:12]} by {passport.engine} on http://{bind} (see /docs)")
     options: dict[str, Any] = {"http": CoalescingProtocol, "access_log": False, "log_level": "warning"}
     uvicorn.run(service, host=host, port=int(port), timeout_graceful_shutdown=20, **options)
     return 0

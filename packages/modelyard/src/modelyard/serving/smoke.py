@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from modelyard.core.console import print_data
 from modelyard.inference.bundle import ModelBundle, compute_max_difference
 
 
@@ -51,5 +52,5 @@ def probe_service(address: str, seconds: float, connections: int) -> dict[str, A
 
 def main(address: str, seconds: float = 0.0, connections: int = 1) -> int:
     """Ask the service at ADDRESS the bundle's rows, put load on it, and print what was seen as JSON."""
-    print(json.dumps(probe_service(address, seconds, connections)))
+    print_data(json.dumps(probe_service(address, seconds, connections)))
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from modelyard.core import deployments
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.project import Project
 from modelyard.tracking import registry
@@ -89,6 +90,6 @@ def main() -> int:
         for sentence in registry.sync_aliases(
             env, registry.get_expected_digests(env), (deployments.load_history(env) or [{}])[-1]
         ):
-            print(f"{'move':<10}{sentence}")
-    print(f"{'move':<10}{len(runs)} runs moved to {get_display_uri()}, {len(known)} were there already")
+            print_result("move", f"{sentence}")
+    print_result("move", f"{len(runs)} runs moved to {get_display_uri()}, {len(known)} were there already")
     return 0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from modelyard.core.console import print_line
 from modelyard.core.deployments import load_history, load_state
 from modelyard.core.paths import MODEL_FILE
 from modelyard.core.project import Project
@@ -88,10 +89,10 @@ def main(env: str = "production") -> int:
     truth, mirrored = get_expected_digests(env), get_mlflow_digests(env)
     for alias in ALIASES:
         mark = "" if truth[alias] == mirrored[alias] else f"  (MLflow: {(mirrored[alias] or 'none')[:12]})"
-        print(f"{alias:<12}{(truth[alias] or 'none')[:12]}{mark}")
+        print_line(f"{alias:<12}{(truth[alias] or 'none')[:12]}{mark}")
     for entry in load_history(env)[-5:]:
         moved = " → ".join((entry[key] or "none")[:12] for key in ("from", "to"))
-        print(f"{entry['when']}  {entry['action']:<9} {moved}  {entry['who']}")
+        print_line(f"{entry['when']}  {entry['action']:<9} {moved}  {entry['who']}")
     if truth != mirrored:
-        print(f"git is the truth: `make promote` moves both; model file {MODEL_FILE}")
+        print_line(f"git is the truth: `make promote` moves both; model file {MODEL_FILE}")
     return int(truth != mirrored)

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.core.console import print_line
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write, flatten_mapping, read_json, sha256
 from modelyard.core.paths import DATA_JSON, DVC_LOCK, METRICS_JSON, MODEL_FILE, PARAMS_YAML, PLOTS_FOLDER
 from modelyard.core.project import Project
+from modelyard.core.yaml import read_yaml
 from modelyard.tracking.flavor import log_model
 
 if TYPE_CHECKING:
@@ -116,7 +118,6 @@ def build_run_tags() -> dict[str, str]:
 
 def record_run() -> str:
     """The id of the run that records this dvc.lock: found, or logged now."""
-    import yaml
 
     store, marks = get_mlflow_client(), build_run_tags()
     import mlflow
@@ -129,7 +130,7 @@ def record_run() -> str:
     if found:
         return found[0].info.run_id
     with mlflow.start_run(tags=marks) as run:
-        mlflow.log_params(flatten_mapping(yaml.safe_load(PARAMS_YAML.read_text(encoding="utf-8"))))
+        mlflow.log_params(flatten_mapping(read_yaml(PARAMS_YAML)))
         mlflow.log_metrics({name: float(value) for name, value in read_json(METRICS_JSON).items()})
         mlflow.log_artifacts(str(PLOTS_FOLDER), "plots")
         store.set_tag(run.info.run_id, "model_uri", log_model())
@@ -145,7 +146,7 @@ def main() -> int:
         return 0
     run = record_run()
     STAMP_FILE.write_text(f"{stamp} {run}\n", encoding="utf-8")
-    print(
+    print_line(
         f"{'track':<10}run {run} in {STORE_FOLDER if get_tracking_uri() == get_local_store_uri() else get_display_uri()}"
     )
     return 0

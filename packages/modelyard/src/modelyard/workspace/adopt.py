@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import replace_paths_or_restore
 from modelyard.core.params import DataParams, load_params
@@ -97,10 +98,10 @@ def print_rows(rows: list[tuple[str, str, str]], limit: int = 30) -> None:
     """Print the rows in columns, a word that repeats but once, and the first ones of many."""
     width, last = min(40, max(len(value) for _, value, _ in rows)), ""
     for title, value, why in rows[:limit]:
-        print(f"  {title if title != last else '':<11}{value:<{width}}  {why}".rstrip())
+        print_line(f"  {title if title != last else '':<11}{value:<{width}}  {why}".rstrip())
         last = title
     if len(rows) > limit:
-        print(f"  {'':<11}… and {len(rows) - limit} more, in {PARAMS_YAML}")
+        print_line(f"  {'':<11}… and {len(rows) - limit} more, in {PARAMS_YAML}")
 
 
 def replace_project_data(draft: Path, texts: dict[Path, str], old: Path, path: Path) -> str:
@@ -168,11 +169,11 @@ def adopt_table(source: Path, wish: DataParams, options: dict[str, str], drop: b
             RAW_FOLDER / "README.md": page,
         }
         moved = replace_project_data(draft, texts, Path(load_params().data.path), Path(wish.path))
-    print(f"{'adopt':<10}{source.name}: {rows:,} rows, {len(facts)} columns → {wish.path}")
+    print_result("adopt", f"{source.name}: {rows:,} rows, {len(facts)} columns → {wish.path}")
     print_rows(summarize_inference(blocks, why, key) + [("read as", name, what) for name, what in table.notes.items()])
     for note in filter(None, [lacking and f"{lacking}: left out", *notes, moved]):
-        print(f"  note       {note}")
-    print("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")
+        print_line(f"  note       {note}")
+    print_line("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")
 
 
 def main(

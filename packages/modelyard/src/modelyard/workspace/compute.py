@@ -4,6 +4,7 @@ import importlib
 
 import msgspec
 
+from modelyard.core.console import print_line
 from modelyard.core.errors import UserError
 from modelyard.core.parallel import use_parallel_backend
 from modelyard.core.params import ComputeParams
@@ -28,5 +29,5 @@ def main(backend: str = "local", address: str = "", workers: int = 1) -> int:
     importlib.invalidate_caches()  # what was installed just now is found
     with use_parallel_backend(rules, strict=True) as most, edit_yaml(PARAMS_YAML) as document:
         document.setdefault("compute", {}).update(found)
-    print(f"{'compute':<10}{most} tasks at once, {backend} {address}".rstrip())
+    print_line(f"{'compute':<10}{most} tasks at once, {backend} {address}".rstrip())
     return 0

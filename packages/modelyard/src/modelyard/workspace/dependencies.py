@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import restore_files_on_error
 from modelyard.core.process import last_error_line
@@ -27,4 +28,4 @@ def install_plugin(plugin: str) -> None:
                 why = last_error_line(done.stderr)
                 raise UserError(f"{plugin} could not be installed ({why}); the project is as it was")
     if SERVE_REQUIREMENTS.read_bytes() != before:
-        print(f"{'remote':<10}{plugin} changed versions that the model uses: `make pipeline push` learns with them")
+        print_result("remote", f"{plugin} changed versions that the model uses: `make pipeline push` learns with them")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write
 from modelyard.core.params import DataParams, load_params
@@ -109,16 +110,16 @@ def main(write: bool = False) -> int:
         wrong = found["column"].where(found["check"] != UNIQUENESS_CHECK, UNIQUENESS_CHECK)
         new = amend_schema(old, facts, data, set(wrong))
     except UserError as problem:  # it cannot be read: a new one
-        print(f"{'schema':<10}{problem}")
+        print_result("schema", f"{problem}")
         new = amend_schema(EMPTY_SCHEMA, facts, data, set())
     names = str(SCHEMA_YAML), f"{SCHEMA_YAML} as the data is"
     shown = "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), *names, n=2, lineterm=""))
     if not shown:
-        print(f"{'schema':<10}{SCHEMA_YAML} holds for the data")
+        print_result("schema", f"{SCHEMA_YAML} holds for the data")
         return 0
-    print(shown)
+    print_line(shown)
     if write:
         with atomic_write(SCHEMA_YAML) as draft:
             draft.write_text(new, encoding="utf-8")
-    print(f"{'schema':<10}{'written' if write else 'nothing written; `make schema WRITE=1` writes it'}")
+    print_result("schema", f"{'written' if write else 'nothing written; `make schema WRITE=1` writes it'}")
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from modelyard.core.console import colour_word
+from modelyard.core.console import colour_word, print_line
 from modelyard.core.process import try_command
 from modelyard.workspace.conflicts import list_conflicts
 
@@ -63,7 +63,7 @@ def suggest_steps() -> Iterator[NextStep]:
     elif not (verdict := load_current_verdict()):
         yield "make gate report", "judge the model on the rows it never saw"
     else:
-        print(f"{verdict['sentence']}\n")
+        print_line(f"{verdict['sentence']}\n")
         if verdict["decision"] == "block":
             yield "open reports/report.html", "worse: see where, and change it"
         yield from suggest_git_steps()
@@ -72,6 +72,6 @@ def suggest_steps() -> Iterator[NextStep]:
 def main() -> int:
     """Show what to do next in this state of the project."""
     for command, why in suggest_steps():
-        print(f"{colour_word('next', 6)}{command}\n{'':<6}{why}")
-    print("\n`make help` lists every verb, `make doctor` looks at tools, remotes and locks")
+        print_line(f"{colour_word('next', 6)}{command}\n{'':<6}{why}")
+    print_line("\n`make help` lists every verb, `make doctor` looks at tools, remotes and locks")
     return 0

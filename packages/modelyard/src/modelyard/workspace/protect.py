@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write, read_json
 from modelyard.core.process import run_git, try_command
@@ -87,16 +88,16 @@ def main(yes: bool = False) -> int:
     try:
         steps = retry_while_unavailable(lambda: list(plan_changes(api)))
         for sentence, _ in steps:
-            print(f"{'protect':<10}{sentence}")
+            print_result("protect", f"{sentence}")
         if not steps:
-            print(f"{'protect':<10}{api.repository} is protected as it should be")
+            print_result("protect", f"{api.repository} is protected as it should be")
         elif not yes and not sys.stdin.isatty():
             raise UserError("nobody is there to ask; look at the list above and run `make protect YES=1`")
         elif yes or input("Change this? [y/N] ").strip().lower() in ("y", "yes"):
             retry_while_unavailable(
                 lambda: [change() for _, change in plan_changes(api)]
             )  # what was done already is not planned again
-            print(f"{'protect':<10}done; commit {CODEOWNERS} if it changed")
+            print_result("protect", f"done; commit {CODEOWNERS} if it changed")
         return 0
     except ApiError as problem:
         extra = "; rulesets need a public repository or a paid plan" if problem.status in (403, 404) else ""

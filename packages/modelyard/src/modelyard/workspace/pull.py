@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from modelyard.core.console import print_result
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
 from modelyard.core.files import md5
 from modelyard.core.git_objects import read_yaml_at
@@ -66,5 +67,5 @@ def pull_from_remote(name: str) -> str:
 def main() -> int:
     """Fetch data and models from the remote if there is one, and the promoted model from its release."""
     for sentence in filter(None, (pull_from_remote(get_default_remote()), fetch_champion_from_release())):
-        print(f"{'pull':<10}{sentence}")
+        print_result("pull", f"{sentence}")
     return 0

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import restore_files_on_error
 from modelyard.core.params import load_params
@@ -65,9 +66,9 @@ def main(url: str, endpoint: str = "") -> int:
     if run_git("ls-files", "--", str(data)):
         add_to_dvc(data)
         run_dvc_or_fail("push")
-        print(f"{'remote':<10}{data} left git for DVC")
+        print_result("remote", f"{data} left git for DVC")
     if "in sync" not in run_dvc_or_fail("status", "--cloud"):
         raise UserError(f"{url} lacks some of what dvc.lock names; `make pipeline`, then run this again")
-    print(f"{'remote':<10}{url} holds what dvc.lock names")
-    print(f"{'':<10}{advice}\n{'':<10}next: git add -A && git commit -m 'Data and models live at {url}'")
+    print_result("remote", f"{url} holds what dvc.lock names")
+    print_line(f"{'':<10}{advice}\n{'':<10}next: git add -A && git commit -m 'Data and models live at {url}'")
     return 0

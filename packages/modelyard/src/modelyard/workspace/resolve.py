@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json, replace_paths_or_restore
 from modelyard.core.params import load_params
@@ -54,9 +55,9 @@ def main() -> int:
             raise UserError("the pipeline does not run on the merged files (see above); correct them, try again")
     run_git("add", "--", *(str(path) for path in GENERATED_FILES if path.exists()))
     columns = {**before, "merged": read_json(METRICS_JSON)}
-    print(f"{'metric':<20}" + "".join(f"{name:>12}" for name in columns))
+    print_line(f"{'metric':<20}" + "".join(f"{name:>12}" for name in columns))
     for metric in columns["merged"]:
         cells = (f"{values[metric]:>12.5g}" if metric in values else f"{'':>12}" for values in columns.values())
-        print(f"{metric:<20}" + "".join(cells))
-    print(f"{'resolve':<10}{', '.join(map(str, paths))} made anew and staged; `git commit` ends the merge")
+        print_line(f"{metric:<20}" + "".join(cells))
+    print_result("resolve", f"{', '.join(map(str, paths))} made anew and staged; `git commit` ends the merge")
     return 0

@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write
 from modelyard.core.process import last_error_line, run_git
@@ -81,7 +82,7 @@ def main(to: str = "", test: bool = True) -> int:
         run_git("checkout", "--quiet", to or state.get("checkout") or "HEAD", "--", cwd=template)
         new = run_git("rev-parse", "HEAD", cwd=template)
         if new == old:
-            print("update    this project follows the newest template already")
+            print_line("update    this project follows the newest template already")
             return 0
         answers, entries = state["context"]["cookiecutter"], list_changelog_entries(template, old, new)
         trees = [render_template(template, commit, answers, Path(name, commit)) for commit in (old, new)]
@@ -92,21 +93,21 @@ def main(to: str = "", test: bool = True) -> int:
         draft.write_text(json.dumps(state | {"commit": new}, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     run_git("add", str(CRUFT_FILE))
     for entry in entries[:MAX_ENTRIES_SHOWN]:
-        print(f"{'new':<10}{textwrap.shorten(entry, 110, placeholder=' …')}")
+        print_result("new", f"{textwrap.shorten(entry, 110, placeholder=' …')}")
     if len(entries) > MAX_ENTRIES_SHOWN:
-        print(f"{'':<10}and {len(entries) - MAX_ENTRIES_SHOWN} more in its CHANGELOG.md")
+        print_line(f"{'':<10}and {len(entries) - MAX_ENTRIES_SHOWN} more in its CHANGELOG.md")
     return finish_update(conflicts, new, test)
 
 
 def finish_update(conflicts: list[str], new: str, test: bool) -> int:
     """Say what is left to do: conflicts to decide, else the tests' word and a commit."""
     for path in conflicts:
-        print(f"{'conflict':<10}{path}: both changed it; where lines met, yours stand above =======")
+        print_result("conflict", f"{path}: both changed it; where lines met, yours stand above =======")
     if conflicts:
-        print(f"{'update':<10}edit these, `git add` them, `make test`, `git commit`; or `git switch -f -` to go back")
+        print_result("update", "edit these, `git add` them, `make test`, `git commit`; or `git switch -f -` to go back")
         if any(path.startswith("requirements/") for path in conflicts):
-            print(f"{'':<10}pins: `git checkout --theirs requirements && make lock UPGRADE=` makes them anew")
+            print_line(f"{'':<10}pins: `git checkout --theirs requirements && make lock UPGRADE=` makes them anew")
         return 1
     run_git("commit", "--quiet", "--no-verify", "--message", f"Template at {new[:9]}")
-    print(f"{'update':<10}committed on the branch {UPDATE_BRANCH}; `git switch -` goes back", flush=True)
+    print_result("update", f"committed on the branch {UPDATE_BRANCH}; `git switch -` goes back")
     return subprocess.run(["make", "--no-print-directory", "test"], check=False).returncode if test else 0
