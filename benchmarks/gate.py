@@ -144,7 +144,7 @@ def population(scene: Scene, model: Model, name: str) -> float:
         return float(model.metric(name))
     truth, noise = crowd(model.shares)
     scores = model.predict(truth, noise)
-    return float(metrics.find(name).function(truth, scores, scene.cost(name)))
+    return float(metrics.find(name).compute_value(truth, scores, scene.cost(name)))
 
 
 def rival_of(scene: Scene, name: str, loss: float) -> tuple[Model, float]:
@@ -197,20 +197,18 @@ def run(job: Job) -> list[Tally]:
     return tallies
 
 
-def judged(
-    job: Job, name: str, sample: Sample, truth: float, labels: dict[str, Array]
-) -> tuple[float, ...] | None:
+def judged(job: Job, name: str, sample: Sample, truth: float, labels: dict[str, Array]) -> tuple[float, ...] | None:
     """What the gate and simpler rules say about one holdout; None if it is too small."""
     groups, cost = None if job.blind else sample.groups, job.scene.cost(name)
     scored = (name, sample.truth, sample.champion, sample.candidate)
     counts = compare.count(name, sample.truth, sample.champion, sample.groups)
-    if not counts.enough:
+    if not counts.is_sufficient:
         return None
     found = compare.difference(*scored, groups=groups, cost=cost)
     margin = compare.margin_of(name, found.champion)
     verdict = compare.decide(found, margin, counts.minority, counts.groups)
     parts = compare.slices(*scored, labels, groups=groups, cost=cost) if labels else []
-    rows = compare.difference(*scored, cost=cost, resamples=PLAIN) if job.plain else found
+    rows = compare.difference(*scored, cost=cost, resamples=PLAIN) if job.logs_rows_unchanged else found
     return (
         verdict == "worse",
         any(part.blocks for part in parts),
@@ -257,7 +255,7 @@ def alone(job: Job) -> list[Tally]:
         one = job.scene.draw(rng, job.scene.champion, job.rows)
         for tally in tallies:
             name = tally.metric
-            if compare.count(name, one.truth, one.champion, one.groups).enough:
+            if compare.count(name, one.truth, one.champion, one.groups).is_sufficient:
                 scored = (name, one.truth, one.champion)
                 found = compare.interval(*scored, groups=one.groups, cost=cost(name))
                 low, high = found.high < truths[name], found.low > truths[name]
@@ -410,12 +408,10 @@ def hidden(task: tuple[str, int, float, int]) -> list[str]:
     rng, seen = np.random.default_rng(rows), []
     for _ in range(count):
         good, poor = (
-            scene.draw(rng, model, size)
-            for model, size in ((scene.champion, rows - rows // 5), (bad, rows // 5))
+            scene.draw(rng, model, size) for model, size in ((scene.champion, rows - rows // 5), (bad, rows // 5))
         )
         both = [
-            np.concatenate([getattr(part, key) for part in (good, poor)])
-            for key in ("truth", "champion", "candidate")
+            np.concatenate([getattr(part, key) for part in (good, poor)]) for key in ("truth", "champion", "candidate")
         ]
         labels = labels_of(rng, rows) | {"bad": np.arange(rows) >= len(good.truth)}
         found = compare.difference(name, *both)
@@ -479,9 +475,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer holdouts, about a minute")
-    parser.add_argument(
-        "--only", default="", help="equal, worse, grouped, rules, sliced, single or cpu"
-    )
+    parser.add_argument("--only", default="", help="equal, worse, grouped, rules, sliced, single or cpu")
     chosen = parser.parse_args()
     most = 200 if chosen.quick else 2000
     threadpool_limits(1)
@@ -492,9 +486,7 @@ def main() -> None:
                     print(text, flush=True)
     if chosen.only in ("", "cpu"):
         print("\n".join(cpu()), flush=True)
-    spent = sum(
-        sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"{most} holdouts up to 1,000 rows, half to 6,000, a quarter above: {spent:.0f} CPU s")
 
 

@@ -69,8 +69,8 @@ class Watch:
         chance = drift.chance(RULES.false_alarms / 2, len(columns()), WINDOWS, *RULES.persist)
         for name in columns():
             yard = drift.Yardstick(whole[name].iloc[drawn], RULES.measure)
-            self.yards[name], self.limits[name] = yard, yard.limit(self.size, chance, 0.0)
-            self.codes[name] = yard.cells_of(whole[name])
+            self.yards[name], self.limits[name] = yard, yard.compute_limit(self.size, chance, 0.0)
+            self.codes[name] = yard.assign_bins(whole[name])
 
     def values(self, rows: Array) -> dict[str, float]:
         """Each column's change in a window of these rows of the population."""
@@ -143,14 +143,14 @@ def auc(rows: Array, rng: np.random.Generator, lost: float = 0.0) -> tuple[float
         some = rng.random(len(rows)) < lost / (whole_auc() - 0.5)
         truth = truth.copy()
         truth[some] = rng.permutation(truth[some])
-    found = metrics.find("roc_auc").influence(truth, scores)
+    found = metrics.find("roc_auc").compute_influence(truth, scores)
     return found.value, float(found.pull.std() / np.sqrt(len(rows)))
 
 
 @cache
 def whole_auc() -> float:
     """The score's area under the curve on every row."""
-    return float(metrics.find("roc_auc").function(*(population()[n] for n in ("truth", "score"))))
+    return float(metrics.find("roc_auc").compute_value(*(population()[n] for n in ("truth", "score"))))
 
 
 def performance(seed: int, rows: int, holdout: int) -> list[bool]:
@@ -172,9 +172,7 @@ def shares(trial: Callable[[int], Any], pool: ProcessPoolExecutor, runs: int = R
     """How often each answer of a trial is yes, in percent, with its standard error."""
     found = np.array(list(pool.map(trial, range(runs), chunksize=8))).reshape(runs, -1)
     errors = found.std(axis=0) / np.sqrt(runs)
-    return [
-        f"{100 * m:.1f} ± {100 * e:.1f}" for m, e in zip(found.mean(axis=0), errors, strict=True)
-    ]
+    return [f"{100 * m:.1f} ± {100 * e:.1f}" for m, e in zip(found.mean(axis=0), errors, strict=True)]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -190,10 +188,7 @@ def wolf(pool: ProcessPoolExecutor) -> str:
     trials = [(partial(quiet_year, rows=n), partial(kolmogorov, rows=n)) for n in SIZES]
     return table(
         head,
-        [
-            [f"{n:,}", *shares(a, pool), *shares(b, pool, 100)]
-            for n, (a, b) in zip(SIZES, trials, strict=True)
-        ],
+        [[f"{n:,}", *shares(a, pool), *shares(b, pool, 100)] for n, (a, b) in zip(SIZES, trials, strict=True)],
     )
 
 
@@ -215,10 +210,7 @@ def losses(pool: ProcessPoolExecutor) -> str:
     pairs = [(h, n) for h in (4_000, 16_000, 60_000) for n in (1_000, 2_000, 5_000, 10_000)]
     return table(
         head,
-        [
-            [f"{h:,}", f"{n:,}", *shares(partial(performance, rows=n, holdout=h), pool)]
-            for h, n in pairs
-        ],
+        [[f"{h:,}", f"{n:,}", *shares(partial(performance, rows=n, holdout=h), pool)] for h, n in pairs],
     )
 
 
@@ -235,9 +227,7 @@ def spent(*command: str | Path, folder: Path, **env: str) -> float:
             stdout=subprocess.DEVNULL,
         )
         end = os.times()
-        found.append(
-            end.children_user + end.children_system - start.children_user - start.children_system
-        )
+        found.append(end.children_user + end.children_system - start.children_user - start.children_system)
     return min(found)
 
 
@@ -256,9 +246,7 @@ def laid(folder: Path) -> None:
     (folder / "models/model.skops").write_bytes(b"a model")
     past.to_parquet(folder / config.TRAIN)
     past.tail(60_000).to_parquet(folder / config.HOLDOUT)
-    said.head(60_000).assign(truth=past["late"].tail(60_000).to_numpy()).to_parquet(
-        folder / config.PREDICTIONS
-    )
+    said.head(60_000).assign(truth=past["late"].tail(60_000).to_numpy()).to_parquet(folder / config.PREDICTIONS)
     past[features].to_parquet(folder / "reference.parquet")
     current.to_parquet(folder / "current.parquet")
     about = pd.DataFrame({"id": np.arange(50_000).astype(str), "time": "2024-05-30T12:00:00Z"})
@@ -270,9 +258,7 @@ def laid(folder: Path) -> None:
 def race(_: ProcessPoolExecutor) -> str:
     """CPU seconds for 50,000 current against 300,000 reference rows, imports included."""
     if not (RACE / "evidently/bin/python").exists():
-        subprocess.run(
-            ["uv", "venv", "--quiet", "--python", sys.executable, RACE / "evidently"], check=True
-        )
+        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, RACE / "evidently"], check=True)
         install = [
             "uv",
             "pip",

@@ -86,8 +86,7 @@ PEERS = [
         TOOL + "copier==9.19.1 --with 'pyyaml-include<2.0' --with jinja2-time"
         " copier copy --quiet --trust --defaults {source} zen",
         "zen",
-        VENV
-        + "uv pip install --quiet pip && make setup && zenml init && echo | make install-stack-local",
+        VENV + "uv pip install --quiet pip && make setup && zenml init && echo | make install-stack-local",
         ". .venv/bin/activate && python run.py",
         ". .venv/bin/activate && python -m pytest",
         "../home/.config/zenml/local_stores/**/*model*",
@@ -150,11 +149,7 @@ def size(project: Path) -> tuple[int, int]:
     """Files and lines of what was rendered and is read: no data, no locks."""
     files = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
     skip = {".git", "requirements", "uv.lock", "said.log"}
-    files = [
-        path
-        for path in files
-        if not skip & set(path.parts) and path.suffix not in (".csv", ".xlsx", ".parquet")
-    ]
+    files = [path for path in files if not skip & set(path.parts) and path.suffix not in (".csv", ".xlsx", ".parquet")]
     lines = 0
     for path in files:
         try:

@@ -25,9 +25,7 @@ MADE = ("dvc.lock", "data/train.parquet", "data/holdout.parquet", "models", "rep
 def cpu(*command: str | Path, cwd: Path, **env: str) -> float:
     """CPU seconds, user and system, of a command and of all that it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    kept = {
-        k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS")
-    }
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS")}
     subprocess.run([*map(str, command)], cwd=cwd, env=kept | env, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -36,14 +34,10 @@ def cpu(*command: str | Path, cwd: Path, **env: str) -> float:
 def project(folder: Path, every: int) -> Path:
     """A copy of the demo without what it made, on every n-th flight, sharing its environment."""
     copy = folder / f"every-{every}"
-    skip = shutil.ignore_patterns(
-        ".venv", "cache", "tmp", *(name for name in MADE if "/" not in name)
-    )
+    skip = shutil.ignore_patterns(".venv", "cache", "tmp", *(name for name in MADE if "/" not in name))
     shutil.copytree(DEMO, copy, ignore=skip)
     if every != sample.EVERY:
-        sample.write(
-            sample.sample(sample.landed(*sample.tables()), every), copy / "data/raw/flights.parquet"
-        )
+        sample.write(sample.sample(sample.landed(*sample.tables()), every), copy / "data/raw/flights.parquet")
     return copy
 
 

@@ -122,7 +122,7 @@ class Binary:
         return float(values[name])
 
     def _ranking(self, name: str) -> float:
-        chance, zeros, ones = self.cells()
+        chance, zeros, ones = self.bin_by_value()
         share = self.share
         if name == "roc_auc":
             return float(ones @ (np.cumsum(zeros) - zeros / 2))
@@ -136,9 +136,7 @@ class Binary:
             return float(-share * ones @ np.log(chance) - (1 - share) * zeros @ np.log1p(-chance))
         return float(share * ones @ (1 - chance) ** 2 + (1 - share) * zeros @ chance**2)
 
-    def draw(
-        self, other: "Binary", rng: Generator, rows: int, groups: Groups | None, alike: float
-    ) -> Sample:
+    def draw(self, other: "Binary", rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
         """A holdout: both models see the same rows, with noise that is partly the same."""
         team = members(rng, rows, groups)
         if groups is None or team is None:
@@ -178,9 +176,7 @@ class Regression:
         peak = spread * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2)
         return float(peak + self.bias * (1 - 2 * ndtr(-ratio)))
 
-    def draw(
-        self, other: "Regression", rng: Generator, rows: int, groups: Groups | None, alike: float
-    ) -> Sample:
+    def draw(self, other: "Regression", rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
         """A holdout: the same rows for both models, whose own errors are partly the same."""
         team = members(rng, rows, groups)
         within = groups.alike if groups else 0.0
@@ -197,9 +193,7 @@ class Regression:
 class Skewed(Regression):
     """Like prices: truth and predictions are log-normal, and a few rows make most of the error."""
 
-    def draw(
-        self, other: Regression, rng: Generator, rows: int, groups: Groups | None, alike: float
-    ) -> Sample:
+    def draw(self, other: Regression, rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
         """A holdout of lone rows; only for equal models, since nothing here is an integral."""
         del groups
         signal, blur, noise, own = rng.normal(size=(4, rows))
@@ -222,9 +216,7 @@ class Multi:
         chance = np.array(self.shares) * np.exp(self.lift * raised)
         return np.asarray(chance / chance.sum(axis=1, keepdims=True))
 
-    def draw(
-        self, other: "Multi", rng: Generator, rows: int, groups: Groups | None, alike: float
-    ) -> Sample:
+    def draw(self, other: "Multi", rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
         """A holdout of lone rows."""
         del groups
         truth = rng.choice(len(self.shares), rows, p=self.shares)

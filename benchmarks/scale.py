@@ -42,9 +42,7 @@ def write(times: int, path: Path) -> int:
     schema = pa.Table.from_pandas(flights, preserve_index=False).schema
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for number in range(times):
-            file.write_table(
-                pa.Table.from_pandas(noisy(flights, number), schema, preserve_index=False)
-            )
+            file.write_table(pa.Table.from_pandas(noisy(flights, number), schema, preserve_index=False))
     return times * len(flights)
 
 

@@ -101,9 +101,7 @@ def servers(work: Path, port: int) -> list[Server]:
 
 def around(work: Path, port: int = 0, program: str = sys.executable) -> dict[str, str]:
     """The variables of a server: the demo's code, one thread, nothing that asks a network."""
-    kept = {
-        k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS")
-    }
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS")}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "BENTOML_DO_NOT_TRACK": "True"}
     first = {"PATH": f"{Path(program).parent}:{os.environ['PATH']}"}
@@ -163,15 +161,12 @@ def asked(server: Server, work: Path, port: int, body: bytes) -> tuple[float, fl
     """Requests a second and p99 in ms, under load."""
     script = work / "post.lua"
     script.write_text(
-        f'wrk.method = "POST"\nwrk.body = [==[{body.decode()}]==]\n'
-        'wrk.headers["Content-Type"] = "application/json"\n'
+        f'wrk.method = "POST"\nwrk.body = [==[{body.decode()}]==]\nwrk.headers["Content-Type"] = "application/json"\n'
     )
     url = f"http://127.0.0.1:{port}{server.path}"
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "--timeout=30s", "-s", str(script)]
     subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
-    said = subprocess.run(
-        [*command, f"-d{SECONDS}s", url], check=True, capture_output=True, text=True
-    ).stdout
+    said = subprocess.run([*command, f"-d{SECONDS}s", url], check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"{server.name} failed under load:\n{said}")
     number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", said).groups()
@@ -196,9 +191,7 @@ def serve() -> None:
                 with running(server, work, port, body) as (pid, ready):
                     measured = (*asked(server, work, port, body), ready, megabytes(pid))
                 found.setdefault(server.name, []).append(measured)
-    middle = {
-        name: [median(column) for column in zip(*runs, strict=True)] for name, runs in found.items()
-    }
+    middle = {name: [median(column) for column in zip(*runs, strict=True)] for name, runs in found.items()}
     echo, slow = middle["empty ASGI echo"][0], middle["mlflow models serve"][0]
     print("| one row, 16 connections | requests/s | × mlflow | × echo | p99 ms | ready s | MB |")
     print("|---|---:|---:|---:|---:|---:|---:|")

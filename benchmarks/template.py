@@ -53,9 +53,7 @@ def cost(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Cost:
     """What a command costs, started by a process that holds nothing: a peak begins with that of its parent."""
     start = time.perf_counter()
     watched = [sys.executable, "-c", WATCHER, *command]
-    said = subprocess.run(
-        watched, cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True
-    )
+    said = subprocess.run(watched, cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True)
     return Cost(time.perf_counter() - start, *map(float, said.stdout.split()))
 
 

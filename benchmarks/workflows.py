@@ -107,9 +107,7 @@ def main() -> None:
             rounds.append(measure(Path(folder)))
             print(f"round {number + 1} of {ROUNDS}: {rounds[-1]}", flush=True)
     middle = {key: median(row[key] for row in rounds) for key in rounds[0]}
-    print(
-        "\n| push | by hand, CPU s | workflow, CPU s | ratio | stages run |\n|---|---|---|---|---|"
-    )
+    print("\n| push | by hand, CPU s | workflow, CPU s | ratio | stages run |\n|---|---|---|---|---|")
     for push in ("first", "second"):
         hand, flow = middle[f"{push}, by hand"], middle[f"{push}, workflow"]
         stages = middle[f"stages, {push}"]

@@ -93,8 +93,7 @@ class Replay:
         """The gate's word on a candidate, on today's holdout."""
         rows = pd.read_parquet(place / config.HOLDOUT)
         frames = [
-            model.predict(model.load(at / config.MODEL), model.inputs(self.params, rows))
-            for at in (self.folder, place)
+            model.predict(model.load(at / config.MODEL), model.inputs(self.params, rows)) for at in (self.folder, place)
         ]
         (truth, old), (_, new) = (evaluate.encode(rows[self.data.target], f) for f in frames)
         metric = self.params.evaluate.metric
@@ -150,7 +149,7 @@ class Replay:
         decision = retrain.decide(self.params.retrain, facts)
         about = {"state": found["state"], "monitor": spent, "trigger": decision.trigger}
         about |= {"reason": decision.reason, "verdict": ""}
-        if decision.go:
+        if decision.should_train:
             place = self.learn(now)
             self.state.retrains.append(now.isoformat())
             about["verdict"] = self.better(place)
@@ -170,7 +169,7 @@ class Replay:
             self.state.retrains.append(now.isoformat())
         elif self.arm == "policy":
             if now - DELAY > START:
-                self.hear(now)
+                self.add_labels(now)
             about |= self.watch(now)
         about["rows"] = self.serve(now)
         self.state.weeks.append(about)
@@ -206,9 +205,7 @@ def months(said: dict[str, pd.DataFrame]) -> str:
                 truth, scores = evaluate.encode(frame["truth"][here], frame[here])
                 line.append(f"{compare.interval(metric, truth, scores).value:.4f}")
         rows.append(line)
-    return table(
-        ["month", "rows", *(f"{m}, {arm}" for m in ("AUC", "log loss") for arm in said)], rows
-    )
+    return table(["month", "rows", *(f"{m}, {arm}" for m in ("AUC", "log loss") for arm in said)], rows)
 
 
 def costs() -> str:

@@ -52,9 +52,7 @@ def plain(text: str) -> str:
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table of Markdown; a stroke in a cell is escaped."""
     cells = [list(head), ["---"] * len(list(head)), *map(list, rows)]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells
-    )
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
 
 
 def tree(module: Path) -> ast.Module:
@@ -71,16 +69,12 @@ def options(verb: str) -> str:
     """The variables that a verb takes: the parameters of its `main`, with their defaults."""
     module = PACKAGE / f"{verb}.py"
     body = tree(module).body if module.exists() else []
-    for node in (
-        node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"
-    ):
+    for node in (node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"):
         values = [ast.literal_eval(default) for default in node.args.defaults]
         values = [None] * (len(node.args.args) - len(values)) + values
         names = [one.arg.rstrip("_").upper() for one in node.args.args]
         said = zip(names, values, strict=True)
-        return " ".join(
-            f"`{name}={int(x) if isinstance(x, bool) else x or ''}`" for name, x in said
-        )
+        return " ".join(f"`{name}={int(x) if isinstance(x, bool) else x or ''}`" for name, x in said)
     return ""
 
 
@@ -114,9 +108,7 @@ def parameters() -> Iterator[str]:
                 lines[field.lineno - 1].partition("  # ")[2],
             )
             for field in node.body
-            if isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and field.value
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value
             if f"{field.target.id}:" not in blocks[word]
         ]
         further = "\n\n" + table(("further key", "type", "default", "what"), more) if more else ""
@@ -128,9 +120,7 @@ def schema() -> str:
     found = yaml.safe_load((PROJECT / "schema.yaml").read_text(encoding="utf-8"))
     used = set(found) | {key for column in found["columns"].values() for key in column}
     if unknown := used - set(SCHEMA):
-        raise SystemExit(
-            f"docs/reference.py does not describe {', '.join(sorted(unknown))} of schema.yaml"
-        )
+        raise SystemExit(f"docs/reference.py does not describe {', '.join(sorted(unknown))} of schema.yaml")
     return table(("key", "what"), ((f"`{key}`", said) for key, said in SCHEMA.items()))
 
 
@@ -193,9 +183,7 @@ def site() -> None:
         (SITE / name).write_text(text, encoding="utf-8")
     outside = r"\[`?([^\]`]+)`?\]\((?:\.\./|\.github|LICENSE|benchmarks|tests)[^)]*\)"
     for path in SITE.glob("*.md"):
-        text = re.sub(
-            r"\]\((?:\.\./)?CHANGELOG\.md", "](changelog.md", path.read_text(encoding="utf-8")
-        )
+        text = re.sub(r"\]\((?:\.\./)?CHANGELOG\.md", "](changelog.md", path.read_text(encoding="utf-8"))
         path.write_text(re.sub(outside, r"`\1`", text), encoding="utf-8")
 
 

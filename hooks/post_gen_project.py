@@ -36,9 +36,7 @@ def git(*args: str, cwd: Path | None = None) -> str | None:
     command = ["git", *args]
     options = {"cwd": cwd, "env": env, "stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        return subprocess.run(
-            command, stdout=subprocess.PIPE, check=True, text=True, **options
-        ).stdout.strip()
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, **options).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -21,33 +21,29 @@ OURS = ("conftest", "src", "test", "tests")
 # package of the same name would hide it. A test of the template keeps this list complete.
 INSTALLED = """
 aiohappyeyeballs aiohttp aiohttp_retry aiosignal alembic amqp annotated_doc annotated_types antlr4
-antlr4_python3_runtime anyio appdirs appnope ast_serialize astroid asttokens asyncssh atpublic attr
-attrs billiard blinker cachetools catboost celery certifi cffi cfgv charset_normalizer click
-click_didyoumean click_plugins click_repl cloudpickle colorama colorlog comm configobj contourpy
-cryptography cycler dask databricks databricks_sdk dateutil debugpy detect_secrets dictdiffer dill
-diskcache distlib distributed distro docker dotenv dpath dulwich dvc dvc_data dvc_http dvc_objects
-dvc_render dvc_studio_client dvc_task entrypoints evidently executing fairlearn fastapi
-fastjsonschema filelock flask flask_cors flatbuffers flatten_dict flufl flufl_lock fonttools
-frozenlist fsspec funcy git gitdb gitpython google google_auth grandalf granian graphene graphql
-graphql_core graphql_relay gto gunicorn h11 httptools httpx huey hydra hydra_core hypothesis
-identify idna importlib_metadata iniconfig ipykernel ipykernel_launcher ipython
-ipython_pygments_lexers isort iterative_telemetry itsdangerous jedi jinja2 joblib jsonschema
-jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver kombu librt lightgbm mako
-markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mccabe mdurl ml_dtypes mlflow
-mlflow_skinny mlflow_tracing mpl_toolkits msgspec multidict mypy mypy_extensions mypyc narwhals
-nbclient nbformat nbstripout nest_asyncio2 networkx nodeenv numpy omegaconf onnx onnxruntime
-opentelemetry opentelemetry_api opentelemetry_proto opentelemetry_sdk
-opentelemetry_semantic_conventions optuna orjson packaging pandas pandas_stubs pandera parso
-pathspec pexpect pil pillow pip platformdirs pluggy polars pre_commit pre_commit_hooks prettytable
-prometheus_client prompt_toolkit propcache protobuf psutil ptyprocess public pure_eval py pyarrow
-pyasn1 pyasn1_modules pycparser pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2
-pygments pygtrie pylab pylint pyparsing pytest python_dateutil python_discovery python_dotenv
-pywin32 pyyaml pyzmq ray referencing requests rich rpds rpds_py ruamel ruamel_yaml ruff scikit_learn
-scipy scmrepo semver setuptools shortuuid shtab skl2onnx sklearn skops smmap sortedcontainers
-sqlalchemy sqlparse sqltrie stack_data starlette tabulate threadpoolctl tomlkit tornado tqdm
-traitlets typeguard types_pyyaml typing_extensions typing_inspect typing_inspection tzdata tzlocal
-urllib3 uv uvicorn uvloop validate vine virtualenv voluptuous waitress wcwidth werkzeug wheel
-xgboost yaml yarl zc zc_lockfile zipp zmq
+antlr4_python3_runtime anyio appdirs appnope ast_serialize astroid asttokens asyncssh atpublic attr attrs billiard
+blinker cachetools catboost celery certifi cffi cfgv charset_normalizer click click_didyoumean click_plugins
+click_repl cloudpickle colorama colorlog comm configobj contourpy cryptography cycler dask databricks databricks_sdk
+dateutil debugpy detect_secrets dictdiffer dill diskcache distlib distributed distro docker dotenv dpath dulwich dvc
+dvc_data dvc_http dvc_objects dvc_render dvc_studio_client dvc_task entrypoints evidently executing fairlearn fastapi
+fastjsonschema filelock flask flask_cors flatbuffers flatten_dict flufl flufl_lock fonttools frozenlist fsspec funcy
+git gitdb gitpython google google_auth grandalf granian graphene graphql graphql_core graphql_relay gto gunicorn h11
+httptools httpx huey hydra hydra_core hypothesis identify idna importlib_metadata iniconfig ipykernel
+ipykernel_launcher ipython ipython_pygments_lexers isort iterative_telemetry itsdangerous jedi jinja2 joblib
+jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core kiwisolver kombu librt lightgbm mako
+markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mccabe mdurl ml_dtypes mlflow mlflow_skinny
+mlflow_tracing modelyard mpl_toolkits msgspec multidict mypy mypy_extensions mypyc narwhals nbclient nbformat
+nbstripout nest_asyncio2 networkx nodeenv numpy omegaconf onnx onnxruntime opentelemetry opentelemetry_api
+opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions optuna orjson packaging pandas pandas_stubs
+pandera parso pathspec pexpect pil pillow pip platformdirs pluggy polars pre_commit pre_commit_hooks prettytable
+prometheus_client prompt_toolkit propcache protobuf psutil ptyprocess public pure_eval py pyarrow pyasn1
+pyasn1_modules pycparser pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2 pygments pygtrie pylab
+pylint pyparsing pytest python_dateutil python_discovery python_dotenv pywin32 pyyaml pyzmq ray referencing requests
+rich rpds rpds_py ruamel ruamel_yaml ruff scikit_learn scipy scmrepo semver setuptools shortuuid shtab skl2onnx
+sklearn skops smmap sortedcontainers sqlalchemy sqlparse sqltrie stack_data starlette tabulate threadpoolctl tomlkit
+tornado tqdm traitlets typeguard types_pyyaml typing_extensions typing_inspect typing_inspection tzdata tzlocal
+urllib3 uv uv_build uvicorn uvloop validate vine virtualenv voluptuous waitress wcwidth werkzeug wheel xgboost yaml
+yarl zc zc_lockfile zipp zmq
 """
 
 Refusal = tuple[str, str]

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import CHOICES, ROOT, free_port, lacking, run
+
+from tests.template.support import CHOICES, ROOT, free_port, lacking, run
 
 HOME = ROOT / "build/stores"
 PARTS = (
@@ -52,9 +53,7 @@ def parts() -> Path:
         if new:
             python = CHOICES["python_version"][0]  # that of the default project
             run("uv", "venv", "-q", "--clear", "--python", python, HOME / "venv", cwd=HOME)
-            run(
-                "uv", "pip", "install", "-q", "--python", HOME / "venv/bin/python", *PARTS, cwd=HOME
-            )
+            run("uv", "pip", "install", "-q", "--python", HOME / "venv/bin/python", *PARTS, cwd=HOME)
     return HOME / "venv/bin"
 
 
@@ -72,9 +71,7 @@ def azurite() -> Path:
 
 
 @contextmanager
-def server(
-    *command: str | Path, port: int, log: Path, **env: str
-) -> Iterator[subprocess.Popen[bytes]]:
+def server(*command: str | Path, port: int, log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that listens on the port when the block begins, and is gone after it."""
     with (
         log.open("wb") as out,
@@ -142,9 +139,7 @@ def azure(folder: Path) -> Iterator[Store]:
     command = (azurite(), "--silent", "--skipApiVersionCheck")
     more = ("--inMemoryPersistence", "--blobPort", port)
     python = parts() / "python"
-    with server(
-        *command, *more, port=port, log=folder / "log", AZURITE_ACCOUNTS=f"flights:{right}"
-    ):
+    with server(*command, *more, port=port, log=folder / "log", AZURITE_ACCOUNTS=f"flights:{right}"):
         run(python, "-c", CONTAINER, said + right, cwd=folder)
         users = ({"AZURE_STORAGE_CONNECTION_STRING": said + key} for key in (right, wrong))
         yield Store("azure://data/flights", "azure://none/flights", *users)

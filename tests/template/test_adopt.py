@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Bake, BakedProject, run
+
+from tests.template.support import Bake, BakedProject, run
 
 pytestmark = pytest.mark.slow
 
@@ -123,12 +124,8 @@ def test_a_real_table_is_adopted_trained_judged_and_reported(
     assert table.metric in project.read("reports/report.md")
 
 
-@pytest.mark.parametrize(
-    "name", ["penguins", *(pytest.param(n, marks=pytest.mark.weekly) for n in TESTED)]
-)
-def test_the_projects_own_tests_hold_for_a_real_table(
-    fresh: Bake, environment: Path, shelf: Path, name: str
-) -> None:
+@pytest.mark.parametrize("name", ["penguins", *(pytest.param(n, marks=pytest.mark.weekly) for n in TESTED)])
+def test_the_projects_own_tests_hold_for_a_real_table(fresh: Bake, environment: Path, shelf: Path, name: str) -> None:
     project = fresh()
     adopted(project, shelf, environment, TABLES[name])
     assert " passed" in project.make("test", VENV=str(environment))
@@ -173,17 +170,13 @@ def test_a_merge_conflict_ends_with_resolve(fresh: Bake, environment: Path, shel
             project.run("git", "switch", "--quiet", "--create", name)
         else:
             project.run("git", "switch", "--quiet", name)
-        text = re.sub(
-            r"^    alpha: [0-9.]+$", f"    alpha: {alpha}", project.read("params.yaml"), flags=re.M
-        )
+        text = re.sub(r"^    alpha: [0-9.]+$", f"    alpha: {alpha}", project.read("params.yaml"), flags=re.M)
         (project.path / "params.yaml").write_text(text)
         project.make("pipeline", VENV=str(environment), TRACK="0")
         project.run("git", "add", "--all")
         project.run("git", "commit", "--quiet", "--message", alpha)
     project.run("git", "merge", "theirs", check=False)
-    assert "params.yaml: in conflict too" in project.make(
-        "resolve", VENV=str(environment), check=False
-    )
+    assert "params.yaml: in conflict too" in project.make("resolve", VENV=str(environment), check=False)
     project.run("git", "checkout", "--theirs", "params.yaml")
     project.run("git", "add", "params.yaml")
     assert "merged" in project.make("resolve", VENV=str(environment))

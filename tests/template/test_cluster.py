@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BakedProject, free_port
-from stores import server
+
+from tests.template.stores import server
+from tests.template.support import ROOT, BakedProject, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -84,9 +85,7 @@ def test_files_are_scored_by_the_workers_that_are_left(cluster: Cluster) -> None
     project.make("pipeline", VENV=str(VENV), TRACK="0")
     (project.path / "in").mkdir()
     for name in ("a", "b", "c"):
-        (project.path / f"in/{name}.parquet").write_bytes(
-            project.read_bytes("data/holdout.parquet")
-        )
+        (project.path / f"in/{name}.parquet").write_bytes(project.read_bytes("data/holdout.parquet"))
     said = project.make("score", VENV=str(VENV), IN="in", OUT="out")
     assert "files 3" in said and "this machine does the work" not in said
     first, *others = (project.read_bytes(f"out/{name}.parquet") for name in ("a", "b", "c"))

@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CHOICES, ROOT, BakedProject, free_address, lacking, run
-from stores import sshd
-from test_docs import recipes
+
+from tests.template.stores import sshd
+from tests.template.support import CHOICES, ROOT, BakedProject, free_address, lacking, run
+from tests.template.test_docs import recipes
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures("engine")]
 
@@ -65,9 +66,7 @@ class Shipped:
         self.project, self.venv, self.models = project, venv, list[dict[str, str]]()
 
     def make(self, verb: str, check: bool = True, **env: str) -> str:
-        return self.project.run(
-            "make", "--no-print-directory", verb, f"VENV={self.venv}", check=check, **env
-        )
+        return self.project.run("make", "--no-print-directory", verb, f"VENV={self.venv}", check=check, **env)
 
     def follow(self, commands: str) -> str:
         """Run commands of the documentation."""
@@ -106,9 +105,7 @@ class Shipped:
         self.make("image")
         self.models.append(json.loads(self.project.read("reports/image.json")))
 
-    def wish(
-        self, champion: dict[str, str], candidate: dict[str, str] | None = None, **more: Any
-    ) -> None:
+    def wish(self, champion: dict[str, str], candidate: dict[str, str] | None = None, **more: Any) -> None:
         """Write deploy/staging.yaml."""
         keys = ("model", "commit", "image")
         state: dict[str, Any] = {
@@ -331,9 +328,7 @@ def test_killed_processes_cost_no_request(shipped: Shipped, row: dict[str, Any])
 
 
 @pytest.mark.usefixtures("first_serves")
-def test_a_lone_champion_that_is_killed_lets_its_users_wait(
-    row: dict[str, Any], shipped: Shipped
-) -> None:
+def test_a_lone_champion_that_is_killed_lets_its_users_wait(row: dict[str, Any], shipped: Shipped) -> None:
     with load(row) as seen:
         time.sleep(1)
         kill("champion")
@@ -341,9 +336,7 @@ def test_a_lone_champion_that_is_killed_lets_its_users_wait(
     assert set(seen) == {shipped.models[0]["model"]}, seen
 
 
-def test_the_log_keeps_what_was_flushed_before_a_kill(
-    shipped: Shipped, row: dict[str, Any]
-) -> None:
+def test_the_log_keeps_what_was_flushed_before_a_kill(shipped: Shipped, row: dict[str, Any]) -> None:
     answer = ask("/predict", row)[1]
     assert ask("/feedback", {"id": answer["id"], "truth": 1})[0] == 202
     time.sleep(2.5)
@@ -352,14 +345,10 @@ def test_the_log_keeps_what_was_flushed_before_a_kill(
     state = ("inspect", "--format", "{{.State.Running}} {{.State.StartedAt}}")
     until(lambda: docker(*state, f"{PREFIX}-champion-1") not in (f"true {begun}", f"false {begun}"))
     until(lambda: answers(STAGING))
-    logs = run(
-        "docker", "exec", f"{PREFIX}-champion-1", "sh", "-c", "cat /logs/champion/*.jsonl", cwd=ROOT
-    )
+    logs = run("docker", "exec", f"{PREFIX}-champion-1", "sh", "-c", "cat /logs/champion/*.jsonl", cwd=ROOT)
     lines = [json.loads(line) for line in logs.splitlines()]
     kept = [line for line in lines if line["id"] == answer["id"]]
-    assert [line.get("truth") for line in kept] == [1, None] or [
-        line.get("truth") for line in kept
-    ] == [None, 1]
+    assert [line.get("truth") for line in kept] == [1, None] or [line.get("truth") for line in kept] == [None, 1]
     assert all(line.items() >= row.items() for line in kept if "prediction" in line)
 
 
@@ -399,9 +388,7 @@ def test_a_frozen_shadow_costs_users_nothing(shipped: Shipped, row: dict[str, An
 
 
 @pytest.mark.usefixtures("first_serves")
-def test_the_proxy_takes_a_new_configuration_under_load(
-    shipped: Shipped, row: dict[str, Any]
-) -> None:
+def test_the_proxy_takes_a_new_configuration_under_load(shipped: Shipped, row: dict[str, Any]) -> None:
     path = shipped.project.path / "deploy/front/haproxy.cfg"
     front = docker("inspect", "--format", "{{.Id}}", f"{PREFIX}-front-1")
     with load(row) as seen:
@@ -432,9 +419,7 @@ def test_one_command_at_a_time(shipped: Shipped) -> None:
 
 
 @pytest.mark.usefixtures("first_serves")
-def test_an_interrupted_deploy_goes_back_and_can_be_repeated(
-    shipped: Shipped, row: dict[str, Any]
-) -> None:
+def test_an_interrupted_deploy_goes_back_and_can_be_repeated(shipped: Shipped, row: dict[str, Any]) -> None:
     shipped.wish(shipped.models[1])
     with load(row) as seen:
         deploy, _ = shipped.deploying("canary")
@@ -479,9 +464,7 @@ def answers(address: str) -> bool:
 
 
 @pytest.mark.parametrize("logs", ["size=16k,mode=777", "mode=555"], ids=["full", "unwritable"])
-def test_a_log_that_cannot_be_written_fails_no_prediction(
-    shipped: Shipped, row: dict[str, Any], logs: str
-) -> None:
+def test_a_log_that_cannot_be_written_fails_no_prediction(shipped: Shipped, row: dict[str, Any], logs: str) -> None:
     address, options = free_address(), ["--rm", "--detach", "--read-only"]
     published = ["--publish", f"{address}:8000", f"--tmpfs=/logs:{logs}"]
     name = docker("run", *options, *published, shipped.models[0]["image"])
@@ -498,9 +481,7 @@ def test_a_log_that_cannot_be_written_fails_no_prediction(
 def above_base(image: str) -> float:
     """The megabytes that an image has above its base."""
     base = f"python:{CHOICES['python_version'][0]}-slim-bookworm"
-    size, below = (
-        int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (image, base)
-    )
+    size, below = (int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (image, base))
     return (size - below) / 1e6
 
 
@@ -531,9 +512,7 @@ def test_the_same_commit_gives_the_same_layer_of_code_whatever_the_libraries(
         values = ("PYTHON=3.11", f"LIBRARIES={libraries}", "SOURCE_DATE_EPOCH=1700000000")
         arguments = [f"--build-arg={value}" for value in values]
         tag = f"{SLUG}:with-{libraries}"
-        shipped.project.run(
-            "docker", "build", "--no-cache", "--quiet", f"--tag={tag}", *arguments, "."
-        )
+        shipped.project.run("docker", "build", "--no-cache", "--quiet", f"--tag={tag}", *arguments, ".")
         found = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
         layers.append(json.loads(found)[-1])
     assert layers[0] == layers[1]
@@ -573,9 +552,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("first_serves")
-def test_only_a_judged_image_of_the_registry_is_pulled_and_served(
-    shipped: Shipped, registry: str
-) -> None:
+def test_only_a_judged_image_of_the_registry_is_pulled_and_served(shipped: Shipped, registry: str) -> None:
     model = json.loads(shipped.project.read("models/passport.json"))["model"]
     params = shipped.project.path / "params.yaml"
     params.write_text(params.read_text().replace("repository: null", f"repository: {registry}"))

@@ -8,10 +8,11 @@ import pytest
 import test_containers
 import test_workflows
 import yaml
-from actlab.lab import Run, git
-from conftest import free_address
-from test_containers import ask, remove
-from test_workflows import Work, failures
+
+from tests.template.actlab.lab import Run, git
+from tests.template.support import free_address
+from tests.template.test_containers import ask, remove
+from tests.template.test_workflows import Work, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures("engine")]
 registry = test_containers.registry
@@ -69,9 +70,7 @@ def served(environment: str) -> str:
     return str(ask("/version", address=ADDRESSES[environment])[1]["model"])
 
 
-def test_push_is_built_tried_proposed_deployed_and_taken_back(
-    delivering: Work, registry: str
-) -> None:
+def test_push_is_built_tried_proposed_deployed_and_taken_back(delivering: Work, registry: str) -> None:
     models = []
     for change in (("max_iter: 20", "max_iter: 21"), ("max_iter: 21", "max_iter: 22")):
         delivering.edit("params.yaml", change)

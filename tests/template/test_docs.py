@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Bake, BakedProject, installed, run
-
 from docs import reference
+
+from tests.template.support import ROOT, Bake, BakedProject, installed, run
 
 PROJECT = next(ROOT.glob("{{*"))
 BIN = Path(sys.executable).parent
@@ -96,9 +96,7 @@ def test_every_other_command_is_known(page: Path) -> None:
 def test_every_verb_is_run_by_a_test() -> None:
     """By a test's `make`, a workflow that the tests run, the tutorial, or its own test in the project."""
     tests = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
-    flows = " ".join(
-        path.read_text(encoding="utf-8") for path in PROJECT.glob(".github/workflows/*")
-    )
+    flows = " ".join(path.read_text(encoding="utf-8") for path in PROJECT.glob(".github/workflows/*"))
     called = " ".join(re.findall(r"""make(?:\(|",)((?:[^()]|\([^()]*\))*)\)""", tests))
     run_by = set(re.findall(r'"([a-z-]+)', called)) | set(re.findall(r"run: make ([a-z-]+)", flows))
     run_by |= {path.stem.removeprefix("test_") for path in PROJECT.glob("tests/test_*.py")}
@@ -141,27 +139,19 @@ def blocks(project: Path, template: Path) -> Iterator[str]:
     hub = project.parent / "hub.git"
     run("git", "init", "--quiet", "--bare", hub, cwd=project.parent)
     for block in blocks_of(ROOT / "docs/tutorial.md"):
-        here = block.replace(
-            "uvx cookiecutter gh:OWNER/mlops-template", f"{BIN}/cookiecutter {template}"
-        )
+        here = block.replace("uvx cookiecutter gh:OWNER/mlops-template", f"{BIN}/cookiecutter {template}")
         yield here.replace("git@github.com:OWNER/flight-delays.git", str(hub))
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs(
-    template: Path, tmp_path: Path, bake: Callable[..., BakedProject]
-) -> None:
+def test_the_tutorial_runs(template: Path, tmp_path: Path, bake: Callable[..., BakedProject]) -> None:
     """Every command, in order; each block in a shell that stops at the first that fails."""
     project = tmp_path / "flight-delays"
     venv = f"VENV={installed(bake())}"
     env, said = {"VENV": venv.partition("=")[2]}, []
     for number, block in enumerate(blocks(project, template)):
         here = tmp_path if number == 0 else project
-        said.append(
-            run(
-                "bash", "-euc", block.replace(".venv/bin/py", "$VENV/bin/py"), cwd=here, **env
-            ).lower()
-        )
+        said.append(run("bash", "-euc", block.replace(".venv/bin/py", "$VENV/bin/py"), cwd=here, **env).lower())
     assert "make pipeline" in said[0]
     assert "the gate says no" in said[4] and "better" in said[2] and "not worse" in said[6]
     done = BakedProject(project)
@@ -216,9 +206,7 @@ def test_every_recipe_is_run() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("title", SUPPOSED)
-def test_a_recipe_runs(
-    title: str, trained: BakedProject, environment: Path, tmp_path: Path
-) -> None:
+def test_a_recipe_runs(title: str, trained: BakedProject, environment: Path, tmp_path: Path) -> None:
     """As it is written, in a project whose model was trained."""
     block, project = recipes(ROOT / "docs/howto.md")[title], trained.copied(tmp_path / "project")
     for words, here in YOURS.items():
@@ -229,9 +217,7 @@ def test_a_recipe_runs(
 
 
 @pytest.mark.slow
-def test_the_readmes_five_lines_run(
-    bake: Bake, environment: Path, trained: BakedProject, tmp_path: Path
-) -> None:
+def test_the_readmes_five_lines_run(bake: Bake, environment: Path, trained: BakedProject, tmp_path: Path) -> None:
     """For a table at home, with an editor that changes the seed."""
     project, home = bake().copied(tmp_path / "project"), tmp_path / "home"
     home.mkdir()
@@ -246,6 +232,4 @@ def test_the_readmes_five_lines_run(
     env["EDITOR"] = r"sed -i.bak s/^seed:.*/seed:\x201/"
     said = run("bash", "-euc", block, cwd=project.path, **env)
     assert "Better than the dummy model" in said and "the champion" in said, said
-    assert run("git", "log", "--format=%s", "better", cwd=tmp_path / "hub.git").startswith(
-        "An idea"
-    )
+    assert run("git", "log", "--format=%s", "better", cwd=tmp_path / "hub.git").startswith("An idea")

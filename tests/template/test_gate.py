@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, BakedProject
+
+from tests.template.support import ROOT, BakedProject
 
 pytestmark = pytest.mark.slow
 
@@ -73,15 +74,9 @@ def test_verdict_holds_what_the_docs_list(trained: BakedProject, environment: Pa
     """docs/gate.md names every key, nested ones included, and no other."""
     trained.make("gate", VENV=str(environment))
     verdict = json.loads(trained.read("reports/verdict.json"))
-    listed = (
-        (ROOT / "docs/gate.md").read_text().split("## reports/verdict.json")[1].split("\n## ")[0]
-    )
+    listed = (ROOT / "docs/gate.md").read_text().split("## reports/verdict.json")[1].split("\n## ")[0]
     rows = [line.split("|")[1:3] for line in listed.splitlines() if line.startswith("| `")]
-    named = {
-        key: set(re.findall(r"`(\w+)`", text))
-        for keys, text in rows
-        for key in re.findall(r"`(\w+)`", keys)
-    }
+    named = {key: set(re.findall(r"`(\w+)`", text)) for keys, text in rows for key in re.findall(r"`(\w+)`", keys)}
     assert set(verdict) == set(named)
     for key in ("champion", "candidate", "rows", "changes"):
         assert set(verdict[key]) == named[key]
@@ -118,9 +113,7 @@ def test_same_model_is_unchanged(project: BakedProject, judged: Change) -> None:
     assert judged()["verdict"] == "unchanged"
 
 
-def test_rows_that_a_new_split_gave_to_training_are_left_out(
-    project: BakedProject, judged: Change
-) -> None:
+def test_rows_that_a_new_split_gave_to_training_are_left_out(project: BakedProject, judged: Change) -> None:
     edit(project, PARAMS, "holdout: 0.2", "holdout: 0.1")
     verdict = judged()
     assert verdict["rows"]["left_out"] > 2000 and verdict["decision"] != "block"
@@ -168,9 +161,7 @@ def test_one_slice_that_became_worse_blocks(project: BakedProject, judged: Chang
     assert verdict["decision"] == "block"
 
 
-def test_column_that_knows_the_answer_is_blocked(
-    project: BakedProject, judged: Change, environment: Path
-) -> None:
+def test_column_that_knows_the_answer_is_blocked(project: BakedProject, judged: Change, environment: Path) -> None:
     table(project, environment, "t['gate_closed'] = t['late'] + 0.5")
     edit(project, PARAMS, "    - visib", "    - visib\n    - gate_closed")
     edit(project, "schema.yaml", "^  late:", "  gate_closed:\n    dtype: float64\n  late:")
@@ -178,9 +169,7 @@ def test_column_that_knows_the_answer_is_blocked(
     assert verdict["decision"] == "block" and failed(verdict) == {"ceiling"}
 
 
-def test_small_losses_since_the_promotion_add_up(
-    project: BakedProject, judged: Change, environment: Path
-) -> None:
+def test_small_losses_since_the_promotion_add_up(project: BakedProject, judged: Change, environment: Path) -> None:
     promoted = judged("HEAD~1")["candidate"]["model"]
     project.make("promote", VENV=str(environment))
     project.commit("Promote")
@@ -213,9 +202,7 @@ def test_column_that_is_gone_trains_the_champions_recipe_again(
     assert verdict["verdict"] == "not worse"
 
 
-def test_base_that_does_not_exist_cannot_be_judged(
-    trained: BakedProject, environment: Path
-) -> None:
+def test_base_that_does_not_exist_cannot_be_judged(trained: BakedProject, environment: Path) -> None:
     python = (environment / "bin/python", "-m", "flight_delays", "gate", "--base", "nowhere")
     said = trained.run(*python, check=False, PYTHONPATH="src")
     assert said.strip().count("\n") == 0 and said.startswith("error: ") and "nowhere" in said

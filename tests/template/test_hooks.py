@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Bake, BakedProject, run
+
+from tests.template.support import Bake, BakedProject, run
 
 Render = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -132,13 +133,9 @@ def test_command_line_says_what_comes_next(template: Path, tmp_path: Path) -> No
     assert out == f"flight-delays is ready. Next: cd {tmp_path}/flight-delays && make pipeline\n"
 
 
-def test_template_without_git_says_that_its_commit_is_unknown(
-    template: Path, tmp_path: Path
-) -> None:
+def test_template_without_git_says_that_its_commit_is_unknown(template: Path, tmp_path: Path) -> None:
     plain = shutil.copytree(template, tmp_path / "plain", ignore=shutil.ignore_patterns(".git"))
-    out = run(
-        sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", plain, cwd=tmp_path
-    )
+    out = run(sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", plain, cwd=tmp_path)
     assert "note: the template's commit is unknown" in out
 
 

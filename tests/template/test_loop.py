@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import test_workflows
-from conftest import free_address
-from test_containers import docker
-from test_workflows import Work, failures, outputs
+
+from tests.template.support import free_address
+from tests.template.test_containers import docker
+from tests.template.test_workflows import Work, failures, outputs
 
 pytestmark = pytest.mark.slow
 pushed, work, api = test_workflows.pushed, test_workflows.work, test_workflows.api
@@ -47,21 +48,19 @@ def test_monitor_by_the_clock_starts_a_retrain_when_params_give_a_reason(work: W
 
 def test_a_champion_learns_on_and_is_held_to_what_it_knew(work: Work) -> None:
     python = Path(work.github.env["VENV"], "bin/python")
-    work.make("retrain", ESTIMATOR="sklearn.ensemble.RandomForestClassifier")
+    work.make("retrain", "ESTIMATOR=sklearn.ensemble.RandomForestClassifier")
     work.push("main")
     first = work.clone.run("git", "rev-list", "--max-parents=0", "HEAD").strip()
     work.clone.run("git", "checkout", "--quiet", first, "--", DATA)
     work.clone.run(python, "-c", OTHERS.format("::2", "rows.late"))
-    said = work.make("retrain", STATEFUL="1")
+    said = work.make("retrain", "STATEFUL=1")
     assert "roc_auc on the earlier holdout" in said and "outcome:" in said
     assert "start: null" not in work.clone.read("params.yaml")
 
     before = work.clone.read("params.yaml")
     work.clone.run("git", "checkout", "--quiet", first, "--", DATA)
     work.clone.run(python, "-c", OTHERS.format("1::2", "1 - rows.late"))
-    said = work.clone.run(
-        "make", "retrain", f"VENV={work.github.env['VENV']}", check=False, STATEFUL="1"
-    )
+    said = work.clone.run("make", "retrain", f"VENV={work.github.env['VENV']}", "STATEFUL=1", check=False)
     assert "the model forgets what it knew" in said and work.clone.read("params.yaml") == before
 
 
@@ -111,7 +110,7 @@ def served(engine: None, work: Work, tmp_path: Path) -> Iterator[Path]:
 def test_what_a_service_saw_comes_back_as_a_pull_request(work: Work, served: Path) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     work.github.variables["LOGS"] = str(served)
-    done = work.github.schedule("monitor.yml", env={"UNTIL": hour.isoformat()})
+    done = work.github.schedule("monitor.yml", env={"MODELYARD_UNTIL": hour.isoformat()})
     (issue,) = work.issues()
     assert "moved" in str(issue["title"]), failures(done)
     assert f"{ROWS} predictions" in done.job(WATCH).log

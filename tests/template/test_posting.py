@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from actlab.fakegithub import FakeGitHub
-from conftest import Bake, run
+
+from tests.template.actlab.fakegithub import FakeGitHub
+from tests.template.support import Bake, run
 
 REPOSITORY = "/repos/acme/flights"
 VERDICT = {
@@ -60,16 +61,14 @@ def post(bake: Bake, tmp_path: Path, origin: Path, api: FakeGitHub) -> Post:
             "GITHUB_API_URL": api.url,
             "GITHUB_REPOSITORY": "acme/flights",
             "GITHUB_TOKEN": "token",
-            "WHAT": what,
-            "FOLDER": str(found),
-            "NUMBER": "7",
-            "SHA": sha,
-            "BRANCH": "retrain",
+            "MODELYARD_WHAT": what,
+            "MODELYARD_FOLDER": str(found),
+            "MODELYARD_NUMBER": "7",
+            "MODELYARD_SHA": sha,
+            "MODELYARD_BRANCH": "retrain",
         }
         command = [sys.executable, "-S", "-m", f"flight_delays.{module}"]
-        return subprocess.run(
-            command, env=settings | env, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, env=settings | env, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     return inner
 
@@ -86,7 +85,7 @@ def test_comment_and_status_in_one_go(post: Post, api: FakeGitHub) -> None:
 
 def test_comment_twice_is_one_comment(post: Post, api: FakeGitHub) -> None:
     post("comment")
-    post("comment", SHA="d" * 40)
+    post("comment", MODELYARD_SHA="d" * 40)
     assert len(comments(api)) == 1 and "d" * 12 in comments(api)[0]
 
 
@@ -113,9 +112,7 @@ def test_rate_limit_that_lasts_too_long_is_not_waited_for(post: Post, api: FakeG
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 422])
-def test_refusal_is_one_sentence_and_the_rest_goes_on(
-    post: Post, api: FakeGitHub, status: int
-) -> None:
+def test_refusal_is_one_sentence_and_the_rest_goes_on(post: Post, api: FakeGitHub, status: int) -> None:
     api.fail(status, "/comments", times=9)
     done = post("comment status")
     assert done.returncode == 1 and f"with {status} (made to fail)" in done.stdout
@@ -134,9 +131,7 @@ def test_without_a_token_nothing_is_tried(post: Post, api: FakeGitHub) -> None:
     assert done.returncode == 0 and not api.calls and "::warning" in done.stdout
 
 
-def test_pull_makes_branch_commit_and_pull_request_and_keeps_them(
-    post: Post, api: FakeGitHub, origin: Path
-) -> None:
+def test_pull_makes_branch_commit_and_pull_request_and_keeps_them(post: Post, api: FakeGitHub, origin: Path) -> None:
     assert post("pull dispatch").returncode == 0
     first = run("git", "rev-parse", "retrain", cwd=origin)
     assert "train" in run("git", "show", "retrain:dvc.lock", cwd=origin)

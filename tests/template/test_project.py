@@ -16,7 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from conftest import CHOICES, LONGEST, ROOT, Bake, BakedProject, free_port, installed, run
+
+from tests.template.support import CHOICES, LONGEST, ROOT, Bake, BakedProject, free_port, installed, run
 
 pytestmark = pytest.mark.slow
 Render = Callable[..., Path]
@@ -124,14 +125,11 @@ def test_tests_pass_and_leave_nothing_behind(flown: BakedProject) -> None:
     assert flown.run("git", "status", "--porcelain") == ""
 
 
-def test_another_render_gives_the_same_model(
-    flown: BakedProject, start: Callable[..., BakedProject]
-) -> None:
+def test_another_render_gives_the_same_model(flown: BakedProject, start: Callable[..., BakedProject]) -> None:
     again = start()
     make(again, "pipeline", "TRACK=0")
     digests = [
-        hashlib.sha256((project.path / "models" / "model.skops").read_bytes()).hexdigest()
-        for project in (flown, again)
+        hashlib.sha256((project.path / "models" / "model.skops").read_bytes()).hexdigest() for project in (flown, again)
     ]
     assert digests[0] == digests[1]
     assert yaml.safe_load(flown.read("dvc.lock")) == yaml.safe_load(again.read("dvc.lock"))
@@ -210,9 +208,7 @@ def test_bake_is_untouched(bake: Bake) -> None:
 
 
 @pytest.mark.weekly
-def test_longer_fuzzing_finds_nothing(
-    environment: Path, fresh: Callable[..., BakedProject]
-) -> None:
+def test_longer_fuzzing_finds_nothing(environment: Path, fresh: Callable[..., BakedProject]) -> None:
     fuzz = (environment / "bin/python", "-m", "pytest", "tests/test_fuzz.py")
     assert "8 passed" in fresh().run(*fuzz, FUZZ="500")
 

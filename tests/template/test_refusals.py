@@ -7,8 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import CHOICES, ROOT, Answers
 from cookiecutter.exceptions import FailedHookException
+
+from tests.template.support import CHOICES, ROOT, Answers
 
 Render = Callable[..., Path]
 REFUSED = [
@@ -46,6 +47,7 @@ REFUSED = [
     ("project_slug", "scikit-learn"),
     ("project_slug", "mlflow"),
     ("project_slug", "dvc"),
+    ("project_slug", "modelyard"),
     ("project_slug", "tests"),
     ("project_slug", "src"),
 ]
@@ -80,17 +82,13 @@ def answers() -> Answers:
 
 
 @pytest.mark.parametrize(("question", "answer"), REFUSED)
-def test_bad_answer_is_refused(
-    hook: ModuleType, answers: Answers, question: str, answer: str
-) -> None:
+def test_bad_answer_is_refused(hook: ModuleType, answers: Answers, question: str, answer: str) -> None:
     refused = {q for q, refusal in hook.refusals(answers | {question: answer}).items() if refusal}
     assert refused == {question}
 
 
 @pytest.mark.parametrize(("question", "answer"), FAIR)
-def test_fair_answer_is_accepted(
-    hook: ModuleType, answers: Answers, question: str, answer: str
-) -> None:
+def test_fair_answer_is_accepted(hook: ModuleType, answers: Answers, question: str, answer: str) -> None:
     assert not any(hook.refusals(answers | {question: answer}).values())
 
 
@@ -120,9 +118,7 @@ def test_refusal_leaves_an_existing_project_as_it_was(render: Render, tmp_path: 
     assert [path.name for path in (tmp_path / "class").iterdir()] == ["mine.txt"]
 
 
-def test_refusal_takes_two_lines(
-    render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_refusal_takes_two_lines(render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(FailedHookException):
         render(tmp_path, {"project_slug": "Bad Name"})
     refused, accepted = capfd.readouterr().err.splitlines()[:2]
@@ -131,17 +127,13 @@ def test_refusal_takes_two_lines(
 
 
 @pytest.mark.parametrize("question", CHOICES)
-def test_choice_that_is_not_offered_is_refused(
-    hook: ModuleType, answers: Answers, question: str
-) -> None:
+def test_choice_that_is_not_offered_is_refused(hook: ModuleType, answers: Answers, question: str) -> None:
     refusal = hook.refusals(answers | {question: "another"})[question]
     assert refusal == ("another", ", ".join(CHOICES[question]))
 
 
 def test_every_pinned_library_is_refused_as_a_package(hook: ModuleType) -> None:
     pins = next(ROOT.glob("{{*/requirements/dev.txt")).read_text(encoding="utf-8")
-    names = {
-        re.sub(r"[-_.]+", "_", name).lower() for name in re.findall(r"^([\w.-]+)==", pins, re.M)
-    }
+    names = {re.sub(r"[-_.]+", "_", name).lower() for name in re.findall(r"^([\w.-]+)==", pins, re.M)}
     possible = {name for name in names if hook.SLUG.fullmatch(name.replace("_", "-"))}
     assert sorted(possible - set(hook.INSTALLED.split())) == []

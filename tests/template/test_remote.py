@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BakedProject, run
-from stores import STORES, Store
+
+from tests.template.stores import STORES, Store
+from tests.template.support import ROOT, BakedProject, run
 
 pytestmark = pytest.mark.slow
 
@@ -13,18 +14,14 @@ VENV = str(ROOT / "build/environments/remote")  # one for all: each kind only ad
 
 
 @pytest.fixture(scope="module", params=STORES)
-def store(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A real store, with one home for data in it."""
     with STORES[request.param](tmp_path_factory.mktemp(request.param)) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def project(
-    trained: BakedProject, store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> BakedProject:
+def project(trained: BakedProject, store: Store, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
     """A project whose data and models are brought to the store, and committed so."""
     copy = trained.copied(tmp_path_factory.mktemp("brought"))
     assert "data/raw/flights.parquet left git" in remote(copy, store.url, store)
@@ -40,9 +37,7 @@ def remote(project: BakedProject, url: str, store: Store, **env: str) -> str:
     return project.run(*command, f"ENDPOINT={store.endpoint}", check=False, **store.may | env)
 
 
-def test_a_clone_gets_everything_and_runs_nothing(
-    project: BakedProject, store: Store, tmp_path: Path
-) -> None:
+def test_a_clone_gets_everything_and_runs_nothing(project: BakedProject, store: Store, tmp_path: Path) -> None:
     run("git", "clone", "--quiet", project.path, tmp_path / "clone", cwd=tmp_path)
     copy = BakedProject(tmp_path / "clone")
     assert not copy.has("data/raw/flights.parquet")

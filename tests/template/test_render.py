@@ -8,26 +8,33 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, LONGEST, OPTION_SETS, QUESTIONS, ROOT, Answers, Bake, BakedProject
+
+from tests.template.support import CHOICES, LONGEST, OPTION_SETS, QUESTIONS, ROOT, Answers, Bake, BakedProject, run
 
 # Every file of the default project, one a line; what options change stands in `expected`.
-FILES = set((ROOT / "tests" / "files.txt").read_text(encoding="utf-8").split())
+FILES = set(Path(__file__).with_name("files.txt").read_text(encoding="utf-8").split())
+LIBRARY = ROOT / "packages" / "modelyard"
 HARD = {
     "project_name": """O'Brien & Söhne "ML" 100 % \\o/ 航班 🛫""",
     "description": """It's "late": {yes} & #1 of [all] <b> \\ ${#array[@]} {# not a comment #}""",
     "author": """O'Brien & Söhne "ML" \\""",
 }
 TAG = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
-NOT_TAGS = (".github", ".cruft.json", "src")  # copied as they are; Python has braces of its own
-
+NOT_TAGS = (".github", ".cruft.json", "src", "tests", "packages")  # copied as they are; Python has braces of its own
 
 # What a project has only to ship its model, with `deploy: compose`.
 SHIPS = re.compile(
-    r"Dockerfile|\.dockerignore|compose\.yaml|deploy/front/.*|docs/serving\.md"
-    r"|requirements/compiled\.txt|\.github/workflows/(reusable-)?(deploy|image)\.yml"
-    r"|src/flight_delays/(docs\.html|(deploy|engine|image|log|pages|probe|rollback|serve)\.py)"
-    r"|tests/test_(deploy|engine|image|log|rollback|serve)\.py"
+    r"Dockerfile|\.dockerignore|compose\.yaml|deploy/front/.*|requirements/compiled\.txt"
+    r"|\.github/workflows/(reusable-)?(deploy|image)\.yml"
 )
+
+
+def library() -> set[str]:
+    """The library's files, by their place in a project; caches do not come along."""
+    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", ".", cwd=LIBRARY).split()
+    return {
+        f"packages/modelyard/{name}" for name in [*names, ".brought"] if (LIBRARY / name).exists() or name[0] == "."
+    }
 
 
 def expected(answers: Answers) -> set[str]:
@@ -35,7 +42,7 @@ def expected(answers: Answers) -> set[str]:
     none = {"LICENSE"} if answers.get("license") == "Proprietary" else set()
     if answers.get("deploy") == "none":
         none |= {name for name in FILES if SHIPS.fullmatch(name)}
-    return FILES - none
+    return FILES - none | library()
 
 
 def text_files(project: BakedProject) -> list[str]:
@@ -80,7 +87,7 @@ def test_every_file_parses(bake: Bake, answers: Answers) -> None:
 
 def test_python_of_the_template_is_python_before_rendering() -> None:
     files = [*ROOT.glob("hooks/*.py"), *ROOT.glob("{{*/src/**/*.py")]
-    assert {"pre_gen_project.py", "gate.py"} <= {file.name for file in files}
+    assert {"pre_gen_project.py", "features.py"} <= {file.name for file in files}
     for file in files:
         ast.parse(file.read_text(encoding="utf-8"))
 
@@ -151,6 +158,4 @@ def test_sample_is_small_real_and_described(bake: Bake) -> None:
 
 def test_security_names_tests_of_the_template_that_exist(bake: Bake) -> None:
     named = re.findall(r"template: `(test_\w+\.py)::(test_\w+)`", bake().read("SECURITY.md"))
-    assert named and all(
-        f"def {test}(" in (ROOT / "tests" / name).read_text() for name, test in named
-    )
+    assert named and all(f"def {test}(" in (ROOT / "tests" / name).read_text() for name, test in named)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BakedProject, free_port, run
+
+from tests.template.support import BakedProject, free_port, run
 
 pytestmark = pytest.mark.slow
 # Later versions of hypothesis lack what this one's extension for JSON Schema asks for.
@@ -62,9 +63,7 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def project(
-    render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BakedProject:
+def project(render: Callable[..., Path], environment: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
     project = BakedProject(render(tmp_path_factory.mktemp("serving")))
     project.make("pipeline", "compile", f"VENV={environment}", TRACK="0")
     return project
@@ -148,9 +147,7 @@ def test_a_log_folder_that_goes_away_costs_nothing(serve: Callable[..., Service]
     assert len(logged.splitlines()) == len(service.rows)
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda old: old[:-1] + b"x", lambda _: b""], ids=["bit", "empty"]
-)
+@pytest.mark.parametrize("spoil", [lambda old: old[:-1] + b"x", lambda _: b""], ids=["bit", "empty"])
 def test_a_false_model_is_refused(
     serve: Callable[..., Service], project: BakedProject, spoil: Callable[[bytes], bytes]
 ) -> None:
@@ -168,9 +165,7 @@ subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DE
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
 
-def test_files_four_times_as_long_are_scored_in_the_same_memory(
-    project: BakedProject, environment: Path
-) -> None:
+def test_files_four_times_as_long_are_scored_in_the_same_memory(project: BakedProject, environment: Path) -> None:
     python, peaks = environment / "bin/python", []
     for times in (60, 240):
         again = f"import pandas as pd; t = pd.read_parquet('data/holdout.parquet'); \

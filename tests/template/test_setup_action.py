@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from actlab.lab import GitHub, Run, git
-from conftest import ROOT
+
+from tests.template.actlab.lab import GitHub, Run, git
+from tests.template.support import ROOT
 
 PIN = "0" * 40
 ACTION = "packages/modelyard/actions/setup"
@@ -97,9 +98,7 @@ def test_environment_is_kept_only_where_that_is_asked_for(set_up: SetUp) -> None
     assert not kept(set_up(environment="none"))
 
 
-@pytest.mark.parametrize(
-    "name", [".python-version", "requirements/dev.txt", "packages/modelyard/pyproject.toml"]
-)
+@pytest.mark.parametrize("name", [".python-version", "requirements/dev.txt", "packages/modelyard/pyproject.toml"])
 def test_environment_of_other_pins_is_made_anew(set_up: SetUp, name: str) -> None:
     set_up(environment="keep")
     assert not kept(set_up({name: FILES[name] + "# other\n"}))
@@ -120,9 +119,7 @@ def test_no_identity_is_taken_where_none_is_given(set_up: SetUp) -> None:
 
 
 @pytest.mark.parametrize(("region", "taken"), [("", "us-east-1"), ("eu-west-1", "eu-west-1")])
-def test_identities_are_taken_for_the_pull_and_not_for_the_installation(
-    set_up: SetUp, region: str, taken: str
-) -> None:
+def test_identities_are_taken_for_the_pull_and_not_for_the_installation(set_up: SetUp, region: str, taken: str) -> None:
     done = set_up(data="true", aws_region=region, **IDENTITIES)
     calls = (done.artifacts / "calls.jsonl").read_text()
     assert all(value in calls for value in IDENTITIES.values())

@@ -18,9 +18,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from conftest import ROOT, BakedProject, free_port, lacking, run
 from cookiecutter.main import cookiecutter
-from stores import parts, server
+
+from tests.template.stores import parts, server
+from tests.template.support import ROOT, BakedProject, free_port, lacking, run
 
 slow = pytest.mark.slow
 README = ROOT / "README.md"
@@ -31,9 +32,7 @@ BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())
 def folder(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `cookiecutter … --directory tracking` writes."""
     place = tmp_path_factory.mktemp("tracking")
-    return Path(
-        cookiecutter(str(template), directory="tracking", no_input=True, output_dir=str(place))
-    )
+    return Path(cookiecutter(str(template), directory="tracking", no_input=True, output_dir=str(place)))
 
 
 def settings(folder: Path) -> dict[str, str]:
@@ -161,9 +160,7 @@ def overlay(environment: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def other(
-    trained: BakedProject, environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BakedProject:
+def other(trained: BakedProject, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
     """The same project with another model after the first one, both committed."""
     copy = trained.copied(tmp_path_factory.mktemp("other"))
     params = copy.read("params.yaml").replace("max_iter: 150", "max_iter: 140")
@@ -276,9 +273,7 @@ def test_a_projects_own_runs_move_once_and_answer_as_before(
 ) -> None:
     copy, env = trained.copied(tmp_path), {"VENV": str(environment)}
     (copy.path / "dvc.lock").write_text(copy.read("dvc.lock") + "# a third\n", encoding="utf-8")
-    params = (
-        copy.read("params.yaml").replace("trials: 20", "trials: 2").replace("folds: 3", "folds: 1")
-    )
+    params = copy.read("params.yaml").replace("trials: 20", "trials: 2").replace("folds: 3", "folds: 1")
     (copy.path / "params.yaml").write_text(params, encoding="utf-8")
     copy.make("track", "sweep", **env)
     count = "SELECT count(*) FROM runs"
@@ -371,9 +366,7 @@ def images(engine: None, tmp_path: Path) -> Iterator[None]:
     for name, text in STAND_INS.items():
         inspect = ["docker", "image", "inspect", name]
         pull = ["docker", "pull", "--quiet", name]
-        if all(
-            subprocess.run(x, capture_output=True, check=False).returncode for x in (inspect, pull)
-        ):
+        if all(subprocess.run(x, capture_output=True, check=False).returncode for x in (inspect, pull)):
             (tmp_path / "Dockerfile").write_text(text)
             run("docker", "build", "--quiet", "--tag", name, ".", cwd=tmp_path)
             made.append(name)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bake, BakedProject, copy_worktree, run
+
+from tests.template.support import Bake, BakedProject, copy_worktree, run
 
 BIN = Path(sys.executable).parent
 CRUFT = BIN / "cruft"
@@ -64,9 +65,7 @@ def test_create_leaves_a_clean_work_tree(template: Path, tmp_path: Path) -> None
     assert json.loads(project.read(".cruft.json"))["commit"] == head(template)
 
 
-def test_cookiecutter_keeps_the_same_answers_as_cruft(
-    template: Path, fresh: Bake, tmp_path: Path
-) -> None:
+def test_cookiecutter_keeps_the_same_answers_as_cruft(template: Path, fresh: Bake, tmp_path: Path) -> None:
     other = tmp_path / "cruft"
     other.mkdir()
     assert fresh().read(".cruft.json") == create(template, other).read(".cruft.json")
@@ -81,9 +80,7 @@ def test_no_template_reads_the_commit_of_another_repository(template: Path, tmp_
     assert json.loads((tmp_path / "flight-delays" / ".cruft.json").read_text())["commit"] is None
 
 
-def test_update_from_the_oldest_commit_gives_the_present(
-    template: Path, tmp_path: Path, bake: Bake
-) -> None:
+def test_update_from_the_oldest_commit_gives_the_present(template: Path, tmp_path: Path, bake: Bake) -> None:
     if (old := oldest(template)) is None:
         pytest.skip("this clone has no history")
     project = create(template, tmp_path, "--checkout", old)
@@ -171,15 +168,11 @@ def test_make_update_brings_every_release_to_the_present(
         env = {"PYTHONPATH": str(present.path / "src"), "COOKIECUTTER": str(BIN / "cookiecutter")}
         said = project.run(*command, "--no-test", check=False, **env)
         assert project.run("git", "branch", "--show-current").strip() == "template-update", said
-        met = re.findall(
-            r"(?m)^conflict  (\S+):", said
-        )  # both sides are there, and the word is the owner's
+        met = re.findall(r"(?m)^conflict  (\S+):", said)  # both sides are there, and the word is the owner's
         assert set(met) <= set(mine), said
         assert all("<<<<<<<" in project.read(name) for name in met)
         same = set(present.run("git", "ls-files").split()) - set(mine) - {".cruft.json"}
-        different = {
-            n for n in same if not project.has(n) or project.read_bytes(n) != present.read_bytes(n)
-        }
+        different = {n for n in same if not project.has(n) or project.read_bytes(n) != present.read_bytes(n)}
         assert different == set(), (old, said)
         assert all(text in project.read(name) for name, text in mine.items()), old
         assert project.read("notes.md") == "mine\n"
@@ -187,13 +180,9 @@ def test_make_update_brings_every_release_to_the_present(
 
 
 @pytest.mark.slow
-def test_make_update_says_what_is_new_and_runs_the_tests(
-    fresh: Bake, newer: Path, environment: Path
-) -> None:
+def test_make_update_says_what_is_new_and_runs_the_tests(fresh: Bake, newer: Path, environment: Path) -> None:
     changes = newer / "CHANGELOG.md"
-    changes.write_text(
-        changes.read_text().replace("### Added\n\n", "### Added\n\n- Flying cars.\n", 1)
-    )
+    changes.write_text(changes.read_text().replace("### Added\n\n", "### Added\n\n- Flying cars.\n", 1))
     run("git", "commit", "--quiet", "--all", "--message", "cars", cwd=newer)
     project = fresh()
     state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}

@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from actlab.fakegithub import FakeGitHub, needed
-from actlab.lab import ACT, GitHub, Run
-from actlab.workflows import load
-from conftest import ROOT, BakedProject, installed, run
+
+from tests.template.actlab.fakegithub import FakeGitHub, needed
+from tests.template.actlab.lab import ACT, GitHub, Run
+from tests.template.actlab.workflows import load, sources
+from tests.template.support import ROOT, BakedProject, installed, run
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,7 @@ class Work:
         self.clone.run("git", "push", "--quiet", "--force", "origin", branch)
 
     def make(self, *verbs: str, **env: str) -> str:
-        return self.clone.make(*verbs, VENV=str(VENV), TRACK="0", **env)
+        return self.clone.make(*verbs, "TRACK=0", VENV=str(VENV), **env)
 
     def comments(self, number: int = 1) -> list[str]:
         return [row["body"] for row in self.api.rows(f"/repos/{NAME}/issues/{number}/comments")]
@@ -89,7 +90,7 @@ def small(project: BakedProject) -> None:
     (project.path / "tests/test_sum.py").write_text(TEST)
     installed(project)
     project.run(VENV / "bin/python", "-c", SHRINK)
-    project.make("pipeline", VENV=str(VENV), TRACK="0")
+    project.make("pipeline", "TRACK=0", VENV=str(VENV))
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +147,7 @@ def work(pushed: Path, tmp_path: Path, api: FakeGitHub) -> Work:
 
 def failures(done: Run) -> str:
     """The logs of the jobs in which a step failed."""
-    bad = [
-        f"{name}\n{job.log}" for name, job in done.jobs.items() if "failure" in job.steps.values()
-    ]
+    bad = [f"{name}\n{job.log}" for name, job in done.jobs.items() if "failure" in job.steps.values()]
     return "\n".join([*bad, done.stderr])[-6000:]
 
 
@@ -233,9 +232,7 @@ def test_pull_request_with_an_equal_model_and_a_stale_lock_is_warned_not_failed(
     assert any("stale" in row["message"] and "make pipeline" in row["message"] for row in warnings)
 
 
-@pytest.mark.parametrize(
-    "change", [("1 + 1 == 2", "1 + 1 == 3"), ("def", "import os\n\n\ndef")], ids=["test", "lint"]
-)
+@pytest.mark.parametrize("change", [("1 + 1 == 2", "1 + 1 == 3"), ("def", "import os\n\n\ndef")], ids=["test", "lint"])
 def test_pull_request_with_a_failing(work: Work, change: tuple[str, str]) -> None:
     work.edit("tests/test_sum.py", change)
     work.push("failing")
@@ -467,7 +464,7 @@ def test_default_project_is_green_at_once_when_it_is_pushed(
 
 
 def test_rehearse_runs_the_pull_request_on_this_machine(work: Work) -> None:
-    files = [load(path) for path in (work.clone.path / ".github").rglob("*.yml")]
+    files = [load(path) for path in sources(work.clone.path)]
     folders = {"ACTLAB_ARTIFACTS": work.github.tmp, "ACTLAB_CACHE": work.github.tmp / "caches"}
     variables = [part for key, value in folders.items() for part in ("--env", f"{key}={value}")]
     act = shlex.join([ACT, *work.github.mapped(files), *variables])
@@ -479,11 +476,9 @@ def test_rehearse_runs_the_pull_request_on_this_machine(work: Work) -> None:
 
 def test_protect_sets_the_rules_once_and_writes_the_owners(work: Work) -> None:
     token = {"GITHUB_API_URL": work.api.url, "GITHUB_REPOSITORY": NAME, "GITHUB_TOKEN": "admin"}
-    assert "nobody is there to ask" in work.clone.run(
-        "make", "protect", VENV=str(VENV), check=False, **token
-    )
+    assert "nobody is there to ask" in work.clone.run("make", "protect", VENV=str(VENV), check=False, **token)
     assert not work.api.posted("")
-    work.clone.make("protect", VENV=str(VENV), YES="1", **token)
+    work.clone.make("protect", "YES=1", VENV=str(VENV), **token)
     (rules,) = work.api.rows(f"/repos/{NAME}/rulesets")
     required = next(r for r in rules["rules"] if r["type"] == "required_status_checks")
     assert required["parameters"]["required_status_checks"][0]["context"] == REQUIRED

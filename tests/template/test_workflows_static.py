@@ -1,4 +1,4 @@
-"""The contract that every workflow keeps, the generated ones and this repository's own."""
+"""The contract that every workflow and the action keep, the generated ones and this repository's own."""
 
 import re
 import subprocess
@@ -9,18 +9,28 @@ from typing import Any
 
 import pytest
 import yaml
-from actlab.fakegithub import FakeGitHub
-from actlab.lab import DOUBLES
-from actlab.workflows import actions, events, load, plant
-from conftest import ROOT, Bake
+
+from tests.template.actlab.fakegithub import FakeGitHub
+from tests.template.actlab.lab import DOUBLES
+from tests.template.actlab.workflows import actions, events, load, plant
+from tests.template.support import ROOT, Bake
 
 GENERATED = sorted((next(ROOT.glob("{{*")) / ".github/workflows").glob("*.yml"))
 OWN = sorted((ROOT / ".github/workflows").glob("*.yml"))
+SETUP = "./packages/modelyard/actions/setup"
+ACTION = ROOT / SETUP / "action.yml"
 COPIES = tuple(path.name for path in GENERATED if path.name.startswith("reusable-"))
 EVERY = [pytest.param(path, id=f"generated-{path.name}") for path in GENERATED]
 EVERY += [pytest.param(path, id=f"own-{path.name}") for path in OWN if path.name not in COPIES]
 ORDER = ["name", "on", "concurrency", "permissions", "cache-mode", "env", "jobs"]
 JUDGES = {"pull-request.yml": "required", "main.yml": "holds"}
+# Names of variables that are no options of ours: of other tools, secrets, and what a step's own shell reads.
+FOREIGN = re.compile(
+    r"GH_TOKEN|GITHUB_TOKEN|DOCKER_HOST|MLFLOW_TRACKING_(URI|USERNAME|PASSWORD)|UV_PYTHON_INSTALL_DIR"
+    r"|API_KEY|KNOWN_HOSTS|REGISTRY_(USER|PASSWORD)|SSH_KEY|WEBHOOK|VERB|SENTENCE"
+)
+
+MAKEFILES = ("Makefile", "packages/modelyard/project.mk")
 
 Job = dict[str, Any]
 
@@ -30,16 +40,17 @@ def jobs(path: Path) -> dict[str, Job]:
 
 
 def steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every step with the name of its job."""
+    """Every step with the name of its job; an action has steps alone."""
+    if path == ACTION:
+        yield from (("setup", step) for step in load(path)["runs"]["steps"])
+        return
     for name, job in jobs(path).items():
         yield from ((name, step) for step in job.get("steps", []))
 
 
 def calls() -> list[Any]:
     """Each job of a generated workflow that calls another workflow."""
-    found = [
-        (path, name) for path in GENERATED for name, job in jobs(path).items() if "uses" in job
-    ]
+    found = [(path, name) for path in GENERATED for name, job in jobs(path).items() if "uses" in job]
     return [pytest.param(*pair, id=f"{pair[0].stem}-{pair[1]}") for pair in found]
 
 
@@ -72,7 +83,7 @@ def test_every_job_ends_in_time(path: Path) -> None:
         assert "uses" in job or "timeout-minutes" in job, name
 
 
-@pytest.mark.parametrize("path", EVERY)
+@pytest.mark.parametrize("path", [*EVERY, pytest.param(ACTION, id="action")])
 def test_every_action_is_pinned_with_its_version(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if re.search(r"\buses: [^.]", line)]
     assert all(re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line) for line in lines)
@@ -80,7 +91,7 @@ def test_every_action_is_pinned_with_its_version(path: Path) -> None:
 
 def test_one_action_has_one_commit_everywhere() -> None:
     pins: dict[str, set[str]] = {}
-    for path in [*GENERATED, *OWN]:
+    for path in [*GENERATED, *OWN, ACTION]:
         for uses in actions(load(path)):
             action, _, commit = uses.partition("@")
             pins.setdefault("/".join(action.split("/")[:2]), set()).add(commit)
@@ -93,12 +104,19 @@ def test_checkout_leaves_no_token_behind(path: Path) -> None:
     assert all(step["with"]["persist-credentials"] is False for step in found)
 
 
-@pytest.mark.parametrize("path", EVERY)
+@pytest.mark.parametrize("path", [*EVERY, pytest.param(ACTION, id="action")])
 def test_values_reach_the_shell_through_its_environment(path: Path) -> None:
     assert not [step["run"] for _, step in steps(path) if "${{" in step.get("run", "")]
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_an_option_travels_under_our_prefix(path: Path) -> None:
+    for holder in (*jobs(path).values(), *(step for _, step in steps(path))):
+        names = [name for name in holder.get("env", {}) if not name.startswith("MODELYARD_")]
+        assert [name for name in names if not FOREIGN.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize("path", [*GENERATED, ACTION], ids=lambda path: path.name)
 def test_a_step_runs_make_and_only_a_judge_says_no(path: Path) -> None:
     for name, step in steps(path):
         assert step["name"], name
@@ -110,8 +128,8 @@ def test_a_step_runs_make_and_only_a_judge_says_no(path: Path) -> None:
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_every_verb_that_a_workflow_calls_is_there(path: Path, bake: Bake) -> None:
-    makefile = bake().read("Makefile")
-    called = re.findall(r"\bmake ([a-z ]+)$", path.read_text(), re.M)
+    makefile = "\n".join(bake().read(name) for name in MAKEFILES if bake().has(name))
+    called = re.findall(r"\bmake ([a-z ]+)$", path.read_text() + ACTION.read_text(), re.M)
     verbs = {verb for line in called for verb in line.split()}
     assert {v for v in verbs if not re.search(rf"^{v}:.*## ", makefile, re.M)} == set()
 
@@ -125,7 +143,7 @@ def test_concurrency_stands_in_callers_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_workflow_is_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 125
+    assert len(path.read_text().splitlines()) <= 115
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -134,6 +152,49 @@ def test_reusable_input_and_output_is_typed_and_described(name: str) -> None:
     for put in about["inputs"].values():
         assert put["description"] and {"type", "default"} <= set(put)
     assert all(put["description"] and put["value"] for put in about.get("outputs", {}).values())
+
+
+def test_every_input_and_output_of_the_action_is_described() -> None:
+    action = load(ACTION)
+    assert all(put["description"] and "default" in put for put in action["inputs"].values())
+    assert all(put["description"] and put["value"] for put in action["outputs"].values())
+
+
+def set_up() -> list[Any]:
+    """Each job of a generated workflow that uses the action, with the step that does."""
+    return [
+        pytest.param(jobs(path)[name], step, id=f"{path.stem}-{name}")
+        for path in GENERATED
+        for name, step in steps(path)
+        if step.get("uses") == SETUP
+    ]
+
+
+@pytest.mark.parametrize(("job", "step"), set_up())
+def test_the_action_is_given_only_inputs_that_there_are(job: Job, step: dict[str, Any]) -> None:
+    assert set(step.get("with", {})) <= set(load(ACTION)["inputs"])
+    read = set(re.findall(r"steps\.setup\.outputs\.([a-z-]+)", str(job)))
+    assert read <= (set(load(ACTION)["outputs"]) if step.get("id") == "setup" else set())
+
+
+@pytest.mark.parametrize(("job", "step"), set_up())
+def test_the_action_follows_the_checkout_of_a_job_that_may_write_nothing(job: Job, step: dict[str, Any]) -> None:
+    before = job["steps"][: job["steps"].index(step)]
+    assert [step["name"] for step in before] == ["Check out"]
+    may_write = {right for right, level in job["permissions"].items() if level == "write"}
+    assert may_write <= {"id-token"}
+
+
+def test_the_action_takes_no_token_and_no_secret() -> None:
+    text = ACTION.read_text()
+    assert not re.search(r"secrets\.|github\.token|GITHUB_TOKEN", text)
+    assert not any(re.search("token|secret|password|key", name) for name in load(ACTION)["inputs"])
+
+
+def test_a_role_that_may_write_meets_no_cached_environment() -> None:
+    writers = [p for p in set_up() if "_WRITE_" in str(p.values[1])]
+    assert [p.id for p in writers] == ["main-deliver"]
+    assert all(p.values[1]["with"]["environment"] == "none" for p in writers)
 
 
 @pytest.mark.parametrize(("path", "name"), calls())
@@ -186,9 +247,7 @@ def test_branch_code_meets_no_token_no_secret_and_no_right_to_write(path: Path) 
         reviewed = {"", "${{ github.sha }}"}  # what lies on main was reviewed
     for name, job in jobs(path).items():
         text = str(job)
-        may_write = {r for r, level in job["permissions"].items() if level == "write"} - {
-            "id-token"
-        }
+        may_write = {r for r, level in job["permissions"].items() if level == "write"} - {"id-token"}
         if "uses" in job or not (may_write or "secrets." in text or "github.token" in text):
             continue
         refs = [s["with"].get("ref", "") for s in job["steps"] if "checkout" in s.get("uses", "")]
@@ -258,10 +317,7 @@ def test_only_a_job_that_attests_may_attest() -> None:
 def test_only_a_push_to_main_is_built_and_deployed() -> None:
     callers = [path for path in GENERATED if "workflow_call" not in events(load(path))]
     ships = {"./.github/workflows/reusable-image.yml", "./.github/workflows/reusable-deploy.yml"}
-    found = {
-        path.name: {name for name, job in jobs(path).items() if job.get("uses") in ships}
-        for path in callers
-    }
+    found = {path.name: {name for name, job in jobs(path).items() if job.get("uses") in ships} for path in callers}
     assert {name: shipped for name, shipped in found.items() if shipped} == {
         "deploy.yml": {"image", "staging", "production"}
     }
@@ -286,10 +342,10 @@ def test_nothing_is_triggered_with_the_rights_of_the_base() -> None:
     }
 
 
-@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*GENERATED, ACTION], ids=lambda path: path.name)
 def test_every_action_has_a_double_that_knows_its_inputs(path: Path) -> None:
     for _, step in steps(path):
-        if "uses" in step:
+        if "@" in step.get("uses", ""):
             owner, name, *inner = step["uses"].partition("@")[0].split("/")
             double = load(DOUBLES.joinpath(f"{owner}__{name}", *inner, "action.yml"))
             assert set(step.get("with", {})) <= set(double["inputs"]), step["uses"]
@@ -304,9 +360,7 @@ def test_outside_callers_get_the_generated_workflow(name: str) -> None:
 @pytest.mark.parametrize("name", COPIES[1:])  # the call of reusable-check.yml needs no input
 def test_documented_call_fits(name: str) -> None:
     text = (ROOT / "docs/workflows.md").read_text()
-    found = [
-        yaml.safe_load(block)["jobs"] for block in re.findall(r"```yaml\n(.*?)```", text, re.S)
-    ]
+    found = [yaml.safe_load(block)["jobs"] for block in re.findall(r"```yaml\n(.*?)```", text, re.S)]
     every = [job for block in found for job in block.values()]
     (call,) = [job for job in every if f"/{name}@" in job.get("uses", "")]
     target = load(ROOT / ".github/workflows" / name)
@@ -319,9 +373,7 @@ def test_documented_call_fits(name: str) -> None:
 def findings(*command: str, cwd: Path) -> str:
     """What a tool of our own environment has to say."""
     tool = Path(sys.executable).with_name(command[0])
-    done = subprocess.run(
-        [tool, *command[1:]], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([tool, *command[1:]], cwd=cwd, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
@@ -331,18 +383,8 @@ def test_actionlint_finds_nothing(bake: Bake) -> None:
     assert findings("actionlint", "-no-color", cwd=ROOT) == ""
 
 
-def test_zizmor_finds_nothing(bake: Bake, tmp_path: Path) -> None:
-    config = tmp_path / "zizmor.yml"
-    off = "{disable: true}"
-    config.write_text(f"rules:\n  self-repository: {off}\n  anonymous-definition: {off}\n")
-    flags = [
-        "--offline",
-        "--persona",
-        "pedantic",
-        "--quiet",
-        "--no-progress",
-        "--config",
-        str(config),
-    ]
-    assert findings("zizmor", *flags, ".github", cwd=bake().path) == ""
-    assert findings("zizmor", *flags, ".github", cwd=ROOT) == ""
+def test_zizmor_finds_nothing(bake: Bake) -> None:
+    flags = ["--offline", "--quiet", "--no-progress", "--persona", "pedantic"]
+    flags += ["--config", str(ROOT / ".github/zizmor.yml")]
+    assert findings("zizmor", *flags, ".github", "packages", cwd=bake().path) == ""
+    assert findings("zizmor", *flags, ".github", "packages", cwd=ROOT) == ""

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BakedProject, run
+
+from tests.template.support import ROOT, BakedProject, run
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +22,7 @@ Replay("policy", rows, Path(sys.argv[2])).run(300, 10)
 """
 
 
-def test_policy_sees_a_changed_world_in_late_labels_and_trains_again(
-    environment: Path, tmp_path: Path
-) -> None:
+def test_policy_sees_a_changed_world_in_late_labels_and_trains_again(environment: Path, tmp_path: Path) -> None:
     sample = next(ROOT.glob("{{*")) / "data/raw/flights.parquet"
     run(environment / "bin/python", "-c", SMALL, sample, tmp_path, cwd=ROOT, PYTHONPATH=str(ROOT))
     state = json.loads((tmp_path / "policy/state.json").read_text())
@@ -33,9 +32,7 @@ def test_policy_sees_a_changed_world_in_late_labels_and_trains_again(
     assert state["retrains"] and max(week["state"] == "critical" for week in changed)
 
 
-def test_evidently_reports_on_what_score_has_logged(
-    trained: BakedProject, environment: Path, tmp_path: Path
-) -> None:
+def test_evidently_reports_on_what_score_has_logged(trained: BakedProject, environment: Path, tmp_path: Path) -> None:
     project = trained.copied(tmp_path)
     next_week = (datetime.now(UTC) + timedelta(days=8)).date().isoformat()
     rows = {"IN": "data/raw/flights.parquet", "OUT": "scored.parquet", "LOGS": "logs"}

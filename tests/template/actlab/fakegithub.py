@@ -95,9 +95,7 @@ class FakeGitHub:
         self._last_id += 1
         item = {"id": self._last_id, "state": "open", "user": dict(BOT), **fields}
         if collection.endswith(("/issues", "/pulls")):  # these two share their numbers
-            item["number"] = 1 + sum(
-                bool(re.search(r"/(issues|pulls)/\d+$", path)) for path in self.store
-            )
+            item["number"] = 1 + sum(bool(re.search(r"/(issues|pulls)/\d+$", path)) for path in self.store)
             item["labels"] = [{"name": label} for label in item.get("labels", [])]
         key = f"{collection}/{item.get('number', item['id'])}"
         item["html_url"] = item["url"] = self.url + key
@@ -112,9 +110,7 @@ class FakeGitHub:
 
     def posted(self, ending: str) -> list[Any]:
         """The bodies of the calls that changed something at a path with this ending."""
-        return [
-            c["body"] for c in self.calls if c["method"] != "GET" and c["path"].endswith(ending)
-        ]
+        return [c["body"] for c in self.calls if c["method"] != "GET" and c["path"].endswith(ending)]
 
     def writers(self) -> dict[str, set[str]]:
         """Which token changed which paths."""
@@ -124,9 +120,7 @@ class FakeGitHub:
                 found.setdefault(call["token"], set()).add(call["path"])
         return found
 
-    def answer(
-        self, method: str, url: str, body: Any, token: str
-    ) -> tuple[int, Any, dict[str, str]]:
+    def answer(self, method: str, url: str, body: Any, token: str) -> tuple[int, Any, dict[str, str]]:
         """Status, body and headers for one call."""
         parts = urlsplit(url)
         path, query = re.sub("^/api/v3", "", parts.path).rstrip("/"), parse_qs(parts.query)
@@ -154,16 +148,12 @@ class FakeGitHub:
         """Do what the call asks for."""
         if "/git/" in path and self.origin:
             return GitData(self.origin).serve(method, path.split("/git/")[1], body)
-        comment = re.search(
-            r"/issues(/comments/\d+)$", path
-        )  # its own path does not name its issue
+        comment = re.search(r"/issues(/comments/\d+)$", path)  # its own path does not name its issue
         path = next((p for p in self.store if comment and p.endswith(comment[1])), path)
         if method == "POST":
             if path.endswith("/dispatches"):
                 return 204, None
-            return 201, self.new(
-                path, **(body if isinstance(body, dict) else {"content": body, **first(query)})
-            )
+            return 201, self.new(path, **(body if isinstance(body, dict) else {"content": body, **first(query)}))
         if method == "PUT":  # a setting: it is there once it is set
             self.store.setdefault(path, {})
         if path in self.store:
@@ -195,9 +185,7 @@ class FakeGitHub:
     def page(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         """The rows of a collection that the query names: labels, state, head, page."""
         labels = set(query.get("labels", "").split(",")) - {""}
-        rows = [
-            row for row in self.rows(path) if labels <= {x["name"] for x in row.get("labels", [])}
-        ]
+        rows = [row for row in self.rows(path) if labels <= {x["name"] for x in row.get("labels", [])}]
         if path.endswith(("/issues", "/pulls")):
             state, head = query.get("state", "open"), query.get("head", "").rpartition(":")[2]
             rows = [row for row in rows if state in ("all", row["state"])]
@@ -238,9 +226,7 @@ def handler(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
             if wants_bytes and isinstance(found, dict) and "content" in found:
                 self.wfile.write(found["content"])
             elif found is not None:
-                self.wfile.write(
-                    json.dumps(found, default=lambda data: f"{len(data)} bytes").encode()
-                )
+                self.wfile.write(json.dumps(found, default=lambda data: f"{len(data)} bytes").encode())
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815
 

@@ -29,9 +29,7 @@ class GitData:
         """What git answers."""
         index = {"GIT_INDEX_FILE": str(self.origin / "index-of-the-api")}
         command = ["git", "-C", str(self.origin), *arguments]
-        done = subprocess.run(
-            command, input=data, capture_output=True, text=True, env=ENVIRONMENT | index, check=True
-        )
+        done = subprocess.run(command, input=data, capture_output=True, text=True, env=ENVIRONMENT | index, check=True)
         return done.stdout.strip()
 
     def serve(self, method: str, path: str, body: Any) -> Answer:
@@ -54,22 +52,14 @@ class GitData:
 
     def read_commit(self, name: str) -> Answer:
         """A commit's tree, author and parents."""
-        tree, author, parents = f"{self.git('log', '-1', '--format=%T%n%an%n%P', name)}\n".split(
-            "\n"
-        )[:3]
+        tree, author, parents = f"{self.git('log', '-1', '--format=%T%n%an%n%P', name)}\n".split("\n")[:3]
         about = {"sha": name, "tree": {"sha": tree}, "author": {"name": author}}
         return 200, about | {"parents": [{"sha": sha} for sha in parents.split()]}
 
     def tree(self, _: str, body: Any) -> Answer:
         """A new tree: the base's, with some files replaced."""
-        blobs = (
-            self.git("hash-object", "-w", "--stdin", data=entry["content"])
-            for entry in body["tree"]
-        )
-        lines = [
-            f"{entry['mode']} {blob}\t{entry['path']}"
-            for entry, blob in zip(body["tree"], blobs, strict=True)
-        ]
+        blobs = (self.git("hash-object", "-w", "--stdin", data=entry["content"]) for entry in body["tree"])
+        lines = [f"{entry['mode']} {blob}\t{entry['path']}" for entry, blob in zip(body["tree"], blobs, strict=True)]
         self.git("read-tree", body["base_tree"])
         self.git("update-index", "--add", "--index-info", data="\n".join(lines) + "\n")
         return 201, {"sha": self.git("write-tree")}

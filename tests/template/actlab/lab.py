@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,7 @@ DOUBLES = Path(__file__).resolve().parent / "doubles"
 ACT = shutil.which("act", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "act"
 # What jobs get of our environment; everything else of it stays outside.
 KEEP = re.compile(r"PATH|HOME|USER|LANG|TZ|TMPDIR|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|(PIP|UV)_.*")
-IDENTITY = {
-    f"GIT_{who}_{what}": "ci@example.invalid"
-    for who in ("AUTHOR", "COMMITTER")
-    for what in ("NAME", "EMAIL")
-}
+IDENTITY = {f"GIT_{who}_{what}": "ci@example.invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
 @dataclass
@@ -50,9 +47,7 @@ class Job:
 class Run:
     """What became of everything that one event started."""
 
-    jobs: dict[
-        str, Job
-    ]  # 'Workflow/job', 'Workflow/job (matrix values)', 'caller/Called workflow/job'
+    jobs: dict[str, Job]  # 'Workflow/job', 'Workflow/job (matrix values)', 'caller/Called workflow/job'
     artifacts: Path
     number: int = 0
     event: str = ""
@@ -139,9 +134,7 @@ class GitHub:
             **options.get("env", {}),
         }
         changed = self.changed(b, tree)
-        return self.run(
-            "pull_request", payload, ref, merge, changed=changed, fork=bool(fork), **options
-        )
+        return self.run("pull_request", payload, ref, merge, changed=changed, fork=bool(fork), **options)
 
     def dispatch(
         self,
@@ -158,9 +151,7 @@ class GitHub:
         """What the clock starts, on the default branch."""
         return self.on_branch("schedule", {}, only=workflow, **options)
 
-    def repository_dispatch(
-        self, kind: str, payload: dict[str, Any] | None = None, **options: Any
-    ) -> Run:
+    def repository_dispatch(self, kind: str, payload: dict[str, Any] | None = None, **options: Any) -> Run:
         """What a call of the API's /dispatches starts, on the default branch."""
         event = {"action": kind, "client_payload": payload or {}}
         return self.on_branch("repository_dispatch", event, **options)
@@ -170,9 +161,7 @@ class GitHub:
         base = git(self.origin, "rev-parse", "main")
         head = git(self.origin, "rev-parse", branch)
         group = {"base_sha": base, "head_sha": head, "base_ref": "refs/heads/main"}
-        return self.on_branch(
-            "merge_group", {"action": "checks_requested", "merge_group": group}, branch, **options
-        )
+        return self.on_branch("merge_group", {"action": "checks_requested", "merge_group": group}, branch, **options)
 
     def workflow_run(self, workflow: str, after: Run, **options: Any) -> Run:
         """What the end of a run on main starts: the named workflow, told which run and commit it was."""
@@ -186,9 +175,7 @@ class GitHub:
         event = {"action": "completed", "workflow_run": ended}
         return self.on_branch("workflow_run", event, only=workflow, **options)
 
-    def on_branch(
-        self, event: str, payload: dict[str, Any], branch: str = "main", **options: Any
-    ) -> Run:
+    def on_branch(self, event: str, payload: dict[str, Any], branch: str = "main", **options: Any) -> Run:
         """What an event starts that is about a branch."""
         sha = git(self.origin, "rev-parse", branch)
         return self.run(event, payload, f"refs/heads/{branch}", sha, **options)
@@ -216,7 +203,7 @@ class GitHub:
         result.event, result.sha = event, sha
         result.artifacts.mkdir()
         (folder / "event.json").write_text(json.dumps({**self.repository(), **payload}))
-        files = {path: workflows.load(path) for path in sorted((tree / ".github").rglob("*.y*ml"))}
+        files = {path: workflows.load(path) for path in workflows.sources(tree)}
         started = [
             path
             for path, parsed in files.items()
@@ -249,16 +236,16 @@ class GitHub:
             check=False,
         )
         parse(done.stdout, result.jobs)
-        result.ok &= done.returncode == 0 and all(
-            j.conclusion != "running" for j in result.jobs.values()
-        )
+        result.ok &= done.returncode == 0 and all(j.conclusion != "running" for j in result.jobs.values())
         result.stderr += done.stderr
 
     def lay(self, tree: Path, sha: str) -> Path:
-        """A folder with the commit's .github, all that act reads: jobs check out the rest."""
+        """A folder with the commit's .github and actions, all that is read here: jobs check out the rest."""
         tree.mkdir(parents=True)
         git(tree, "init", "-q", "-b", "main")
-        archive = ["git", "-C", str(self.origin), "archive", sha, ".github"]
+        names = git(self.origin, "ls-tree", "-r", "--name-only", sha, "packages").split("\n")
+        carried = [name for name in names if fnmatch(name, "packages/*/actions/*")]
+        archive = ["git", "-C", str(self.origin), "archive", sha, ".github", *carried]
         packed = subprocess.run(archive, check=True, capture_output=True).stdout
         subprocess.run(["tar", "-x", "-C", str(tree)], input=packed, check=True)
         return tree
@@ -350,9 +337,7 @@ def note(job: Job, row: dict[str, Any], matrix: bool) -> None:
     elif command == "summary":
         job.summary += row["content"]
     elif command in ("error", "warning", "notice"):
-        job.annotations.append(
-            {"level": command, "message": row["arg"], **(row.get("kvPairs") or {})}
-        )
+        job.annotations.append({"level": command, "message": row["arg"], **(row.get("kvPairs") or {})})
     elif "jobResult" in row:  # act gives every job of a matrix the matrix's result
         job.conclusion = "success" if matrix and not job.broken else row["jobResult"]
     elif "stepResult" in row and row.get("stage") == "Main" and len(row.get("stepID", [])) == 1:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actlab import workflows
-from actlab.fakegithub import FakeGitHub
-from actlab.lab import GitHub, git
+from tests.template.actlab import workflows
+from tests.template.actlab.fakegithub import FakeGitHub
+from tests.template.actlab.lab import GitHub, git
 
 PIN = "0" * 40
 Make = Callable[..., GitHub]
@@ -90,9 +90,7 @@ def api() -> Iterator[FakeGitHub]:
 def call(url: str, token: str = "t", data: object = None) -> tuple[int, object]:
     """Status and JSON of one call."""
     body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(
-        url, body, {"Authorization": f"Bearer {token}"} if token else {}
-    )
+    request = urllib.request.Request(url, body, {"Authorization": f"Bearer {token}"} if token else {})
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, json.loads(answer.read() or b"null")
@@ -100,9 +98,7 @@ def call(url: str, token: str = "t", data: object = None) -> tuple[int, object]:
         return error.code, dict(error.headers)
 
 
-def test_a_pull_request_reads_the_caches_of_main_but_main_never_reads_its(
-    repository: Make, tmp_path: Path
-) -> None:
+def test_a_pull_request_reads_the_caches_of_main_but_main_never_reads_its(repository: Make, tmp_path: Path) -> None:
     github = repository(CACHES)
     assert "not found" in github.push().job("job").log
     commit(tmp_path / "clone", "branch", "two\n")
@@ -110,9 +106,7 @@ def test_a_pull_request_reads_the_caches_of_main_but_main_never_reads_its(
     git(tmp_path / "clone", "switch", "-q", "main")
     commit(tmp_path / "clone", "main", "two\n")
     again = github.push().job("job")
-    assert (
-        again.outputs["cache"]["hit"] == "false"
-    )  # main's own older entry, not the pull request's
+    assert again.outputs["cache"]["hit"] == "false"  # main's own older entry, not the pull request's
 
 
 def test_an_entry_of_a_cache_is_never_written_over(repository: Make) -> None:
@@ -121,9 +115,7 @@ def test_an_entry_of_a_cache_is_never_written_over(repository: Make) -> None:
     assert "the key exists" in github.push().job("job").annotations[0]["message"]
 
 
-def test_every_job_has_a_token_of_its_own_and_only_its_rights(
-    repository: Make, api: FakeGitHub
-) -> None:
+def test_every_job_has_a_token_of_its_own_and_only_its_rights(repository: Make, api: FakeGitHub) -> None:
     run = repository(POSTS, api).pull_request("main")
     assert "403" in run.job("read").log and "201" in run.job("write").log
     assert run.tokens["token:ci/write"] == {"pull-requests": "write"}

@@ -27,6 +27,12 @@ def load(path: Path) -> Any:
     return yaml.load(path.read_text(encoding="utf-8"), Loader)
 
 
+def sources(tree: Path) -> Iterator[Path]:
+    """What GitHub runs of a repository: its workflows, and the actions that it carries in packages/."""
+    for pattern in (".github/**/*.y*ml", "packages/*/actions/*/action.yml"):
+        yield from sorted(tree.glob(pattern))
+
+
 def events(workflow: dict[str, Any]) -> dict[str, Any]:
     """The events of `on:` in its long form."""
     on = workflow["on"]
@@ -43,9 +49,7 @@ def matches(patterns: list[str] | str, values: list[str]) -> list[bool]:
     return [any(re.fullmatch(glob, value) for glob in globs) for value in values]
 
 
-def triggered(
-    workflow: dict[str, Any], event: str, payload: dict[str, Any], ref: str, changed: list[str]
-) -> bool:
+def triggered(workflow: dict[str, Any], event: str, payload: dict[str, Any], ref: str, changed: list[str]) -> bool:
     """Whether `on:` lets this event start the workflow; act knows neither types nor branches."""
     if event not in (on := events(workflow)) or not isinstance(filters := on[event], dict):
         return event in on

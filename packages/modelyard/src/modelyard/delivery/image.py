@@ -21,7 +21,10 @@ from modelyard.provenance import lineage, sbom
 
 IMAGE_REPORT = Path("reports/image.json")
 SBOM = Path("reports/sbom.json")
-BUILD_INPUTS = ("packages/modelyard/src", "src", "models", "requirements", *("pyproject.toml", "params.yaml", "schema.yaml", "Dockerfile"))
+BUILD_INPUTS = (
+    *("packages/modelyard/src", "src", "models", "requirements"),
+    *("pyproject.toml", "params.yaml", "schema.yaml", "Dockerfile"),
+)
 ISOLATED_RUN = ("run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL")
 LIST_PACKAGES_SCRIPT = """import importlib.metadata as m, json
 print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"""

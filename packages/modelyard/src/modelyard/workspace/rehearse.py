@@ -71,7 +71,8 @@ def build_act_command(event: str, base: str, folder: Path) -> list[str]:
         "--artifact-server-path",
         str(folder),
     ]
-    variables = {"MODELYARD_VENV": str(Path(os.environ.get("MODELYARD_VENV", ".venv")).resolve()), "TERM": "dumb", "NO_COLOR": "1"}
+    venv = Path(os.environ.get("MODELYARD_VENV", ".venv")).resolve()
+    variables = {"MODELYARD_VENV": str(venv), "TERM": "dumb", "NO_COLOR": "1"}
     for key, value in variables.items():
         flags += ["--env", f"{key}={value}"]
     for kind in ("env", "secret", "var", "input"):
