@@ -28,6 +28,7 @@ from modelyard.core.yaml import read_yaml
 from modelyard.data.parquet import read_table
 from modelyard.data.schema import read_key
 from modelyard.gate import champion
+from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
 from modelyard.gate.isolation import apply_base_rules, run_base_gate
 from modelyard.gate.leakage import find_rows_seen_in_training
 from modelyard.gate.pairs import PairedPredictions
@@ -136,6 +137,7 @@ def build_verdict(base: str) -> dict[str, Any]:
     margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
     own = champion.source != "retrained" and champion.model == sha256(MODEL_FILE)
     word = "unchanged" if own else decide_verdict(primary, margin, size.minority, size.groups)
+    write_curves(sides, choose_models(champion.source, own))
     parts = [] if own else build_slice_results(sides)
     rules = check_all_rules(sides, mine[keep], champion.source, primary, margin, parts)
     notes = build_notes(differing, had, keep, size)
@@ -212,6 +214,7 @@ def main(base: str | None = None) -> int:
         dvc_lock.verify_model_matches_lock()
         revision = git_objects.resolve_base(base)
         VERDICT_JSON.unlink(missing_ok=True)
+        CURVES_PARQUET.unlink(missing_ok=True)
         elsewhere = run_base_gate(revision)
         if elsewhere is not None:
             return elsewhere

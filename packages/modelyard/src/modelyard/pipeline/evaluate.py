@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 MAX_PLOT_POINTS = 500  # a plot needs no more, and DVC keeps every version of them
+HISTOGRAM_BINS = 40
 
 
 def compute_primary_metric(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
@@ -32,25 +33,61 @@ def compute_primary_metric(params: Params, pipeline: "Pipeline", table: pd.DataF
 
 
 def build_plot_tables(truth: np.ndarray, scores: np.ndarray) -> dict[str, pd.DataFrame]:
-    """The tables behind the plots (of classes the last one's curves), at most 500 points each, evenly spread."""
-    if scores.ndim == 2:
-        from sklearn.calibration import calibration_curve
-        from sklearn.metrics import precision_recall_curve, roc_curve
+    """Return the tables behind the plots, at most 500 points each, evenly spread.
 
-        last, chance = truth == scores.shape[1] - 1, scores[:, -1]
-        false, true, _ = roc_curve(last, chance)
-        precision, recall, _ = precision_recall_curve(last, chance)
-        seen, said = calibration_curve(last, np.clip(chance, 0, 1), n_bins=10, strategy="quantile")
-        tables = {
-            "roc": pd.DataFrame({"fpr": false, "tpr": true}),
-            "precision_recall": pd.DataFrame({"recall": recall, "precision": precision}),
-            "calibration": pd.DataFrame({"predicted": said, "observed": seen}),
-        }
+    Parameters
+    ----------
+    truth
+        Class codes or numbers, shape (n,).
+    scores
+        Probabilities, shape (n, k), or predicted numbers, shape (n,).
+
+    Returns
+    -------
+    dict
+        By name of the plot, a table with two columns, x first. The curves of a classifier are those of the last class.
+    """
+    if scores.ndim == 2:
+        tables = build_class_curves(truth == scores.shape[1] - 1, scores[:, -1])
     else:
-        order = np.argsort(scores, kind="stable")
-        tables = {"residuals": pd.DataFrame({"predicted": scores[order], "residual": (truth - scores)[order]})}
-    spread = {name: np.unique(np.linspace(0, len(t) - 1, MAX_PLOT_POINTS).astype(int)) for name, t in tables.items()}
-    return {name: table.iloc[spread[name]].round(6) for name, table in tables.items()}
+        tables = build_residual_tables(truth, scores)
+    return {name: thin_out(table).round(6) for name, table in tables.items()}
+
+
+def build_class_curves(positive: np.ndarray, probability: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Return the curves of one class from its truth and its probabilities, both of shape (n,)."""
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    false_positive_rate, true_positive_rate, _ = roc_curve(positive, probability)
+    precision, recall, _ = precision_recall_curve(positive, probability)
+    observed, predicted = calibration_curve(positive, np.clip(probability, 0, 1), n_bins=10, strategy="quantile")
+    return {
+        "roc": pd.DataFrame({"fpr": false_positive_rate, "tpr": true_positive_rate}),
+        "precision_recall": pd.DataFrame({"recall": recall, "precision": precision}),
+        "calibration": pd.DataFrame({"predicted": predicted, "observed": observed}),
+        "scores": outline_histogram(probability),
+    }
+
+
+def build_residual_tables(truth: np.ndarray, predicted: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Return the residuals by prediction, and the histogram of predictions; both arguments have shape (n,)."""
+    order = np.argsort(predicted, kind="stable")
+    residuals = pd.DataFrame({"predicted": predicted[order], "residual": (truth - predicted)[order]})
+    return {"residuals": residuals, "scores": outline_histogram(predicted)}
+
+
+def outline_histogram(values: np.ndarray) -> pd.DataFrame:
+    """Return the outline of a histogram as steps: the left edge of each bin and its density."""
+    constant = np.ptp(values) <= 1e-9 * np.abs(values).max()
+    density, edges = np.histogram(values, bins=1 if constant else HISTOGRAM_BINS, density=True)
+    steps = np.concatenate([[0.0], density, [0.0]])
+    return pd.DataFrame({"prediction": np.insert(edges, 0, edges[0]), "density": steps})
+
+
+def thin_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Return at most 500 rows of a table, evenly spread, the first and the last among them."""
+    return table.iloc[np.unique(np.linspace(0, len(table) - 1, MAX_PLOT_POINTS).astype(int))]
 
 
 def evaluate_predictions(
