@@ -3,7 +3,9 @@
 import importlib
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,7 @@ from typing import Any
 from modelyard.core.errors import UserError
 
 PYPROJECT_TOML = Path("pyproject.toml")
+_ROOT: ContextVar[Path] = ContextVar("root", default=Path())
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class Project:
     package: str
 
     @classmethod
-    def load(cls, root: Path = Path()) -> "Project":
+    def load(cls, root: Path | None = None) -> "Project":
         """Read the project in a folder; a `UserError` says which setting is missing."""
+        root = root or _ROOT.get()
         path = root / PYPROJECT_TOML
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -48,6 +52,19 @@ class Project:
     def features(self) -> Callable[[Any], Any]:
         """The project's `features` function."""
         return load_module(self, "features").features  # type: ignore[no-any-return]
+
+
+@contextmanager
+def use_project_in(root: Path) -> Iterator[None]:
+    """Let `Project.load` read the project in a folder, in this thread, while the block runs.
+
+    A logged model carries its project along and is used where the current folder is another one.
+    """
+    token = _ROOT.set(root)
+    try:
+        yield
+    finally:
+        _ROOT.reset(token)
 
 
 def load_module(project: Project, name: str) -> ModuleType:
