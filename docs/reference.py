@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
+from modelyard.cli import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = next(ROOT.glob("{{*"))
-PACKAGE = next((PROJECT / "src").iterdir())
+LIBRARY = ROOT / "packages/modelyard"
+PACKAGE = LIBRARY / "src/modelyard"
 PAGE = ROOT / "docs/reference.md"
 SITE = ROOT / "build/docs"
 # What schema.yaml may say; a word that the shipped one uses and that is not here stops the page.
@@ -67,7 +70,7 @@ def sentence(node: ast.Module | ast.ClassDef) -> str:
 
 def options(verb: str) -> str:
     """The variables that a verb takes: the parameters of its `main`, with their defaults."""
-    module = PACKAGE / f"{verb}.py"
+    module = PACKAGE / f"{COMMANDS.get(verb, '').partition(':')[0].replace('.', '/')}.py"
     body = tree(module).body if module.exists() else []
     for node in (node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"):
         values = [ast.literal_eval(default) for default in node.args.defaults]
@@ -80,8 +83,8 @@ def options(verb: str) -> str:
 
 def verbs() -> Iterator[str]:
     """A table of verbs for each group of `make help`."""
-    makefile = plain((PROJECT / "Makefile").read_text(encoding="utf-8"))
-    for group in makefile.split("\n## ")[1:]:
+    makefiles = [(LIBRARY / name).read_text(encoding="utf-8") for name in ("project.mk", "service.mk")]
+    for group in "".join(makefiles).split("\n## ")[1:]:
         name, _, body = group.partition("\n")
         rows = re.findall(r"(?m)^([a-z-]+):.*## (.*)$", body)
         yield f"### {name}\n\n" + table(
@@ -95,9 +98,9 @@ def parameters() -> Iterator[str]:
     shipped = plain((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     text = re.split(r"(?m)^(?=\w)", shipped)
     blocks = {part.split(":")[0]: part.rstrip() for part in text if part.strip()}
-    lines = (PACKAGE / "config.py").read_text(encoding="utf-8").splitlines()
-    for node in tree(PACKAGE / "config.py").body:
-        word = node.name.lower() if isinstance(node, ast.ClassDef) else ""
+    lines = (PACKAGE / "core/params.py").read_text(encoding="utf-8").splitlines()
+    for node in tree(PACKAGE / "core/params.py").body:
+        word = node.name.lower().removesuffix("params") if isinstance(node, ast.ClassDef) else ""
         if word not in blocks or not isinstance(node, ast.ClassDef):
             continue
         more = [
@@ -153,8 +156,9 @@ def workflows() -> Iterator[str]:
 
 
 def modules() -> str:
-    """A table of the package's modules."""
-    rows = ((f"`{path.name}`", sentence(tree(path))) for path in sorted(PACKAGE.glob("[a-z]*.py")))
+    """A table of the library's modules, district by district."""
+    found = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE and path.stem != "__init__")
+    rows = ((f"`{path.relative_to(PACKAGE)}`", sentence(tree(path))) for path in found)
     return table(("module", "what it is"), rows)
 
 
@@ -162,14 +166,14 @@ def page() -> str:
     """The whole page."""
     parts = [
         "# Reference\n\nWritten by `make files` from the code; a test holds that it is current.",
-        "## Verbs\n\nA variable stands behind the verb (`make gate BASE=main`) or in the environment.",
+        "## Verbs\n\nA variable stands behind the verb (`make gate BASE=main`); in the environment it is `MODELYARD_…`.",
         *verbs(),
         "## params.yaml",
         *parameters(),
         f"## schema.yaml\n\nEvery row keeps it: in the pipeline, in the service, in monitoring.\n\n{schema()}",
         "## Workflows\n\nThose that are called; [Workflows](workflows.md) has the others, and a call to copy.",
         *workflows(),
-        f"## Files\n\nThe package's modules; the README has the folders.\n\n{modules()}",
+        f"## Files\n\nThe library's modules, under `packages/modelyard/src/modelyard`.\n\n{modules()}",
     ]
     return "\n\n".join(parts) + "\n"
 

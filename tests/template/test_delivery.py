@@ -5,10 +5,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import test_containers
-import test_workflows
 import yaml
 
+from tests.template import test_containers, test_workflows
 from tests.template.actlab.lab import Run, git
 from tests.template.support import free_address
 from tests.template.test_containers import ask, remove

