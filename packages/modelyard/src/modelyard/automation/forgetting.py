@@ -8,7 +8,7 @@ from modelyard.core import model_at
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
 from modelyard.core.paths import MODEL_FILE
-from modelyard.core.predictions import encode_predictions, list_class_names
+from modelyard.core.predictions import Predictions, encode_aligned
 from modelyard.data.hashing import row_hashes
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
@@ -23,7 +23,8 @@ def measure_forgetting(params: Params, commit: str) -> Difference:
     rows = held[~np.isin(row_hashes(held), model_at.load_row_hashes(Path()))].reset_index(drop=True)
     if rows.empty:
         raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")
-    answers = [predict_frame(pipeline, select_features(params, rows)) for pipeline in (before, load_model(MODEL_FILE))]
-    truth, classes = rows[params.data.target], list_class_names(rows[params.data.target], *answers)
-    (codes, old), (_, new) = (encode_predictions(truth, frame, classes) for frame in answers)
+    features = select_features(params, rows)
+    earlier = Predictions.from_frame(predict_frame(before, features))
+    current = Predictions.from_frame(predict_frame(load_model(MODEL_FILE), features))
+    codes, (old, new) = encode_aligned(rows[params.data.target], earlier, current)
     return compute_difference(params.evaluate.metric, codes, old, new, cost=params.evaluate.cost)

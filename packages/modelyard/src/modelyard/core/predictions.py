@@ -68,8 +68,8 @@ class Predictions:
         UserError
             The table has rows but neither a `prediction` nor a `p_<class>` column.
         """
-        columns = [column for column in frame.columns if is_probability_column(str(column))]
-        classes = tuple(str(column).removeprefix(PROBABILITY_PREFIX) for column in columns)
+        classes = read_class_names(frame)
+        columns = [to_probability_column(name) for name in classes]
         probabilities = frame[columns].to_numpy(dtype=float) if columns else None
         if PREDICTION_COLUMN in frame:
             return cls(frame[PREDICTION_COLUMN].to_numpy(), probabilities, classes)
@@ -193,6 +193,12 @@ def encode_classes(truth: "pd.Series", classes: Sequence[str]) -> Array:
     import pandas as pd
 
     return pd.Index(list(classes), dtype=str).get_indexer(truth.astype(str))
+
+
+def read_class_names(frame: "pd.DataFrame") -> tuple[str, ...]:
+    """Return the classes of a table's `p_<class>` columns, in the order of the columns."""
+    columns = [str(column) for column in frame.columns]
+    return tuple(column.removeprefix(PROBABILITY_PREFIX) for column in columns if is_probability_column(column))
 
 
 def merge_class_names(truth: "pd.Series", *predictions: Predictions) -> list[str]:

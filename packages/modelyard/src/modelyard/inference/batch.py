@@ -17,7 +17,7 @@ from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write, sha256
 from modelyard.core.params import load_params
 from modelyard.core.paths import MODEL_FILE, SCHEMA_YAML
-from modelyard.core.predictions import to_log_column
+from modelyard.core.predictions import to_log_column, to_probability_column
 from modelyard.data.schema import read_key
 from modelyard.data.schema_fields import read_column_specs, read_personal_columns
 from modelyard.inference.bundle import ModelBundle, PredictionArrays
@@ -68,7 +68,7 @@ def build_prediction_table(
     predictions, chances = answer
     frame = rows[[name for name in keys if name in rows]].assign(prediction=predictions)
     if chances is not None:
-        frame[[f"p_{name}" for name in classes or []]] = chances
+        frame[[to_probability_column(name) for name in classes or []]] = chances
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 

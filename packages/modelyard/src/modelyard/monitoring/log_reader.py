@@ -19,6 +19,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from modelyard.core.errors import UserError
+from modelyard.core.predictions import is_probability_column
 from modelyard.core.process import last_error_line, run_dvc
 
 BLOCK_BYTES = 16 << 20  # bytes of JSON lines
@@ -73,7 +74,7 @@ def read_parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[
     """A Parquet file in batches of rows."""
     with pq.ParquetFile(path) as file:
         there = file.schema_arrow.names
-        wanted = [name for name in there if columns is None or name in columns or name.startswith("p_")]
+        wanted = [name for name in there if columns is None or name in columns or is_probability_column(name)]
         for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
             yield batch.to_pandas()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.params import Params, parse_duration
-from modelyard.core.predictions import compute_scores, encode_predictions, normalize_class_names
+from modelyard.core.predictions import Predictions, encode_classes, normalize_class_names, read_class_names
 from modelyard.monitoring.signals import SEVERITY_BY_KIND, YEAR, Signal
 from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics import drift
@@ -17,13 +17,16 @@ from modelyard.statistics.metrics import get_metric
 
 def encode_labelled_rows(ref: ReferenceData, frame: pd.DataFrame) -> tuple[Array, Array]:
     """Truth and scores of labelled rows as the metrics take them; truth that the model cannot say is left out."""
-    classes = [str(column).removeprefix("p_") for column in ref.predictions if str(column).startswith("p_")]
+    classes = read_class_names(ref.predictions)
+    predictions = Predictions.from_frame(frame).align_to(classes)
     if classes:
-        said = normalize_class_names(frame["truth"])
-        truth, scores = encode_predictions(said[said.isin(classes)], frame[said.isin(classes)], classes)
+        codes = encode_classes(normalize_class_names(frame["truth"]), classes)
+        truth = codes[codes >= 0]
+        scores = np.asarray(predictions.probabilities)[codes >= 0]
         good = np.isfinite(scores).all(axis=1)
     else:
-        truth, scores = encode_predictions(pd.to_numeric(frame["truth"], errors="coerce"), frame[["prediction"]])
+        truth = pd.to_numeric(frame["truth"], errors="coerce").to_numpy(dtype=float)
+        scores = predictions.values.astype(float)
         good = np.isfinite(truth) & np.isfinite(scores)
     return truth[good], scores[good]
 
@@ -47,9 +50,9 @@ def estimate_metric(params: Params, ref: ReferenceData, window: Window) -> Confi
     """The metric if each score still meant what it meant on the holdout: this sees other rows, not another world."""
     if len(window.sample) < params.monitor.minimum:
         return None
-    rows = drift.reweight_to_scores(
-        compute_scores(ref.predictions, ref.predictions), compute_scores(window.sample, ref.predictions)
-    )
+    reference = Predictions.from_frame(ref.predictions)
+    current = Predictions.from_frame(window.sample).align_to(reference.classes, missing=np.nan)
+    rows = drift.reweight_to_scores(reference.compute_scores(), current.compute_scores())
     return measure_metric(params, ref, ref.predictions.iloc[rows])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.params import MonitorParams, Params
-from modelyard.core.predictions import compute_scores, normalize_class_names
+from modelyard.core.predictions import Predictions, normalize_class_names, read_class_names
 from modelyard.core.project import Project
 from modelyard.data.schema_fields import read_personal_columns
 from modelyard.monitoring.windows import ReferenceData, Window
@@ -97,7 +97,9 @@ def feature_drift(params: Params, ref: ReferenceData, windows: Sequence[Window],
 def prediction_drift(params: Params, ref: ReferenceData, windows: Sequence[Window], chance: float) -> list[Signal]:
     """What the model says: its scores, and for classes how often it says which."""
     frames = [ref.predictions, *(w.sample for w in windows)]
-    columns = [[pd.Series(compute_scores(frame, ref.predictions), name="score") for frame in frames]]
+    classes = read_class_names(ref.predictions)
+    predictions = [Predictions.from_frame(frame).align_to(classes, missing=np.nan) for frame in frames]
+    columns = [[pd.Series(one.compute_scores(), name="score") for one in predictions]]
     if params.data.task == "classification":
         columns.append([normalize_class_names(f["prediction"]) if len(f) else pd.Series(dtype="str") for f in frames])
     return [column_drift(params.monitor, "prediction", first, rest, chance, ref.held) for first, *rest in columns]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params, TrainParams
+from modelyard.core.predictions import Predictions
 from modelyard.pipeline.preprocessing import build_column_transformer, prepare_features
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ def predict_frame(pipeline: "Pipeline", raw: pd.DataFrame) -> pd.DataFrame:
     """A row of predictions for each raw row: `prediction`, and `p_<class>` for each class."""
     table = prepare_features(raw)
     if not hasattr(pipeline, "predict_proba"):
-        return pd.DataFrame({"prediction": pipeline.predict(table)}, index=raw.index)
-    chances = pipeline.predict_proba(table)
-    frame = pd.DataFrame(chances, columns=[f"p_{name}" for name in pipeline.classes_], index=raw.index)
-    frame.insert(0, "prediction", pipeline.classes_[chances.argmax(axis=1)])
-    return frame
+        return Predictions(pipeline.predict(table)).to_frame(raw.index)
+    predictions = Predictions.from_probabilities(pipeline.predict_proba(table), pipeline.classes_)
+    return predictions.to_frame(raw.index)

@@ -10,7 +10,7 @@ from modelyard.core.console import report_stage
 from modelyard.core.files import write_json
 from modelyard.core.params import Params, load_params
 from modelyard.core.paths import HOLDOUT_PARQUET, METRICS_JSON, MODEL_FILE, PLOTS_FOLDER, PREDICTIONS_PARQUET
-from modelyard.core.predictions import encode_predictions
+from modelyard.core.predictions import Predictions
 from modelyard.data.parquet import WHOLE_TABLE_ROWS, count_rows, open_writer, read_blocks
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
@@ -26,9 +26,8 @@ HISTOGRAM_BINS = 40
 
 def compute_primary_metric(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
     """The primary metric of a model on a table; NaN where its rows do not define it."""
-    truth, scores = encode_predictions(
-        table[params.data.target], predict_frame(pipeline, select_features(params, table))
-    )
+    predictions = Predictions.from_frame(predict_frame(pipeline, select_features(params, table)))
+    truth, scores = predictions.encode(table[params.data.target])
     return float(get_metric(params.evaluate.metric).compute_value(truth, scores, params.evaluate.cost))
 
 
@@ -94,7 +93,7 @@ def evaluate_predictions(
     params: Params, predictions: pd.DataFrame, truth: pd.Series
 ) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
     """Every metric that the task has, with the number of rows, and the points of the plots."""
-    codes, scores = encode_predictions(truth, predictions)
+    codes, scores = Predictions.from_frame(predictions).encode(truth)
     metrics = compute_all_metrics(params.data.task, codes, scores, params.evaluate.cost)
     return {**metrics, "rows": len(truth)}, build_plot_tables(codes, scores)
 

@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
+from modelyard.core.predictions import to_probability_column
 from modelyard.inference.bundle import ModelBundle, PredictionDict, compute_max_difference
 from modelyard.inference.predictor import load_predictor
 from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, decode_body
@@ -134,7 +135,7 @@ class Service:
             readings.append(reading)
             if not shadow:
                 about = {"id": reading.id, "time": now, "model": model, "prediction": reading.prediction}
-                about |= {f"p_{name}": chance for name, chance in (chances or {}).items()}
+                about |= {to_probability_column(name): chance for name, chance in (chances or {}).items()}
                 self.logs["predictions"].append(about | {"flags": reading.flags}, self.rows.to_log_row(row))
             self.counters.scores.observe(reading.score)
             for column in flags:
