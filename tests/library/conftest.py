@@ -33,6 +33,7 @@ def small_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     folder = tmp_path_factory.mktemp("small")
     for name in ("pyproject.toml", "params.yaml"):
         shutil.copyfile(PROJECT / name, folder / name)
+    shutil.copytree(PROJECT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.chdir(folder)
     return folder
 

@@ -1,46 +1,67 @@
-"""The project that a command works on: its name, its own package and where both stand."""
+"""The project that a command works on: its name, its folder, its parameters and its hooks."""
 
-import importlib
-import sys
+from __future__ import annotations
+
 import tomllib
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelyard.core.errors import UserError
+import modelyard
+from modelyard.core.errors import InvalidFileError, MissingFileError, SettingError
+from modelyard.core.hooks import FeaturesHook, ProjectHooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modelyard.core.params import Params
 
 PYPROJECT_TOML = Path("pyproject.toml")
 _ROOT: ContextVar[Path] = ContextVar("root", default=Path())
+LIBRARY_CURE = "run `git checkout -- packages`, or `make update`"
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder and what its pyproject.toml says of it."""
+    """A project: every command has one, and no two projects share a name on a server.
+
+    Parameters
+    ----------
+    root
+        The project's folder.
+    name
+        The name in pyproject.toml: of the MLflow experiment, the registered model, images and containers.
+    package
+        The project's own package in `src/`, from `[tool.modelyard]` in pyproject.toml.
+    """
 
     root: Path
     name: str
     package: str
 
     @classmethod
-    def load(cls, root: Path | None = None) -> "Project":
-        """Read the project in a folder; a `UserError` says which setting is missing."""
+    def load(cls, root: Path | None = None) -> Project:
+        """Read the project in a folder.
+
+        Raises
+        ------
+        MissingFileError, InvalidFileError
+            Without a pyproject.toml that can be read.
+        SettingError
+            Where that file lacks a name, or is written for a newer version of the library.
+        """
         root = root or _ROOT.get()
-        path = root / PYPROJECT_TOML
-        try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"there is no {PYPROJECT_TOML} here; run this in the project's folder") from None
-        except tomllib.TOMLDecodeError as problem:
-            raise UserError(f"{PYPROJECT_TOML} is not TOML ({problem}); correct that line") from None
+        settings = _read_pyproject(root / PYPROJECT_TOML)
         name = settings.get("project", {}).get("name")
-        package = settings.get("tool", {}).get("modelyard", {}).get("package")
+        table = settings.get("tool", {}).get("modelyard", {})
+        package = table.get("package")
         if not name or not package:
-            key = "tool.modelyard: package" if name else "project: name"
-            raise UserError(f"{PYPROJECT_TOML} lacks [{key}]; write the name there")
+            key = "project: name" if not name else "tool.modelyard: package"
+            raise SettingError(str(PYPROJECT_TOML), f"lacks [{key}]", "write the name there")
+        _check_protocol(table.get("protocol", 1))
         return cls(root.resolve(), name, package)
 
     @property
@@ -48,10 +69,23 @@ class Project:
         """The folder of the project's own package."""
         return self.root / "src" / self.package
 
+    @cached_property
+    def params(self) -> Params:
+        """The checked parameters of params.yaml."""
+        from modelyard.core.params import load_params
+        from modelyard.core.paths import PARAMS_YAML
+
+        return load_params(self.root / PARAMS_YAML)
+
+    @cached_property
+    def hooks(self) -> ProjectHooks:
+        """The functions of the project's own package that the library calls."""
+        return ProjectHooks(self.root, self.package)
+
     @property
-    def features(self) -> Callable[[Any], Any]:
-        """The project's `features` function."""
-        return load_module(self, "features").features  # type: ignore[no-any-return]
+    def features(self) -> FeaturesHook:
+        """The project's `features` function, without checks of what it returns."""
+        return self.hooks.features
 
 
 @contextmanager
@@ -67,17 +101,21 @@ def use_project_in(root: Path) -> Iterator[None]:
         _ROOT.reset(token)
 
 
-def load_module(project: Project, name: str) -> ModuleType:
-    """Import a module of the project's own package from its folder."""
-    source = str(project.root / "src")
-    if source not in sys.path:
-        sys.path.insert(0, source)
-    full = f"{project.package}.{name}"
-    found = sys.modules.get(full)
-    if found and Path(str(found.__file__)).resolve() != (project.source / f"{name}.py"):
-        for other in [key for key in sys.modules if key.partition(".")[0] == project.package]:
-            del sys.modules[other]
-        sys.path.remove(source)
-        sys.path.insert(0, source)
-        importlib.invalidate_caches()
-    return importlib.import_module(full)
+def _read_pyproject(path: Path) -> dict[str, Any]:
+    """Return the settings in a pyproject.toml."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(PYPROJECT_TOML, "run this in the project's folder") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise InvalidFileError(PYPROJECT_TOML, f"is not TOML ({problem})", "correct that line") from None
+
+
+def _check_protocol(wanted: Any) -> None:
+    """Raise a `SettingError` where a project is written for a newer version of the library."""
+    setting = f"{PYPROJECT_TOML}: tool.modelyard.protocol"
+    if not isinstance(wanted, int) or isinstance(wanted, bool):
+        raise SettingError(setting, f"is {wanted!r}", "write the number that the template wrote there")
+    if wanted > modelyard.PROTOCOL:
+        problem = f"is {wanted}, but the library in packages/modelyard is older and knows {modelyard.PROTOCOL}"
+        raise SettingError(setting, problem, LIBRARY_CURE)

@@ -18,7 +18,7 @@ from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from modelyard.pipeline.preprocessing import select_features
 from modelyard.statistics.comparison import Difference, compare_slices
-from modelyard.statistics.metrics import METRICS
+from modelyard.statistics.metrics import get_metric
 
 SliceResults = list[dict[str, Any]]
 
@@ -34,14 +34,14 @@ def check_floors_and_ceiling(params: Params, metrics: dict[str, float]) -> list[
     for name, floor in params.gate.floors.items():
         if name not in metrics:
             raise UserError(f"gate.floors names {name}, which this task does not have: {', '.join(metrics)}")
-        higher = METRICS[name].higher_is_better
+        higher = get_metric(name).higher_is_better
         holds = metrics[name] >= floor if higher else metrics[name] <= floor
         found.append(
             build_rule_result("floor", holds, f"{name} {metrics[name]:.4g} {'≥' if higher else '≤'} {floor:g}")
         )
     name, ceiling = params.evaluate.metric, params.gate.ceiling
     if ceiling is not None:
-        holds = metrics[name] <= ceiling if METRICS[name].higher_is_better else metrics[name] >= ceiling
+        holds = metrics[name] <= ceiling if get_metric(name).higher_is_better else metrics[name] >= ceiling
         found.append(
             build_rule_result("ceiling", holds, f"{name} {metrics[name]:.4g}; beyond {ceiling:g} a leak is likely")
         )

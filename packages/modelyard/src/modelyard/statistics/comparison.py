@@ -14,6 +14,7 @@ from modelyard.core.errors import UserError
 from modelyard.statistics.metrics import Array, CostMatrix, Influence, Metric, get_metric, validate_inputs
 
 MIN_UNITS = 50  # rows of the rarest class, and groups: below that no interval here is to be trusted
+BOOTSTRAP_RESAMPLES = 1000  # for a metric without a closed form
 MIN_MARGIN_IN_ERRORS = 1.81  # a margin of so many errors: a loss of two margins is found 95 times in a hundred
 SLICES_ALPHA_SHARE = 0.25  # the part of one side's false alarms that all slices together may cause
 
@@ -104,9 +105,8 @@ class _PairedScores:
 
     def compute_gain(self) -> float:
         """By how much the candidate is better."""
-        old, new = (
-            self.rule.influence_function(self.truth, s, self.cost).value for s in (self.champion, self.candidate)
-        )
+        old = self.rule.compute_unchecked_value(self.truth, self.champion, self.cost)
+        new = self.rule.compute_unchecked_value(self.truth, self.candidate, self.cost)
         return new - old if self.rule.higher_is_better else old - new
 
     def method(self, name: str) -> str:
@@ -157,10 +157,28 @@ def compute_difference(
     resamples: int = 0,
     seed: int = 0,
 ) -> Difference:
-    """The paired difference with its interval: in closed form, or by bootstrap with resamples."""
+    """Return the paired difference with its interval: in closed form, or by bootstrap with resamples.
+
+    A metric without a closed form is always resampled.
+    """
     pair = _pair_scores(metric, truth, champion, candidate, groups, cost)
+    return _compare(pair, confidence, resamples, seed)
+
+
+def _compare(pair: _PairedScores, confidence: float, resamples: int = 0, seed: int = 0) -> Difference:
+    """Return the difference with its interval, by the method that the metric has."""
+    if pair.rule.influence_function is None:
+        return _bootstrap(pair, _compute_point(pair, confidence), resamples or BOOTSTRAP_RESAMPLES, seed)
     found = _analytic(pair, confidence)
     return _bootstrap(pair, found, resamples, seed) if resamples else found
+
+
+def _compute_point(pair: _PairedScores, confidence: float) -> Difference:
+    """Return the difference without an interval."""
+    old = _compute_defined_value(pair, pair.champion)
+    new = _compute_defined_value(pair, pair.candidate)
+    gain = new - old if pair.rule.higher_is_better else old - new
+    return Difference(pair.rule.name, old, new, gain, gain, gain, 0.0, pair.rule.method, confidence=confidence)
 
 
 def _analytic(pair: _PairedScores, confidence: float) -> Difference:
@@ -202,7 +220,7 @@ def _bootstrap(pair: _PairedScores, found: Difference, resamples: int, seed: int
         return drawn if members is None else np.concatenate([members[group] for group in drawn])
 
     draws = np.array([pair.take(rows()).compute_gain() for _ in range(resamples)])
-    draws = draws[np.isfinite(draws)]
+    draws = _keep_finite(pair.rule.name, draws)
     low, high = np.quantile(draws, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
     return replace(
         found,
@@ -213,6 +231,31 @@ def _bootstrap(pair: _PairedScores, found: Difference, resamples: int, seed: int
         resamples=len(draws),
         degrees_of_freedom=float("inf"),
     )
+
+
+def _keep_finite(metric: str, draws: Array) -> Array:
+    """Return the resamples that define the metric; a `UserError` where most do not."""
+    defined = draws[np.isfinite(draws)]
+    if 2 * len(defined) < len(draws):
+        raise UserError(f"{metric} is not defined on most resamples of these rows; take a larger holdout")
+    return defined
+
+
+def _bootstrap_interval(pair: _PairedScores, confidence: float) -> ConfidenceInterval:
+    """Return one model's metric with the interval between the quantiles of its resamples."""
+    members = None if pair.groups is None else _rows_by_code(pair.groups)
+    units = len(pair.truth if members is None else members)
+    random = np.random.default_rng(0)
+    draws = np.empty(BOOTSTRAP_RESAMPLES)
+    for place in range(BOOTSTRAP_RESAMPLES):
+        drawn = random.integers(units, size=units)
+        rows = drawn if members is None else np.concatenate([members[group] for group in drawn])
+        draws[place] = pair.rule.compute_unchecked_value(pair.truth[rows], pair.champion[rows], pair.cost)
+    draws = _keep_finite(pair.rule.name, draws)
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    value = _compute_defined_value(pair, pair.champion)
+    error = float(draws.std())
+    return ConfidenceInterval(pair.rule.name, value, float(low), float(high), error, pair.method(pair.rule.method))
 
 
 def compute_interval(
@@ -226,6 +269,8 @@ def compute_interval(
 ) -> ConfidenceInterval:
     """One model's metric with an interval that stays inside the metric's range."""
     pair = _pair_scores(metric, truth, scores, scores, groups, cost)
+    if pair.rule.influence_function is None:
+        return _bootstrap_interval(pair, confidence)
     one = _compute_influence(pair, pair.champion)
     error, freedom = standard_error(pair.rule, pair.truth, one, pair.groups)
     if pair.rule.bounded and not error:
@@ -330,7 +375,7 @@ def compare_slices(
     for column, values in labels.items():
         for word, part in _iterate_slices(pair, column, values):
             if (size := _count_pair_rows(part)).is_sufficient:
-                one = _analytic(part, confidence)
+                one = _compare(part, confidence)
                 found.append(
                     SliceComparison(column, word, size, one, compute_margin(metric, one.champion, margin), one.chance)
                 )
@@ -366,13 +411,24 @@ def _t_quantile(freedom: float, confidence: float) -> float:
 
 
 def _compute_influence(pair: _PairedScores, scores: Array) -> Influence:
-    one = pair.rule.influence_function(pair.truth, scores, pair.cost)
-    if not np.isfinite(one.value):
+    one = pair.rule.compute_influence(pair.truth, scores, pair.cost)
+    _reject_undefined(pair, one.value)
+    return one
+
+
+def _compute_defined_value(pair: _PairedScores, scores: Array) -> float:
+    value = pair.rule.compute_unchecked_value(pair.truth, scores, pair.cost)
+    _reject_undefined(pair, value)
+    return value
+
+
+def _reject_undefined(pair: _PairedScores, value: float) -> None:
+    """Raise a `UserError` where the rows do not define the metric."""
+    if not np.isfinite(value):
         raise UserError(
-            f"{pair.rule.name} is not defined on these {len(scores)} rows, since the truth is the "
+            f"{pair.rule.name} is not defined on these {len(pair.truth)} rows, since the truth is the "
             "same in all of them; take a larger holdout or another metric"
         )
-    return one
 
 
 def _rows_by_code(codes: Array) -> list[Array]:

@@ -5,13 +5,15 @@ metric into a mean, so that `compare` needs one formula for the error of all of 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import HookError, UserError
+from modelyard.core.hooks import METRICS as METRICS_HOOK
+from modelyard.core.project import Project
 
 Array = npt.NDArray[Any]
 CostMatrix = Array | Sequence[Sequence[float]]
@@ -37,43 +39,159 @@ class Influence:
 
 
 InfluenceFunction = Callable[[Array, Array, CostMatrix | None], Influence]
+ValueFunction = Callable[[Array, Array], float]
+RowFunction = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric; `margin` is the loss that does not matter, a share of the value if `relative`."""
+    """A metric of models.
+
+    A metric of a project's own gives `value_function`, and gets its interval from the bootstrap. A metric that is a
+    mean over rows is made by `mean_metric`, which gets it in closed form.
+
+    Parameters
+    ----------
+    name
+        The name in params.yaml, reports/metrics.json and the report.
+    task
+        `classification` or `regression`; empty for both.
+    higher_is_better
+        Whether a larger value is better.
+    margin
+        The loss that does not matter, in the metric's unit; a share of the champion's value if `relative`.
+    relative
+        Whether the margin is a share.
+    method
+        How the interval is computed, as the report names it.
+    influence_function
+        The value with the influence of each row, of truth, scores and cost matrix.
+    by_class
+        Whether the influence is weighted by class.
+    bounded
+        Whether the value lies between 0 and 1.
+    value_function
+        The value, of truth and scores. For classes: codes (n,) and probabilities (n, classes); else numbers (n,), (n,).
+    """
 
     name: str
     task: str
     higher_is_better: bool
     margin: float
-    relative: bool
-    method: str
-    influence_function: InfluenceFunction
+    relative: bool = False
+    method: str = "bootstrap"
+    influence_function: InfluenceFunction | None = None
     by_class: bool = False
     bounded: bool = False
+    value_function: ValueFunction | None = None
 
     def compute_value(self, truth: Array, scores: Array, cost: CostMatrix | None = None) -> float:
-        """The value on these rows; NaN where these rows do not define it."""
-        return self.compute_influence(truth, scores, cost).value
+        """Return the value on these rows; NaN where these rows do not define it."""
+        truth, scores = validate_inputs(self.task, truth, scores)
+        return self.compute_unchecked_value(truth, scores, cost)
+
+    def compute_unchecked_value(self, truth: Array, scores: Array, cost: CostMatrix | None = None) -> float:
+        """Return the value on rows that were checked before."""
+        if self.value_function is not None:
+            return call_own_metric(self.name, self.value_function, truth, scores)
+        if self.influence_function is None:
+            raise HookError("metrics.py", self.name, "computes nothing; give it a value_function")
+        return self.influence_function(truth, scores, cost).value
 
     def compute_influence(self, truth: Array, scores: Array, cost: CostMatrix | None = None) -> Influence:
-        """The value with the pull of each row, after the input was checked."""
+        """Return the value with the influence of each row, after a check of the input."""
+        if self.influence_function is None:
+            raise UserError(f"{self.name} is no mean over rows: its interval comes from the bootstrap")
         truth, scores = validate_inputs(self.task, truth, scores)
         return self.influence_function(truth, scores, cost)
 
 
+def call_own_metric(name: str, function: ValueFunction, truth: Array, scores: Array) -> float:
+    """Return what a project's own metric computes; a `HookError` where that is not one number."""
+    value = np.asarray(function(truth, scores), dtype=float)
+    if value.ndim:
+        raise HookError("metrics.py", name, f"returns an array of shape {value.shape}; it must return one number")
+    return float(value)
+
+
+def mean_metric(
+    name: str,
+    per_row: RowFunction,
+    higher_is_better: bool,
+    margin: float,
+    *,
+    task: str = "",
+    relative: bool = False,
+) -> Metric:
+    """Return a metric that is the mean of a number per row, so that its interval has a closed form.
+
+    Parameters
+    ----------
+    name
+        The name in params.yaml, reports/metrics.json and the report.
+    per_row
+        Takes truth and scores and returns one number per row, shape (n,). For classes the truth is codes (n,) and the
+        scores are probabilities (n, classes); else both are numbers (n,).
+    higher_is_better
+        Whether a larger mean is better.
+    margin
+        The loss that does not matter, in the metric's unit; a share of the champion's value if `relative`.
+    task
+        `classification` or `regression`; empty for both.
+    relative
+        Whether the margin is a share.
+
+    Examples
+    --------
+    >>> mean_metric("within_an_hour", lambda truth, scores: abs(truth - scores) < 60, True, 0.01)  # doctest: +SKIP
+    """
+
+    def compute(truth: Array, scores: Array, _: CostMatrix | None) -> Influence:
+        rows = np.asarray(per_row(truth, scores), dtype=float)
+        if rows.shape != truth.shape or not np.isfinite(rows).all():
+            found = f"shape {rows.shape}" if rows.shape != truth.shape else "missing or infinite values"
+            raise HookError("metrics.py", name, f"returns {found}; per_row must return one number for each row")
+        is_share = bool(np.isin(rows, (0, 1)).all())
+        return _mean_influence(rows, event=1.0 if is_share else 0.0)
+
+    return Metric(name, task, higher_is_better, margin, relative, _PAIRED_MEAN, compute)
+
+
+def load_own_metrics(task: str) -> dict[str, Metric]:
+    """Return the metrics of the project's own metrics.py for a task, by name.
+
+    Raises
+    ------
+    HookError
+        Where METRICS holds something else, or a name that is taken.
+    """
+    hooks = Project.load().hooks
+    found: dict[str, Metric] = {}
+    for metric in hooks.metrics:
+        if not isinstance(metric, Metric):
+            problem = f"holds a {type(metric).__name__}; write modelyard.Metric(…) or modelyard.mean_metric(…)"
+            raise hooks.error(METRICS_HOOK, problem)
+        if metric.name in METRICS or metric.name in found:
+            raise hooks.error(METRICS_HOOK, f"has a second metric named {metric.name}; choose another name")
+        if metric.task in ("", task):
+            found[metric.name] = replace(metric, task=task)
+    return found
+
+
 def get_metric(name: str) -> Metric:
-    """The metric of that name; an unknown one is a `UserError` that lists those there are."""
-    if name not in METRICS:
-        raise UserError(f"there is no metric {name!r}; choose one of {', '.join(METRICS)}")
-    return METRICS[name]
+    """Return the metric of that name, of the library or of the project; a `UserError` lists those there are."""
+    if name in METRICS:
+        return METRICS[name]
+    own = load_own_metrics(Project.load().params.data.task)
+    if name not in own:
+        raise UserError(f"there is no metric {name!r}; choose one of {', '.join([*METRICS, *own])}")
+    return own[name]
 
 
 def compute_all_metrics(task: str, truth: Array, scores: Array, cost: CostMatrix | None = None) -> dict[str, float]:
-    """Every metric of the task that these rows define; one class alone defines no ranking."""
+    """Return every metric of the task that these rows define; one class alone defines no ranking."""
     found = {}
-    for metric in METRICS.values():
+    for metric in [*METRICS.values(), *load_own_metrics(task).values()]:
         if metric.task == task and (metric.name != "cost" or cost is not None):
             value = metric.compute_value(truth, scores, cost)
             if np.isfinite(value):
