@@ -1,1 +1,1 @@
-"""TODO."""
+"""The verbs for the project itself: adopting data, finding what to do next, remotes, updates, protection."""

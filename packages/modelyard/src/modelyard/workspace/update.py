@@ -1,113 +1,227 @@
-"""Verb: the newer template comes to this project, on a branch, as a three-way merge."""
+"""Bring a newer template to this project: the library is replaced, the other files are merged in three ways."""
 
-import json
-import os
-import re
-import shlex
-import shutil
 import subprocess
-import tempfile
-import textwrap
 from pathlib import Path
-from typing import Any
 
 from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
-from modelyard.core.files import atomic_write
-from modelyard.core.process import last_error_line, run_git
+from modelyard.core.process import run_git
+from modelyard.core.project import Project
+from modelyard.workspace.library import DIGEST_FILE, LIBRARY, is_library_unchanged
+from modelyard.workspace.template import (
+    CRUFT_FILE,
+    RenderedProject,
+    TemplateState,
+    clone_template,
+    list_changelog_entries,
+    print_changelog_entries,
+    render_template,
+)
 
-CRUFT_FILE = Path(".cruft.json")  # cruft's own file: `cruft diff` works, too
-UPDATE_BRANCH, MAX_ENTRIES_SHOWN = "template-update", 10
-
-
-def render_template(template: Path, commit: str, answers: dict[str, Any], folder: Path) -> str:
-    """A tree of git's that holds the project as the template makes it at a commit, with these answers."""
-    run_git("checkout", "--quiet", "--detach", commit, cwd=template)
-    said = [f"{key}={value}" for key, value in answers.items() if not key.startswith("_")]
-    own = os.environ.get("COOKIECUTTER") or shutil.which("cookiecutter")
-    uv = shutil.which("uv") or ".uv/bin/uv"
-    tool = shlex.split(own) if own else [uv, "tool", "run", "--from", "cookiecutter>=2.6,<3", "cookiecutter"]
-    command = [*tool, "--no-input", "--default-config", "-o", str(folder), str(template), *said]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    made = folder / answers["project_slug"]
-    if done.returncode:
-        raise UserError(f"the template at {commit[:9]} does not render ({last_error_line(done.stderr)})")
-    shutil.rmtree(made / ".git", ignore_errors=True)
-    (made / CRUFT_FILE).unlink(missing_ok=True)
-    env = os.environ | {"GIT_INDEX_FILE": str(folder / "index")}
-    where = [f"--git-dir={run_git('rev-parse', '--absolute-git-dir')}", f"--work-tree={made}"]
-    subprocess.run(["git", *where, "add", "--all", "."], cwd=made, env=env, check=True, capture_output=True)
-    tree = subprocess.run(["git", *where, "write-tree"], env=env, check=True, capture_output=True, text=True)
-    return tree.stdout.strip()
+UPDATE_BRANCH = "template-update"
+PATCH_FILE = LIBRARY.with_suffix(".patch")
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for no files at all
 
 
-def list_changelog_entries(template: Path, old: str, new: str) -> list[str]:
-    """What the template's CHANGELOG says since, one line an entry."""
-    lines = run_git("diff", "--unified=0", old, new, "--", "CHANGELOG.md", cwd=template).splitlines()
-    added = "\n".join(line[1:] for line in lines if line.startswith("+") and not line.startswith("+++"))
-    return [" ".join(entry.split()) for entry in re.findall(r"(?m)^- (.*(?:\n  .*)*)", added)]
+class ChangedLibraryError(UserError):
+    """The library's folder is not as the template brought it, so that an update would lose the change.
+
+    Parameters
+    ----------
+    paths
+        The files that differ.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(
+            f"{LIBRARY} was changed in {len(paths)} files (above); `make update KEEP=1` keeps the change as a patch, "
+            "to be applied again after the update"
+        )
+        self.paths = paths
+
+
+class UncommittedChangesError(UserError):
+    """The work tree has changes that an update would mix with its own."""
+
+    def __init__(self) -> None:
+        super().__init__("there are changes that are not committed; commit them, then run this again")
+
+
+def diff_library(brought: RenderedProject) -> tuple[bytes, list[str]]:
+    """Compare the library's folder with the one that the template brought.
+
+    Parameters
+    ----------
+    brought
+        The project as the template made it at the last update.
+
+    Returns
+    -------
+    tuple[bytes, list[str]]
+        The difference as a patch, and the paths of the files that differ; both empty where nothing was changed.
+    """
+    if not LIBRARY.exists() or is_library_unchanged():
+        return b"", []
+    trees = [find_library_tree(brought.whole), find_library_tree("HEAD")]
+    sides = [*trees, "--", ":(top)", f":(top,exclude){DIGEST_FILE}"]
+    names = run_git("diff-tree", "-r", "--name-only", *sides).splitlines()
+    folder = run_git("rev-parse", "--show-prefix") + str(LIBRARY)  # `git apply` counts from the repository's top
+    prefixes = [f"--src-prefix=a/{folder}/", f"--dst-prefix=b/{folder}/"]
+    command = ["git", "diff-tree", "-r", "--patch", "--binary", *prefixes, *sides]
+    patch = subprocess.run(command, check=True, capture_output=True).stdout
+    return patch, names
+
+
+def find_library_tree(tree: str) -> str:
+    """Return the git tree of the library's folder in a tree or commit; the empty tree where there is none."""
+    try:
+        return run_git("rev-parse", "--verify", "--quiet", f"{tree}:./{LIBRARY}")
+    except UserError:
+        return EMPTY_TREE
 
 
 def merge_trees(old: str, new: str) -> list[str]:
-    """Bring what changed from one tree to the other into this folder; the files where both sides changed."""
+    """Merge what changed from one tree to another into this folder and the index.
+
+    Parameters
+    ----------
+    old, new
+        Git trees of the project as the template made it then and as it makes it now.
+
+    Returns
+    -------
+    list[str]
+        The files in conflict.
+
+    Raises
+    ------
+    UserError
+        If git refuses to merge; nothing was changed then.
+    """
     parent = run_git("commit-tree", old, "-m", "The template as it was")
     change = run_git("commit-tree", new, "-p", parent, "-m", "The template as it is")
     try:
         run_git("cherry-pick", "--no-commit", change)
     except UserError as problem:
-        if not run_git("diff", "--name-only", "--diff-filter=U"):
+        if not run_git("ls-files", "--unmerged"):
             raise UserError(f"{problem}; nothing was changed") from None
-    for line in run_git("status", "--porcelain").splitlines():
-        if line.startswith("DU "):  # you removed what the template went on changing
-            run_git("rm", "--quiet", "--force", "--", line[3:])
-    return run_git("diff", "--name-only", "--diff-filter=U").splitlines()
+    for path in list_removed_here():
+        run_git("rm", "--quiet", "--force", "--", path)
+    return run_git("diff", "--name-only", "--diff-filter=U", "--relative").splitlines()
 
 
-def load_cruft_state() -> dict[str, Any]:
-    """The answers of .cruft.json; a folder with changes, or a template that is not known, is a `UserError`."""
-    if run_git("status", "--porcelain"):
-        raise UserError("there are changes that are not committed; commit them, then run this again")
-    state: dict[str, Any] = json.loads(CRUFT_FILE.read_text(encoding="utf-8")) if CRUFT_FILE.exists() else {}
-    if not state.get("commit") or run_git("rev-parse", "--show-prefix"):
-        raise UserError(f"{CRUFT_FILE} does not say which commit of the template made this; write it there")
-    return state
+def list_removed_here() -> list[str]:
+    """Return the files in conflict that the project removed and the template went on changing."""
+    stages = dict[str, set[str]]()
+    for line in filter(None, run_git("ls-files", "--unmerged", "-z").split("\0")):
+        entry, _, path = line.partition("\t")
+        stages.setdefault(path, set()).add(entry.split()[2])
+    return [path for path, found in stages.items() if found == {"1", "3"}]
 
 
-def main(to: str = "", test: bool = True) -> int:
-    """Merge the template's newest commit (or TO) on a branch, explain conflicts, say what is new, run the tests."""
-    state = load_cruft_state()
-    with tempfile.TemporaryDirectory(prefix="update-") as name:
-        template, old = Path(name, "template"), state["commit"]
-        run_git("clone", "--quiet", state["template"], str(template))
-        run_git("checkout", "--quiet", to or state.get("checkout") or "HEAD", "--", cwd=template)
-        new = run_git("rev-parse", "HEAD", cwd=template)
-        if new == old:
-            print_line("update    this project follows the newest template already")
-            return 0
-        answers, entries = state["context"]["cookiecutter"], list_changelog_entries(template, old, new)
-        trees = [render_template(template, commit, answers, Path(name, commit)) for commit in (old, new)]
-    run_git("switch", "--quiet", "-C", UPDATE_BRANCH)
-    conflicts = merge_trees(*trees)
-    answers["_commit"] = new
-    with atomic_write(CRUFT_FILE) as draft:
-        draft.write_text(json.dumps(state | {"commit": new}, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    run_git("add", str(CRUFT_FILE))
-    for entry in entries[:MAX_ENTRIES_SHOWN]:
-        print_result("new", f"{textwrap.shorten(entry, 110, placeholder=' …')}")
-    if len(entries) > MAX_ENTRIES_SHOWN:
-        print_line(f"{'':<10}and {len(entries) - MAX_ENTRIES_SHOWN} more in its CHANGELOG.md")
-    return finish_update(conflicts, new, test)
+def replace_library(rendered: RenderedProject) -> None:
+    """Put the library of a rendered project in place of the one that is here, in the folder and in the index."""
+    run_git("rm", "-r", "--quiet", "--force", "--ignore-unmatch", "--", str(LIBRARY))
+    if find_library_tree(rendered.whole) != EMPTY_TREE:
+        run_git("checkout", rendered.whole, "--", str(LIBRARY))
 
 
-def finish_update(conflicts: list[str], new: str, test: bool) -> int:
-    """Say what is left to do: conflicts to decide, else the tests' word and a commit."""
+def apply_update(old: RenderedProject, new: RenderedProject, branch: str) -> list[str]:
+    """Switch to a branch and bring the newer template there; go back where git refuses.
+
+    Returns
+    -------
+    list[str]
+        The files in conflict.
+    """
+    run_git("switch", "--quiet", "-C", branch)
+    try:
+        conflicts = merge_trees(old.own, new.own)
+    except UserError:
+        run_git("switch", "--quiet", "-")
+        raise
+    replace_library(new)
+    return conflicts
+
+
+def name_branch() -> str:
+    """Return the branch of an update; in a folder of a larger repository, it carries the project's name."""
+    if run_git("rev-parse", "--show-prefix"):
+        return f"{UPDATE_BRANCH}-{Project.load().name}"
+    return UPDATE_BRANCH
+
+
+def print_conflicts(conflicts: list[str]) -> None:
+    """Print the files in conflict and what to do with them."""
     for path in conflicts:
         print_result("conflict", f"{path}: both changed it; where lines met, yours stand above =======")
+    print_result("update", "edit these, `git add` them, `make test`, `git commit`; or `git switch -f -` to go back")
+    if any(path.startswith("requirements/") for path in conflicts):
+        print_line(f"{'':<10}pins: `git checkout --theirs requirements && make lock UPGRADE=` makes them anew")
+
+
+def keep_patch(patch: bytes) -> None:
+    """Write the change of the library to a file, and print how to apply it again."""
+    PATCH_FILE.parent.mkdir(exist_ok=True)
+    PATCH_FILE.write_bytes(patch)
+    print_result("kept", f"your change of {LIBRARY} is in {PATCH_FILE}; to apply it again:")
+    print_line(f"{'':<10}git apply --3way {PATCH_FILE} && rm {PATCH_FILE}")
+
+
+def finish_update(conflicts: list[str], commit: str, test: bool) -> int:
+    """Print what is left to do: conflicts to decide; without any, commit the update and run the tests.
+
+    Parameters
+    ----------
+    conflicts
+        The files in conflict.
+    commit
+        The commit of the template that the project now follows.
+    test
+        Whether to run the tests.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
     if conflicts:
-        print_result("update", "edit these, `git add` them, `make test`, `git commit`; or `git switch -f -` to go back")
-        if any(path.startswith("requirements/") for path in conflicts):
-            print_line(f"{'':<10}pins: `git checkout --theirs requirements && make lock UPGRADE=` makes them anew")
+        print_conflicts(conflicts)
         return 1
-    run_git("commit", "--quiet", "--no-verify", "--message", f"Template at {new[:9]}")
-    print_result("update", f"committed on the branch {UPDATE_BRANCH}; `git switch -` goes back")
+    run_git("commit", "--quiet", "--no-verify", "--message", f"Template at {commit[:9]}")
+    branch = run_git("branch", "--show-current")
+    print_result("update", f"committed on the branch {branch}; `git switch -` goes back")
     return subprocess.run(["make", "--no-print-directory", "test"], check=False).returncode if test else 0
+
+
+def main(to: str = "", test: bool = True, keep: bool = False, yes: bool = False, cookiecutter: str = "") -> int:
+    """Bring the template's newest commit (or TO) on a branch, print what is new, run the tests (TEST=0 does not).
+
+    KEEP=1 keeps a change of packages/modelyard as a patch; YES=1 accepts a template's address that changed;
+    COOKIECUTTER is the command that renders.
+    """
+    if run_git("status", "--porcelain"):
+        raise UncommittedChangesError
+    state = TemplateState.load()
+    state.confirm_address(yes)
+    with clone_template(state, to) as template:
+        new_commit = run_git("rev-parse", "HEAD", cwd=template)
+        if new_commit == state.commit:
+            print_result("update", "this project follows the newest template already")
+            return 0
+        entries = list_changelog_entries(template, state.commit, new_commit)
+        old, new = (
+            render_template(template, commit, state.answers, Path(template.parent, commit), cookiecutter)
+            for commit in (state.commit, new_commit)
+        )
+    patch, changed = diff_library(old)
+    if changed and not keep:
+        print_line(patch.decode(errors="replace"))
+        raise ChangedLibraryError(changed)
+    conflicts = apply_update(old, new, name_branch())
+    state.save(new_commit)
+    run_git("add", "--", str(CRUFT_FILE))
+    print_changelog_entries(entries)
+    if changed:
+        keep_patch(patch)
+    return finish_update(conflicts, new_commit, test)

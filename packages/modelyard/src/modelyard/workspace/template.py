@@ -1,0 +1,233 @@
+"""The template that made a project: its address and commit, what is new in it, and the projects that it renders."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modelyard.core.console import print_line, print_result
+from modelyard.core.errors import InvalidFileError, ToolError, UserError
+from modelyard.core.files import atomic_write
+from modelyard.core.process import last_error_line, run_git
+from modelyard.workspace.confirm import confirm
+from modelyard.workspace.library import LIBRARY
+
+CRUFT_FILE = Path(".cruft.json")  # cruft's own file, so that `cruft diff` works too
+COOKIECUTTER = "cookiecutter>=2.6,<3"
+COMMIT_PATTERN = re.compile("[0-9a-f]{7,64}")
+MAX_ENTRIES_SHOWN = 10
+
+
+class TemplateAddressError(UserError):
+    """The template's address in .cruft.json changed, and the person who was asked did not accept it."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{CRUFT_FILE} names another template, {address}; correct the address there")
+        self.address = address
+
+
+class RenderedProject(NamedTuple):
+    """Two git trees of a rendered project, its files where they lie in this repository.
+
+    Attributes
+    ----------
+    whole
+        All files.
+    own
+        The files outside the library, which a project's owner may change.
+    """
+
+    whole: str
+    own: str
+
+
+@dataclass
+class TemplateState:
+    """What .cruft.json holds about the template that made this project."""
+
+    content: dict[str, Any]
+
+    @classmethod
+    def load(cls) -> "TemplateState":
+        """Read .cruft.json.
+
+        Raises
+        ------
+        InvalidFileError
+            If it is missing, is not JSON, or lacks the template's address or commit.
+        """
+        text = CRUFT_FILE.read_text(encoding="utf-8") if CRUFT_FILE.exists() else "{}"
+        cure = "restore the file with git, or write both there"
+        try:
+            state = cls(json.loads(text))
+            complete = bool(state.address and COMMIT_PATTERN.fullmatch(state.commit) and state.answers)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            complete = False
+        if not complete:
+            raise InvalidFileError(CRUFT_FILE, "does not name the template and the commit that made this", cure)
+        return state
+
+    @property
+    def address(self) -> str:
+        """The template's address."""
+        return str(self.content["template"])
+
+    @property
+    def commit(self) -> str:
+        """The template's commit that the project follows."""
+        return str(self.content["commit"])
+
+    @property
+    def answers(self) -> dict[str, Any]:
+        """The answers to the template's questions."""
+        answers: dict[str, Any] = self.content["context"]["cookiecutter"]
+        return answers
+
+    @property
+    def branch(self) -> str:
+        """The branch, tag or commit of the template to follow."""
+        return str(self.content.get("checkout") or "HEAD")
+
+    def confirm_address(self, yes: bool) -> None:
+        """Show the template's address; ask for it when it is not that of the last update.
+
+        Parameters
+        ----------
+        yes
+            Whether the address is accepted without being asked for.
+
+        Raises
+        ------
+        ConfirmationError
+            If nobody can be asked.
+        TemplateAddressError
+            If the address is not accepted.
+        """
+        print_result("template", self.address)
+        known = self.answers.get("_template")
+        if known == self.address:
+            return
+        print_line(f"{'':<10}it was {known} at the last update; a template runs code on this machine")
+        if not confirm("update", "the template's address", "Take the update from there?", yes):
+            raise TemplateAddressError(self.address)
+
+    def save(self, commit: str) -> None:
+        """Write .cruft.json for a project that now follows this commit of the template."""
+        self.answers.update({"_commit": commit, "_template": self.address})
+        text = json.dumps(self.content | {"commit": commit}, ensure_ascii=False, indent=2)
+        with atomic_write(CRUFT_FILE) as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def clone_template(state: TemplateState, revision: str) -> Iterator[Path]:
+    """Clone the template into a temporary folder, at a revision or else at the newest that the project follows."""
+    with tempfile.TemporaryDirectory(prefix="update-") as folder:
+        clone = Path(folder, "template")
+        run_git("clone", "--quiet", "--", state.address, str(clone))
+        wanted = revision or state.branch
+        if wanted.startswith("-"):
+            raise UserError(f"{wanted} is no revision of the template; give a branch, a tag or a commit")
+        run_git("checkout", "--quiet", wanted, "--", cwd=clone)
+        yield clone
+
+
+def list_changelog_entries(template: Path, old: str, new: str) -> list[str]:
+    """Return the entries that the template's CHANGELOG.md gained between two commits, each on one line."""
+    lines = run_git("diff", "--unified=0", old, new, "--", "CHANGELOG.md", cwd=template).splitlines()
+    added = "\n".join(line[1:] for line in lines if line.startswith("+") and not line.startswith("+++"))
+    return [" ".join(entry.split()) for entry in re.findall(r"(?m)^- (.*(?:\n  .*)*)", added)]
+
+
+def print_changelog_entries(entries: list[str]) -> None:
+    """Print the first entries, shortened to a line each, and how many more there are."""
+    for entry in entries[:MAX_ENTRIES_SHOWN]:
+        print_result("new", textwrap.shorten(entry, 110, placeholder=" …"))
+    if len(entries) > MAX_ENTRIES_SHOWN:
+        print_line(f"{'':<10}and {len(entries) - MAX_ENTRIES_SHOWN} more in its CHANGELOG.md")
+
+
+def find_cookiecutter(command: str) -> list[str]:
+    """Return the words that start cookiecutter: those of a command, the one on PATH, or a fresh one through uv."""
+    if command:
+        return shlex.split(command)
+    if installed := shutil.which("cookiecutter"):
+        return [installed]
+    uv = shutil.which("uv") or ".uv/bin/uv"
+    return [uv, "tool", "run", "--from", COOKIECUTTER, "cookiecutter"]
+
+
+def render_template(
+    template: Path, commit: str, answers: dict[str, Any], folder: Path, cookiecutter: str = ""
+) -> RenderedProject:
+    """Render a project from a commit of the template and store its files in this repository.
+
+    Parameters
+    ----------
+    template
+        A clone of the template.
+    commit
+        The commit to render from.
+    answers
+        The answers to the template's questions.
+    folder
+        An empty or missing folder to work in.
+    cookiecutter
+        The command that starts cookiecutter; empty for the default.
+
+    Returns
+    -------
+    RenderedProject
+        Its git trees.
+
+    Raises
+    ------
+    ToolError
+        If the template does not render.
+    """
+    run_git("checkout", "--quiet", "--detach", commit, cwd=template)
+    options = ["--no-input", "--default-config", "-o", str(folder), str(template)]
+    given = [f"{question}={answer}" for question, answer in answers.items() if not question.startswith("_")]
+    command = [*find_cookiecutter(cookiecutter), *options, *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolError("cookiecutter", f"the template at {commit[:9]} does not render: {last_error_line(done.stderr)}")
+    project = folder / answers["project_slug"]
+    shutil.rmtree(project / ".git", ignore_errors=True)
+    (project / CRUFT_FILE).unlink(missing_ok=True)
+    return store_project(project, folder / "index")
+
+
+def store_project(project: Path, index: Path) -> RenderedProject:
+    """Write a rendered project's files into this repository's objects, by an index of their own."""
+    git_folder = run_git("rev-parse", "--absolute-git-dir")
+    prefix = run_git("rev-parse", "--show-prefix")
+
+    def run_on_index(*arguments: str) -> str:
+        command = ["git", f"--git-dir={git_folder}", f"--work-tree={project}", *arguments]
+        env = os.environ | {"GIT_INDEX_FILE": str(index)}
+        return subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+    def write_tree() -> str:
+        tree = run_on_index("write-tree")
+        if not prefix:
+            return tree
+        run_on_index("read-tree", "--empty")
+        run_on_index("read-tree", f"--prefix={prefix}", tree)
+        moved = run_on_index("write-tree")
+        run_on_index("read-tree", tree)
+        return moved
+
+    run_on_index("add", "--all", ".")
+    whole = write_tree()
+    run_on_index("rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", str(LIBRARY))
+    return RenderedProject(whole, write_tree())
