@@ -237,10 +237,11 @@ def test_a_database_that_restarts_in_the_middle_of_a_run_loses_nothing(
 # What `make rollback` does once the containers are back; containers have tests of their own.
 ROLLBACK = """
 import sys
-from flight_delays import promote, registry
-state = registry.state("production")
+from modelyard.core import deployments
+from modelyard.delivery import promote
+state = deployments.load_state("production")
 champion = state["champion"] | {"model": sys.argv[1]}
-promote.move("production", sys.argv[1], {"action": "rollback"}, state | {"champion": champion})
+promote.record_champion("production", sys.argv[1], {"action": "rollback"}, state | {"champion": champion})
 """
 
 
@@ -262,7 +263,7 @@ def test_promotion_and_rollback_move_the_aliases(
     assert f"champion    {model(second)[:12]}\n" in said
     assert f"previous    {model(first)[:12]}\n" in said
     python = environment / "bin/python"
-    second.run(python, "-c", ROLLBACK, model(first), PYTHONPATH="src", **env)
+    second.run(python, "-c", ROLLBACK, model(first), PYTHONPATH="packages/modelyard/src:src", **env)
     said = second.make("registry", **env)  # which fails where git and the server disagree
     assert f"champion    {model(first)[:12]}\n" in said and "rollback" in said
 
@@ -320,7 +321,7 @@ def test_a_wrong_password_and_a_foreign_host_are_refused(
     copy, env = trained.copied(tmp_path), {"VENV": str(environment)}
     uri = tracking.uri.replace("admin:", "admin:wrong")
     said = copy.run("make", "track", check=False, MLFLOW_TRACKING_URI=uri, **env)
-    assert "error: the MLflow store" in said and "look at its address and password" in said
+    assert "error: the MLflow store" in said and "check its address and password" in said
     assert "wrong" not in said and len([x for x in said.splitlines() if "make:" not in x]) == 1
     key = base64.b64encode(tracking.uri.split("/")[2].partition("@")[0].encode()).decode()
     headers = {"Host": "elsewhere.example", "Authorization": f"Basic {key}"}

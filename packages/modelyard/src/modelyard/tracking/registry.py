@@ -1,98 +1,144 @@
-"""Verb: which model is champion, challenger and previous; MLflow's aliases mirror deploy/*.yaml, git is the truth."""
+"""Mirrors deploy/*.yaml in MLflow's registry: the aliases champion, challenger and previous. Git is authoritative."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.core.console import print_line
 from modelyard.core.deployments import load_history, load_state
 from modelyard.core.paths import MODEL_FILE
 from modelyard.core.project import Project
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 ALIASES = ("champion", "challenger", "previous")
+HISTORY_LINES = 5
 
 
 def build_alias(env: str, alias: str) -> str:
-    """MLflow's alias of an environment: production's are the plain ones."""
+    """Return MLflow's alias for an environment; those of production have no prefix."""
     return alias if env == "production" else f"{env}-{alias}"
 
 
-def find_or_register_version(store: Any, name: str, digest: str, tags: dict[str, str]) -> str | None:
-    """The registered version of a model digest, registered now where its run is known; None where it is not."""
-    found = store.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
+def find_or_register_version(client: "MlflowClient", name: str, digest: str) -> str | None:
+    """Return the registered version of a model, and register it first where only its run is known.
+
+    Parameters
+    ----------
+    client
+        A client of the tracking store.
+    name
+        The project's name: of its experiment and of its registered model.
+    digest
+        The SHA-256 of the model file.
+
+    Returns
+    -------
+    str or None
+        The version; None where no run of this project logged the model.
+    """
+    found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
     if found:
-        version = str(found[0].version)
-    else:
-        experiment = store.get_experiment_by_name(name)
-        runs = store.search_runs([experiment.experiment_id], f"tags.model = '{digest}'")
-        run = next((run for run in runs if "model_uri" in run.data.tags), None)
-        if run is None:
-            return None
-        uri = run.data.tags["model_uri"]
-        more = {"run_id": run.info.run_id, "model_id": uri.rpartition("/")[2], "tags": {"sha256": digest}}
-        version = str(store.create_model_version(name, uri, **more).version)
-    for key, value in tags.items():
-        store.set_model_version_tag(name, version, key, value)
-    return version
+        return str(found[0].version)
+    experiment = client.get_experiment_by_name(name)
+    runs = client.search_runs([experiment.experiment_id], f"tags.model = '{digest}'")
+    run = next((run for run in runs if "model_uri" in run.data.tags), None)
+    if run is None:
+        return None
+    uri = run.data.tags["model_uri"]
+    made = client.create_model_version(
+        name, uri, run_id=run.info.run_id, model_id=uri.rpartition("/")[2], tags={"sha256": digest}
+    )
+    return str(made.version)
 
 
-def sync_aliases(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> list[str]:
-    """Move MLflow's aliases to the wanted digests; the sentences say what could not be moved."""
+def create_registered_model(client: "MlflowClient", name: str) -> None:
+    """Create a registered model where it is missing."""
     from mlflow.exceptions import MlflowException
 
-    from modelyard.tracking.store import get_mlflow_client
-
-    store, name = get_mlflow_client(), Project.load().name
     try:
-        store.create_registered_model(name)
+        client.create_registered_model(name)
     except MlflowException as problem:
         if problem.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    said = []
+
+
+def sync_aliases(env: str, wanted: dict[str, str | None], entry: dict[str, Any]) -> list[str]:
+    """Move MLflow's aliases of an environment to the wanted models.
+
+    Parameters
+    ----------
+    env
+        The environment.
+    wanted
+        For each alias the SHA-256 of the model; None removes the alias.
+    entry
+        The line of the deployment history behind the change; it becomes tags `promoted.<key>` of the champion.
+
+    Returns
+    -------
+    list of str
+        One sentence for each alias that could not be moved.
+    """
+    from modelyard.tracking.store import get_mlflow_client
+
+    client = get_mlflow_client()
+    name = Project.load().name
+    create_registered_model(client, name)
+    problems = []
     for alias, digest in wanted.items():
+        full_name = build_alias(env, alias)
         if digest is None:
-            store.delete_registered_model_alias(name, build_alias(env, alias))
+            client.delete_registered_model_alias(name, full_name)
             continue
-        tags = {f"promoted.{key}": str(value) for key, value in entry.items()} if alias == "champion" else {}
-        version = find_or_register_version(store, name, digest, tags)
+        version = find_or_register_version(client, name, digest)
         if version is None:
-            said.append(f"MLflow knows no run of {digest[:12]}; its alias {build_alias(env, alias)} was not moved")
-        else:
-            store.set_registered_model_alias(name, build_alias(env, alias), version)
-    return said
+            problems.append(f"MLflow has no run of model {digest[:12]}; its alias {full_name} was not moved")
+            continue
+        if alias == "champion":
+            for key, value in entry.items():
+                client.set_model_version_tag(name, version, f"promoted.{key}", str(value))
+        client.set_registered_model_alias(name, full_name, version)
+    return problems
 
 
 def get_expected_digests(env: str) -> dict[str, str | None]:
-    """The digests that the aliases of an environment should point to, by its file and history."""
-    champion, challenger = ((load_state(env).get(slot) or {}).get("model") for slot in ("champion", "candidate"))
-    past = [entry["from"] for entry in load_history(env) if entry.get("from") and entry["from"] != champion]
-    return {"champion": champion, "challenger": challenger, "previous": past[-1] if past else None}
+    """Return the model (SHA-256) that each alias should name, by deploy/<env>.yaml and the history."""
+    state = load_state(env)
+    champion = (state.get("champion") or {}).get("model")
+    challenger = (state.get("candidate") or {}).get("model")
+    earlier = [entry["from"] for entry in load_history(env) if entry["from"] not in (None, champion)]
+    return {"champion": champion, "challenger": challenger, "previous": earlier[-1] if earlier else None}
 
 
-def get_mlflow_digests(env: str) -> dict[str, str | None]:
-    """The digests that MLflow's aliases point to."""
+def get_alias_tags(env: str, alias: str) -> dict[str, str]:
+    """Return the tags of the version that an alias names in MLflow; empty where there is none."""
     from mlflow.exceptions import MlflowException
 
     from modelyard.tracking.store import get_mlflow_client
 
-    store, found = get_mlflow_client(), dict.fromkeys(ALIASES)
-    for alias in ALIASES:
-        try:
-            found[alias] = store.get_model_version_by_alias(Project.load().name, build_alias(env, alias)).tags.get(
-                "sha256"
-            )
-        except MlflowException:
-            continue
-    return found
+    client = get_mlflow_client()
+    try:
+        version = client.get_model_version_by_alias(Project.load().name, build_alias(env, alias))
+    except MlflowException:  # also where nothing was ever registered
+        return {}
+    return dict(version.tags)
+
+
+def get_mlflow_digests(env: str) -> dict[str, str | None]:
+    """Return the model (SHA-256) that each alias names in MLflow."""
+    return {alias: get_alias_tags(env, alias).get("sha256") for alias in ALIASES}
 
 
 def main(env: str = "production") -> int:
-    """Print which model each alias names, by git and by MLflow; exit 1 where the two disagree."""
-    truth, mirrored = get_expected_digests(env), get_mlflow_digests(env)
+    """Print which model each alias names, by git and by MLflow; exit with 1 where the two disagree."""
+    expected = get_expected_digests(env)
+    mirrored = get_mlflow_digests(env)
     for alias in ALIASES:
-        mark = "" if truth[alias] == mirrored[alias] else f"  (MLflow: {(mirrored[alias] or 'none')[:12]})"
-        print_line(f"{alias:<12}{(truth[alias] or 'none')[:12]}{mark}")
-    for entry in load_history(env)[-5:]:
-        moved = " → ".join((entry[key] or "none")[:12] for key in ("from", "to"))
-        print_line(f"{entry['when']}  {entry['action']:<9} {moved}  {entry['who']}")
-    if truth != mirrored:
-        print_line(f"git is the truth: `make promote` moves both; model file {MODEL_FILE}")
-    return int(truth != mirrored)
+        note = "" if expected[alias] == mirrored[alias] else f"  (MLflow: {(mirrored[alias] or 'none')[:12]})"
+        print_line(f"{alias:<12}{(expected[alias] or 'none')[:12]}{note}")
+    for entry in load_history(env)[-HISTORY_LINES:]:
+        change = " → ".join((entry[key] or "none")[:12] for key in ("from", "to"))
+        print_line(f"{entry['when']}  {entry['action']:<9} {change}  {entry['who']}")
+    if expected != mirrored:
+        print_line(f"git is authoritative: `make promote` moves both; model file {MODEL_FILE}")
+    return int(expected != mirrored)

@@ -1,4 +1,4 @@
-"""Verb: what the pipeline made is recorded in MLflow, one run for each distinct dvc.lock."""
+"""Records the pipeline's results in MLflow: one run for each distinct dvc.lock, in the project's own experiment."""
 
 import logging
 import os
@@ -6,10 +6,10 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.core.console import print_line
-from modelyard.core.errors import UserError
+from modelyard.core.console import print_result
+from modelyard.core.errors import MissingFileError, ToolError, UserError
 from modelyard.core.files import atomic_write, flatten_mapping, read_json, sha256
 from modelyard.core.paths import DATA_JSON, DVC_LOCK, METRICS_JSON, MODEL_FILE, PARAMS_YAML, PLOTS_FOLDER
 from modelyard.core.project import Project
@@ -20,96 +20,179 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STORE_FOLDER = Path(".mlflow")
+STORE_FILE = STORE_FOLDER / "mlflow.db"
+ARTIFACT_FOLDER = STORE_FOLDER / "artifacts"
 STAMP_FILE = STORE_FOLDER / "tracked"
+# MLflow reads these. The server's address, which it would print, may hold a password.
+MLFLOW_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": str(ARTIFACT_FOLDER),
+}
+
+
+class TrackingStoreError(UserError):
+    """The MLflow store does not open.
+
+    Parameters
+    ----------
+    address
+        The store's address, without a password.
+    problem
+        The first line of the error.
+    cure
+        What to do.
+    """
+
+    def __init__(self, address: str, problem: str, cure: str) -> None:
+        super().__init__(f"the MLflow store {address} does not open ({problem}); {cure}")
+        self.address = address
+        self.problem = problem
+
+
+class Stamp(NamedTuple):
+    """What this folder recorded last: where, which dvc.lock (its SHA-256), and as which run."""
+
+    address: str
+    dvc_lock: str
+    run: str
+
+
+def read_stamp() -> Stamp | None:
+    """Return what this folder recorded last; None before the first time."""
+    if not STAMP_FILE.exists():
+        return None
+    address, dvc_lock, run = STAMP_FILE.read_text(encoding="utf-8").strip().rsplit(" ", 2)
+    return Stamp(address, dvc_lock, run)
 
 
 def find_recorded_run(dvc_lock: str) -> str:
-    """The MLflow run that recorded this dvc.lock, as far as this folder knows."""
-    pass
+    """Return the id of the MLflow run that recorded a dvc.lock, as far as this folder knows; else an empty text.
 
-    address, lock, run = (STAMP_FILE.read_text(encoding="utf-8").split() if STAMP_FILE.exists() else []) or ["", "", ""]
-    return run if address == get_display_uri() and lock == dvc_lock else ""
+    Parameters
+    ----------
+    dvc_lock
+        The SHA-256 of the dvc.lock.
+    """
+    stamp = read_stamp()
+    if stamp and (stamp.address, stamp.dvc_lock) == (get_display_uri(), dvc_lock):
+        return stamp.run
+    return ""
 
 
 def get_local_store_uri() -> str:
-    """The address of the project's own SQLite store."""
-    return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve()}"
+    """Return the address of the project's own SQLite store."""
+    return f"sqlite:///{STORE_FILE.resolve()}"
 
 
 def get_tracking_uri() -> str:
-    """The tracking server's address, or the project's own store."""
+    """Return the address of the tracking server (`MLFLOW_TRACKING_URI`), or of the project's own store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or get_local_store_uri()
 
 
+def is_store_local() -> bool:
+    """Return whether runs go to the project's own store.
+
+    MLflow sets `MLFLOW_TRACKING_URI` itself, so it says nothing that the variable exists.
+    """
+    return get_tracking_uri() == get_local_store_uri()
+
+
 def is_tracking_enabled() -> bool:
-    """Whether anything was recorded from here, or goes to a server."""
+    """Return whether anything was recorded in this folder, or a server is named."""
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or STORE_FOLDER.exists()
 
 
+def hide_password(text: str) -> str:
+    """Return a text whose addresses have lost their user and password."""
+    return re.sub("//[^ ]*@", "//", text)
+
+
 def get_display_uri() -> str:
-    """That address for people: without the password that it may hold."""
+    """Return the tracking address without the password that it may hold."""
     return re.sub("//.*@", "//", get_tracking_uri())
 
 
 def get_mlflow_client() -> "MlflowClient":
-    """A client of the store, made ready on first use; another version of it is a `UserError`."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a password may stand in it
-    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", str(STORE_FOLDER / "artifacts"))  # else ./mlruns
+    """Return a client of the tracking store, with the project's experiment as the active one.
+
+    The store and the experiment are made on first use. The experiment has the project's name, so that projects on one
+    server stay apart.
+
+    Raises
+    ------
+    ToolError
+        MLflow is not installed.
+    TrackingStoreError
+        The store is of another MLflow version, or the server refuses.
+    """
+    for name, value in MLFLOW_DEFAULTS.items():
+        os.environ.setdefault(name, value)
     STORE_FOLDER.mkdir(exist_ok=True)
     try:
         import mlflow
     except ImportError:
-        raise UserError(
-            "MLflow is not installed; `make install` installs it, `make pipeline TRACK=0` works without"
-        ) from None
+        cure = "`make install` installs it, `make pipeline TRACK=0` works without"
+        raise ToolError("MLflow", f"it is not installed; {cure}") from None
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(get_tracking_uri())
     try:
-        if get_tracking_uri() == get_local_store_uri():  # MLflow sets the variable itself, so its presence says nothing
-            initialize_store(STORE_FOLDER / "mlflow.db", Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
-            if not mlflow.get_experiment_by_name(Project.load().name):
-                mlflow.create_experiment(
-                    Project.load().name, artifact_location=(STORE_FOLDER / "artifacts").resolve().as_uri()
-                )
-        else:  # makes it; where another did so just now, MLflow keeps its default, and the next line is heard
-            mlflow.set_experiment(Project.load().name)
-        mlflow.set_experiment(Project.load().name)
-    except Exception as problem:  # SQLAlchemy's, alembic's, the server's
-        first = re.sub("//[^ ]*@", "//", str(problem).strip().splitlines()[0])
-        what = (
-            "move it away or `mlflow db upgrade` it"
-            if get_tracking_uri() == get_local_store_uri()
-            else "look at its address and password"
-        )
-        raise UserError(f"the MLflow store {get_display_uri()} does not open ({first}); {what}") from None
+        select_experiment(Project.load().name)
+    except Exception as problem:  # of SQLAlchemy, alembic or the server
+        first = hide_password(str(problem).strip().splitlines()[0])
+        cure = "check its address and password"
+        if is_store_local():
+            cure = "move it away or run `mlflow db upgrade` on it"
+        raise TrackingStoreError(get_display_uri(), first, cure) from None
     return mlflow.MlflowClient()
 
 
+def select_experiment(name: str) -> None:
+    """Make an experiment the active one, and create it where it is missing."""
+    import mlflow
+
+    if not is_store_local():
+        # Where another process creates it at this moment, MLflow silently keeps the default one: hence twice.
+        mlflow.set_experiment(name)
+    else:
+        initialize_store(STORE_FILE, Path(sys.prefix, f"mlflow-{mlflow.__version__}.db"))
+        if not mlflow.get_experiment_by_name(name):
+            mlflow.create_experiment(name, artifact_location=ARTIFACT_FOLDER.resolve().as_uri())
+    mlflow.set_experiment(name)
+
+
 def initialize_store(store: Path, empty: Path) -> None:
-    """Begin a store with a copy of the environment's empty one: MLflow's migrations take over a second."""
+    """Start a store as a copy of an empty one, since MLflow's migrations take more than a second.
+
+    Parameters
+    ----------
+    store
+        The SQLite file of the store; one that exists stays as it is.
+    empty
+        The environment's empty store, made here where it is missing and can be written.
+    """
     if store.exists():
         return
-    if not empty.exists():
+    if empty.exists():
+        source, target = empty, store
+    else:
         import mlflow
 
-        mlflow.search_experiments()  # creates and migrates
+        mlflow.search_experiments()  # creates and migrates the store
         if not os.access(empty.parent, os.W_OK):
             return
-        with atomic_write(empty) as draft:
-            shutil.copyfile(store, draft)
-        return
-    with atomic_write(store) as draft:
-        shutil.copyfile(empty, draft)
+        source, target = store, empty
+    with atomic_write(target) as draft:
+        shutil.copyfile(source, draft)
 
 
 def build_run_tags() -> dict[str, str]:
-    """The digests that tie a run to its commit, data, lock and model."""
+    """Return the tags that tie a run to its commit, data, dvc.lock and model: SHA-256, or `none` without a commit."""
     from modelyard.core.git_objects import find_commit
 
     return {
-        "git_commit": find_commit("HEAD") or "none",  # git may be missing, or have no name to commit under yet
+        "git_commit": find_commit("HEAD") or "none",
         "dvc_lock": sha256(DVC_LOCK),
         "data": read_json(DATA_JSON)["sha256"],
         "model": sha256(MODEL_FILE),
@@ -117,36 +200,32 @@ def build_run_tags() -> dict[str, str]:
 
 
 def record_run() -> str:
-    """The id of the run that records this dvc.lock: found, or logged now."""
-
-    store, marks = get_mlflow_client(), build_run_tags()
+    """Return the id of the finished run that records the current dvc.lock; log it where there is none."""
+    client = get_mlflow_client()
     import mlflow
 
+    tags = build_run_tags()
     experiment = mlflow.get_experiment_by_name(Project.load().name)
-    found = store.search_runs(
-        [experiment.experiment_id],
-        f"tags.dvc_lock = '{marks['dvc_lock']}' and attributes.status = 'FINISHED'",
-    )
+    query = f"tags.dvc_lock = '{tags['dvc_lock']}' and attributes.status = 'FINISHED'"
+    found = client.search_runs([experiment.experiment_id], query)
     if found:
-        return found[0].info.run_id
-    with mlflow.start_run(tags=marks) as run:
+        return str(found[0].info.run_id)
+    with mlflow.start_run(tags=tags) as run:
         mlflow.log_params(flatten_mapping(read_yaml(PARAMS_YAML)))
         mlflow.log_metrics({name: float(value) for name, value in read_json(METRICS_JSON).items()})
         mlflow.log_artifacts(str(PLOTS_FOLDER), "plots")
-        store.set_tag(run.info.run_id, "model_uri", log_model())
-    return run.info.run_id
+        client.set_tag(run.info.run_id, "model_uri", log_model())
+    return str(run.info.run_id)
 
 
 def main() -> int:
     """Record the current dvc.lock in MLflow, once."""
     if not DVC_LOCK.exists():
-        raise UserError("there is no dvc.lock; `make pipeline` makes it")
-    stamp = f"{get_display_uri()} {sha256(DVC_LOCK)}"
-    if STAMP_FILE.exists() and STAMP_FILE.read_text(encoding="utf-8").startswith(stamp + " "):
+        raise MissingFileError(DVC_LOCK, "run `make pipeline`")
+    digest = sha256(DVC_LOCK)
+    if find_recorded_run(digest):
         return 0
     run = record_run()
-    STAMP_FILE.write_text(f"{stamp} {run}\n", encoding="utf-8")
-    print_line(
-        f"{'track':<10}run {run} in {STORE_FOLDER if get_tracking_uri() == get_local_store_uri() else get_display_uri()}"
-    )
+    STAMP_FILE.write_text(f"{get_display_uri()} {digest} {run}\n", encoding="utf-8")
+    print_result("track", f"run {run} in {STORE_FOLDER if is_store_local() else get_display_uri()}")
     return 0
