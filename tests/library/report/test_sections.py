@@ -1,73 +1,80 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from modelyard.core.params import Params, load_params
-from modelyard.core.paths import MODEL_FILE
-from modelyard.pipeline.model_file import load_model
-from modelyard.report import importance, page, sections
+from modelyard.core.files import read_json, sha256, write_json
+from modelyard.core.params import Params
+from modelyard.core.paths import (
+    DVC_LOCK,
+    HOLDOUT_PARQUET,
+    MODEL_FILE,
+    PLOTS_FOLDER,
+    PREDICTIONS_PARQUET,
+    REPORT_MARKDOWN,
+    TRAIN_PARQUET,
+    VERDICT_JSON,
+)
+from modelyard.core.predictions import Predictions
+from modelyard.gate.curves import write_curves
+from modelyard.report import sections
+from modelyard.report.model_card import MODEL_CARD
+from tests.library.report.verdict import VERDICT
 
-VERDICT: dict[str, Any] = {
-    "verdict": "worse",
-    "decision": "block",
-    "sentence": "Worse than the champion: roc_auc 0.69 against 0.71.",
-    "notes": ["This branch changes the rules (`gate`); it was judged by the base's."],
-    "primary": {"metric": "roc_auc", "margin": 0.01, "detectable": 0.012},
-    "rows": {"compared": 4092},
-    "metrics": [
-        {"metric": name, "champion": 0.71, "candidate": 0.69, "difference": -0.02, "low": -0.03, "high": -0.01}
-        for name in ("log_loss", "roc_auc")
-    ],
-    "rules": [{"name": "floor", "passed": False, "blocking": True, "sentence": "roc_auc 0.69 < 0.7"}],
-    "slices": [],
-    "changes": {"parameters": {"train.max_iter": [150, 15]}, "schema": {}, "data": {}},
-}
-PARTS = [sections.build_metrics_section(VERDICT), sections.build_rules_section(VERDICT)]
-
-
-def test_markdown_starts_with_the_verdict_and_then_the_notes() -> None:
-    lines = page.render_markdown(VERDICT, PARTS).splitlines()
-    assert lines[0] == f"## ❌ {VERDICT['sentence']}" and lines[2].startswith("> This branch changes the rules")
+SLICE = {"column": "color", "value": "red", "counts": {"rows": 500}, "blocks": True}
+WORSE = {"difference": -0.03, "low": -0.05, "high": -0.01}
+BETTER = {"difference": 0.01, "low": -0.01, "high": 0.03}
 
 
-def test_primary_metric_comes_first() -> None:
-    assert PARTS[0].rows[0][0] == "**roc_auc**"
+def test_build_metrics_section_primary_metric_comes_first() -> None:
+    section = sections.build_metrics_section(VERDICT)
+    assert section.rows[0][0] == "**roc_auc**"
+    assert section.header[-1] == "difference [95 %]"
 
 
-def test_failed_rules_are_open_and_the_rest_is_folded() -> None:
-    text = page.render_markdown(VERDICT, [PARTS[1], page.Section("Quiet", "Nothing to see.")])
-    assert "### Rules: 1 of 1 failed" in text and "<details><summary>Quiet</summary>" in text
+def test_build_rules_section_failed_rule_is_open() -> None:
+    section = sections.build_rules_section(VERDICT)
+    assert section.title == "Rules: 1 of 1 failed"
+    assert not section.collapsed
 
 
-def test_markdown_stays_below_the_limit() -> None:
-    long = page.Section("Long", "", ["a"], [["x" * 1000]] * 100)
-    text = page.render_markdown(VERDICT, [long, *PARTS])
-    assert len(text) < page.MAX_REPORT_CHARACTERS and "Rules" in text and "Long" not in text
+def test_build_rules_section_all_passed_is_folded() -> None:
+    section = sections.build_rules_section({"rules": [VERDICT["rules"][0] | {"passed": True}]})
+    assert section.title == "Rules: all 1 passed"
+    assert section.collapsed
 
 
-def test_a_cell_cannot_break_out_of_its_table() -> None:
-    assert page.escape_cell("a|b\n<img>") == "a\\|b &lt;img>"
+@pytest.mark.parametrize(
+    ("passed", "blocking", "emoji"), [(True, True, "✅"), (False, True, "❌"), (False, False, "⚠️")]
+)
+def test_format_rule_state_by_result(passed: bool, blocking: bool, emoji: str) -> None:
+    assert sections.format_rule_state({"passed": passed, "blocking": blocking}) == emoji
 
 
-def test_html_escapes_what_comes_from_data() -> None:
-    part = page.Section("<script>", "<b>text</b>", ["h"], [["<i>"]], collapsed=False)
-    found_page = page.render_html(VERDICT, [part])
-    assert "<script>" not in found_page and "<i>" not in found_page and "&lt;b&gt;" in found_page
+def test_build_slices_section_worst_comes_first() -> None:
+    slices = [SLICE | {"value": "blue", "difference": BETTER, "blocks": False}, SLICE | {"difference": WORSE}]
+    section = sections.build_slices_section({"slices": slices})
+    assert section is not None
+    assert [row[0] for row in section.rows] == ["color = red", "color = blue"]
+    assert not section.collapsed
+    assert "--chart-alarm" in section.charts[0]
 
 
-def test_lineage_of_a_dummy_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sections, "read_json", lambda _: {"sha256": "d"})
-    monkeypatch.setattr(sections, "sha256", lambda _: "l")
-    sides = {"champion": {"model": None, "commit": None, "source": "dummy"}, "candidate": {"model": "m", "commit": "c"}}
-    rows = sections.build_lineage_section(VERDICT | sides | {"base": "b", "rules_from": "b"}).rows
-    assert ["champion model", "`none (dummy)`"] in rows and ["champion commit", "`none`"] in rows
+def test_build_slices_section_without_slices_is_none() -> None:
+    assert sections.build_slices_section(VERDICT) is None
 
 
-def test_changes_show_before_and_now() -> None:
+def test_build_changes_section_shows_before_and_now() -> None:
     section = sections.build_changes_section(VERDICT)
-    assert section is not None and list(section.rows[0]) == ["parameters", "`train.max_iter`", "150", "15"]
+    assert section is not None
+    assert list(section.rows[0]) == ["parameters", "`train.max_iter`", "150", "15"]
+
+
+def test_build_changes_section_without_changes_is_none() -> None:
+    assert sections.build_changes_section({"changes": {"data": {}}}) is None
 
 
 @pytest.mark.parametrize(
@@ -79,41 +86,85 @@ def test_changes_show_before_and_now() -> None:
         (150, None, ("150", "—")),
     ],
 )
-def test_lists_are_shown_by_what_the_other_lacks(old: Any, new: Any, shown: tuple[str, str]) -> None:
+def test_format_change_of_lists_is_what_the_other_lacks(old: Any, new: Any, shown: tuple[str, str]) -> None:
     assert sections.format_change(old, new) == shown
 
 
-def test_a_column_that_the_model_leans_on_moves_its_predictions(project: Path) -> None:
-    params, rows = load_params(), pd.read_parquet("data/holdout.parquet").reset_index(drop=True)
-    pipeline = load_model(MODEL_FILE)
-    same = importance.compute_contributions(params, pipeline, rows, [3], rows.iloc[[3]])
-    assert abs(same).max() < 1e-9  # its own values change nothing
-    assert abs(importance.compute_contributions(params, pipeline, rows, list(range(9)), rows)).max() > 0
+def test_build_importance_section_shows_the_spread(project: Path, params: Params) -> None:
+    section = sections.build_importance_section(params)
+    assert section.header[-1] == "spread"
+    assert all(row[2] >= 0 for row in section.rows)
 
 
-def test_the_report_explains_three_predictions_and_says_how_stable(project: Path) -> None:
-    section = sections.build_explanation_section(load_params())
-    assert len(section.rows) == 3 and "Two draws agree" in section.text
-    assert sections.describe_agreement(0.95).startswith(
-        "Two draws agree well"
-    ) and "badly" in sections.describe_agreement(0.5)
+def test_build_importance_section_names_useless_columns(monkeypatch: pytest.MonkeyPatch, params: Params) -> None:
+    importance = [("useful", 0.2, 0.01), ("noise", 0.001, 0.002), ("harm", -0.01, 0.001)]
+    monkeypatch.setattr(sections, "compute_importance", lambda _: importance)
+    assert "Nothing is lost without `noise`, `harm`" in sections.build_importance_section(params).text
 
 
-def test_importance_comes_with_its_spread(project: Path) -> None:
-    section = sections.build_importance_section(load_params())
-    assert section.head[-1] == "spread" and all(row[2] >= 0 for row in section.rows)
+def test_build_explanation_section_explains_three_predictions(project: Path, params: Params) -> None:
+    section = sections.build_explanation_section(params)
+    assert len(section.rows) == 3
+    assert "(correlation " in section.text
 
 
-def test_a_column_that_nothing_is_lost_without_is_named(monkeypatch: pytest.MonkeyPatch, params: Params) -> None:
-    found = [("leant on", 0.2, 0.01), ("noise", 0.001, 0.002), ("harm", -0.01, 0.001)]
-    monkeypatch.setattr(sections, "compute_importance", lambda _: found)
-    assert "No loss without `noise`, `harm`" in sections.build_importance_section(params).text
+@pytest.mark.parametrize(("correlation", "words"), [(0.95, "agree well"), (0.5, "agree badly")])
+def test_describe_agreement_by_correlation(correlation: float, words: str) -> None:
+    assert words in sections.describe_agreement(correlation)
 
 
-def test_the_report_says_what_older_knowledge_costs(project: Path, params: Params) -> None:
-    if not params.data.time:
-        assert sections.build_data_age_section(params) is None
-        return
-    rows = pd.read_parquet("data/train.parquet")
+def test_build_data_age_section_names_the_latest_row(project: Path, params: Params) -> None:
+    rows = pd.read_parquet(TRAIN_PARQUET)
     section = sections.build_data_age_section(params)
     assert section is None or f"{rows[params.data.time].max():%Y-%m-%d}" in section.text
+
+
+def test_compare_training_sets_one_class_is_none(project: Path, params: Params) -> None:
+    rows = pd.read_parquet(TRAIN_PARQUET)
+    one_class = rows[rows[params.data.target] == rows[params.data.target].iloc[0]]
+    assert sections.compare_training_sets(params, one_class, rows) is None
+
+
+def test_build_plots_section_candidate_alone(project: Path) -> None:
+    section = sections.build_plots_section()
+    assert len(section.charts) == len(list(PLOTS_FOLDER.glob("*.csv")))
+    assert "champion" not in "".join(section.charts)
+    assert "xychart-beta" in section.mermaid
+
+
+def test_build_plots_section_with_curves_shows_both_models(project: Path, params: Params) -> None:
+    truth = pd.read_parquet(HOLDOUT_PARQUET)[params.data.target]
+    codes, scores = Predictions.from_parquet(PREDICTIONS_PARQUET).encode(truth)
+    pairs: Any = SimpleNamespace(truth=codes, champion=scores[:, ::-1], candidate=scores)
+    write_curves(pairs, ["champion", "candidate"])
+    assert all("champion" in chart for chart in sections.build_plots_section().charts)
+
+
+def test_build_plots_section_without_plots_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sections.build_plots_section().text == "No plots."
+
+
+def test_draw_mermaid_interpolates_the_curve() -> None:
+    text = sections.draw_mermaid("roc", pd.DataFrame({"fpr": [0.0, 1.0], "tpr": [0.0, 1.0]}))
+    assert 'x-axis "fpr" 0.00 --> 1.00' in text
+    assert ", ".join(f"{value:.3f}" for value in np.linspace(0, 1, 21)) in text
+
+
+def test_build_lineage_section_of_a_dummy_says_none(project: Path) -> None:
+    DVC_LOCK.write_text("stages: {}\n", encoding="utf-8")
+    rows = sections.build_lineage_section(VERDICT).rows
+    assert ["champion model", "`none (dummy)`"] in rows
+    assert ["champion commit", "`none`"] in rows
+    assert ["dvc.lock", f"`{sha256(DVC_LOCK)}`"] in rows
+
+
+def test_main_writes_page_markdown_and_card(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    DVC_LOCK.write_text("stages: {}\n", encoding="utf-8")
+    candidate = {"model": sha256(MODEL_FILE), "commit": "c" * 40}
+    write_json(VERDICT_JSON, VERDICT | {"candidate": candidate})
+    monkeypatch.setattr(sections.lineage, "write_lineage", lambda: None)
+    assert sections.main() == 0
+    assert REPORT_MARKDOWN.read_text(encoding="utf-8").startswith("## ❌ Worse than the champion")
+    assert sections.REPORT_PAGE.read_text(encoding="utf-8").count("<svg") >= len(list(PLOTS_FOLDER.glob("*.csv")))
+    assert MODEL_CARD.exists() and read_json(VERDICT_JSON)["candidate"] == candidate

@@ -1,124 +1,447 @@
-"""Small inline charts for HTML reports: no image host, no script, light and dark by the page's own colours."""
+"""Draw the charts of a report as inline SVG.
 
-from collections.abc import Sequence
-from html import escape
-
-WIDTH, HEIGHT, PAD = 420, 280, 46
-STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #656d76; --rule: #d0d7de; --page: #fff;
-  --a: #0969da; --b: #bc4c00; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --rule: #3d444d; --page: #0d1117; --a: #4493f8; --b: #f0883e; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto;
-  font-variant-numeric: tabular-nums; }
-th, td { border: 1px solid var(--rule); padding: .25rem .6rem; text-align: left; } th { font-weight: 600; }
-svg { max-width: 100%; height: auto; margin: .5rem; } svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
-svg .title { font-weight: 600; fill: var(--ink); } .axis { stroke: var(--rule); fill: none; }
-.a { stroke: var(--a); fill: none; stroke-width: 2; }
-.b { stroke: var(--b); fill: none; stroke-width: 2; stroke-dasharray: 6 3; }
-.dot { fill: var(--a); stroke: none; opacity: .55; } .thin { stroke: var(--soft); stroke-dasharray: 2 4; fill: none; }
-.charts { display: flex; flex-wrap: wrap; align-items: flex-start; } code { font-size: 90%; }
-details { margin: .5rem 0; } summary { cursor: pointer; }
-.muted { color: var(--soft); }
+Matplotlib draws the charts. The page gets only their paths, circles and texts: no ids, no links, no style sheet.
+Colours are CSS variables, so that the page switches between light and dark mode (`chart_css`).
 """
-Points = Sequence[tuple[float, float]]
-Span = tuple[float, float]
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from warnings import catch_warnings, filterwarnings
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 440  # pixels, of every chart
+HEIGHT = 300
+ROW_HEIGHT = 24
+LEFT, RIGHT, TOP, BOTTOM = 48, 18, 54, 46  # margins in pixels
+CHARACTER = 6.4  # pixels, width of a character of a row's label
+LONGEST_LABEL = 26  # characters
+LONGEST_TITLE = 52
+TICKS = 5  # on each axis, approximately
+DOT_RADIUS = 2.5
+
+LIGHT = {
+    "ink": "#1f2328",
+    "label": "#59636e",
+    "grid": "#d8dee4",
+    "candidate": "#0969da",
+    "champion": "#bc4c00",
+    "reference": "#818b98",
+    "alarm": "#cf222e",
+}
+DARK = {
+    "ink": "#e6edf3",
+    "label": "#9198a1",
+    "grid": "#30363d",
+    "candidate": "#4493f8",
+    "champion": "#f0883e",
+    "reference": "#7d8590",
+    "alarm": "#f85149",
+}
+RULES = """\
+svg.chart { max-width: 100%; height: auto; stroke-linejoin: round; }
+svg.chart text { font-family: system-ui, sans-serif; font-variant-numeric: tabular-nums; }
+"""
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": LIGHT["grid"],
+    "axes.formatter.limits": (-9, 9),
+    "axes.formatter.useoffset": False,
+    "axes.grid": True,
+    "axes.labelcolor": LIGHT["label"],
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 11,
+    "grid.color": LIGHT["grid"],
+    "legend.labelcolor": LIGHT["label"],
+    "lines.linewidth": 2,
+    "lines.markersize": 2 * DOT_RADIUS,
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "xtick.labelcolor": LIGHT["label"],
+    "xtick.major.size": 0,
+    "ytick.labelcolor": LIGHT["label"],
+    "ytick.major.size": 0,
+}
+DRAWN_TAGS = ("path", "text")
+DRAWN_ATTRIBUTES = ("d", "x", "y", "style")
+DECIMALS = re.compile(r"-?\d+\.\d+")
+SOLID: dict[str, Any] = {"color": LIGHT["candidate"], "zorder": 3}
+DASHED: dict[str, Any] = {"color": LIGHT["champion"], "dashes": (4, 1.5), "zorder": 2.5}
+MODELS = {"candidate": SOLID, "champion": DASHED}  # dashed too, for readers who cannot tell the colours apart
+DOTTED: dict[str, Any] = {"color": LIGHT["reference"], "linewidth": 1.3, "dashes": (1, 2)}
 
 
-def page(title: str, body: str) -> str:
-    """A self-contained HTML page."""
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
-        f"<body>{body}</body></html>\n"
-    )
+class Interval(NamedTuple):
+    """A row of an interval or bar chart: its label, its value, and the ends of its interval."""
+
+    label: str
+    value: float
+    low: float
+    high: float
 
 
-def span(values: Sequence[float]) -> Span:
-    """The least and greatest value, a little apart where they are equal."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+@dataclass(frozen=True)
+class PlotKind:
+    """The title, axes, reference line and marks of one kind of model plot."""
+
+    title: str
+    x_label: str
+    y_label: str
+    reference: Literal["diagonal", "share of positives", "zero", "none"] = "none"
+    reference_label: str = ""
+    mark: Literal["line", "steps", "line and dots", "dots"] = "line"
 
 
-def place(value: float, within: Span, size: float) -> float:
-    """Where a value lies between two borders, in pixels."""
-    return size * (value - within[0]) / (within[1] - within[0])
+PLOT_KINDS = {
+    "roc": PlotKind("ROC curve", "false positive rate", "true positive rate", "diagonal", "chance"),
+    "precision_recall": PlotKind(
+        "Precision and recall", "recall", "precision", "share of positives", "chance", "steps"
+    ),
+    "calibration": PlotKind(
+        "Calibration", "predicted probability", "observed share", "diagonal", "perfect", "line and dots"
+    ),
+    "residuals": PlotKind("Residuals", "predicted", "actual − predicted", "zero", mark="dots"),
+    "scores": PlotKind("Distribution of predictions", "prediction", "density", mark="steps"),
+}
 
 
-def frame(title: str, x: str, y: str, xs: Span, ys: Span, inside: str) -> str:
-    """Axes with their names and borders around the marks of a chart."""
-    right, bottom = WIDTH - 12, HEIGHT - PAD
-    corners = (
-        f'<text x="{PAD}" y="{bottom + 16}">{xs[0]:.3g}</text>'
-        f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{xs[1]:.3g}</text>'
-        f'<text x="{PAD - 6}" y="{bottom}" text-anchor="end">{ys[0]:.3g}</text>'
-        f'<text x="{PAD - 6}" y="38" text-anchor="end">{ys[1]:.3g}</text>'
-    )
-    names = (
-        f'<text class="title" x="{PAD}" y="16">{escape(title)}</text>'
-        f'<text x="{(PAD + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x)}</text>'
-        f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 14 {HEIGHT / 2})">{escape(y)}</text>'
-    )
-    axis = f'<path class="axis" d="M{PAD} 30V{bottom}H{right}"/>'
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{escape(title)}">'
-        f"{names}{axis}{corners}{inside}</svg>"
-    )
+def chart_css() -> str:
+    """Return the stylesheet that a page with charts needs, for light and dark mode."""
+    light = " ".join(f"--chart-{name}: {colour};" for name, colour in LIGHT.items())
+    dark = " ".join(f"--chart-{name}: {colour};" for name, colour in DARK.items())
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{RULES}"
 
 
-def chart(
+def draw_model_plot(name: str, points: Mapping[str, pd.DataFrame]) -> str:
+    """Draw one plot of the evaluation with every model in it.
+
+    Parameters
+    ----------
+    name
+        A key of `PLOT_KINDS`.
+    points
+        By model ("candidate", "champion"), the points of its curve: shape (n, 2), x first.
+
+    Returns
+    -------
+    str
+        An `<svg>` element, `WIDTH` pixels wide.
+    """
+    kind = PLOT_KINDS[name]
+    with chart_style():
+        axes = create_axes(kind.title, kind.x_label, kind.y_label)
+        draw_reference(axes, kind, points)
+        for model, table in points.items():
+            draw_points(axes, kind, model, table)
+        axes.margins(0.02)
+        if kind.mark == "steps":
+            axes.set_ylim(bottom=0)
+        add_legend(axes)
+        return to_svg(axes, kind.title)
+
+
+def draw_importance(title: str, x_label: str, rows: Sequence[Interval]) -> str:
+    """Draw a bar for each row from zero to its value, with its interval as a thin line.
+
+    Parameters
+    ----------
+    title, x_label
+        What the chart shows, and the unit of its values; plain text.
+    rows
+        From the top down. Labels are plain text of any length.
+
+    Returns
+    -------
+    str
+        An `<svg>` element, `WIDTH` pixels wide.
+    """
+    with chart_style():
+        axes = create_row_axes(title, x_label, rows)
+        axes.barh(range(len(rows)), [row.value for row in rows], height=0.62, color=LIGHT["candidate"])
+        for place, row in enumerate(rows):
+            axes.plot([row.low, row.high], [place, place], color=LIGHT["ink"], linewidth=1)
+        return to_svg(axes, title)
+
+
+def draw_intervals(title: str, x_label: str, rows: Sequence[Interval]) -> str:
+    """Draw a dot with its interval for each row; an interval wholly below zero has the alarm's colour.
+
+    Parameters
+    ----------
+    title, x_label
+        What the chart shows, and the unit of its values; plain text.
+    rows
+        From the top down. Labels are plain text of any length.
+
+    Returns
+    -------
+    str
+        An `<svg>` element, `WIDTH` pixels wide.
+    """
+    with chart_style():
+        axes = create_row_axes(title, x_label, rows)
+        for place, row in enumerate(rows):
+            colour = LIGHT["alarm" if row.high < 0 else "candidate"]
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
+            axes.plot([row.value], [place], "o", color=colour)
+        return to_svg(axes, title)
+
+
+def draw_time_series(
     title: str,
-    x: str,
-    y: str,
-    series: dict[str, Points],
-    *,
-    dots: bool = False,
-    diagonal: bool = False,
-    zero: bool = False,
+    y_label: str,
+    times: Sequence[str],
+    values: Sequence[float | None],
+    limits: Sequence[float | None] = (),
+    band: Sequence[tuple[float, float] | None] = (),
 ) -> str:
-    """Lines (or dots) on common axes; the second series is dashed, so that colour is never the only sign."""
-    every = [point for points in series.values() for point in points]
-    xs, ys = span([p[0] for p in every]), span([p[1] for p in every] + [0.0] * zero)
+    """Draw a value over time; values above their limit have the alarm's colour.
 
-    def at(point: tuple[float, float]) -> tuple[float, float]:
-        left, top = PAD + place(point[0], xs, WIDTH - 12 - PAD), HEIGHT - PAD - place(point[1], ys, HEIGHT - PAD - 30)
-        return round(left, 1), round(top, 1)
+    Parameters
+    ----------
+    title, y_label
+        What the chart shows, and the unit of its values; plain text.
+    times
+        ISO 8601, evenly spaced, one for each value; shape (n,).
+    values, limits
+        Shape (n,); None where there is none. No limits at all draws none.
+    band
+        The interval of each value, shape (n,), or nothing.
 
-    def path(points: Points, kind: str) -> str:
-        return f'<path class="{kind}" d="M{" L".join(f"{a} {b}" for a, b in map(at, points))}"/>'
+    Returns
+    -------
+    str
+        An `<svg>` element, `WIDTH` pixels wide.
+    """
+    with chart_style():
+        axes = create_axes(title, "", y_label)
+        x = np.arange(len(times))
+        y = to_numbers(values)
+        draw_band(axes, x, band)
+        axes.plot(x, y, "o-", label="value", **SOLID)
+        if any(limit is not None for limit in limits):
+            draw_limits(axes, x, y, to_numbers(limits))
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        label_times(axes, times)
+        add_legend(axes)
+        return to_svg(axes, title)
 
-    marks = ""
-    for kind, (name, points) in zip("ab", series.items(), strict=False):
-        if dots:
-            marks += "".join(f'<circle class="dot" cx="{a}" cy="{b}" r="2"/>' for a, b in map(at, points))
-        elif points:
-            left, top = at(points[-1])
-            marks += path(points, kind)
-            if len(series) > 1:
-                marks += f'<text x="{left - 4}" y="{top - 6}" text-anchor="end">{escape(name)}</text>'
-    if diagonal:
-        low, high = max(xs[0], ys[0]), min(xs[1], ys[1])
-        marks += path([(low, low), (high, high)], "thin")
-    if zero and ys[0] < 0 < ys[1]:
-        marks += path([(xs[0], 0.0), (xs[1], 0.0)], "thin")
-    return frame(title, x, y, xs, ys, marks)
+
+@contextmanager
+def chart_style() -> Iterator[None]:
+    """Draw with the settings of this module, whatever the user's matplotlibrc says."""
+    from matplotlib import style
+
+    with style.context(["default", STYLE]), catch_warnings():
+        filterwarnings("ignore", message="Glyph")  # the browser brings the font
+        yield
 
 
-def bars(title: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
-    """One line for each row (label, value, low, high): a dot with its interval, and a mark at zero."""
-    within = span([v for _, *values in rows for v in values] + [0.0])
-    height, left, right = 22, 130, WIDTH - 12
-    marks = f'<text class="title" x="8" y="16">{escape(title)}</text>'
-    zero = left + place(0.0, within, right - left)
-    marks += f'<path class="thin" d="M{zero:.1f} 26V{30 + height * len(rows)}"/>'
-    for i, (label, value, low, high) in enumerate(rows):
-        y = 38 + height * i
-        a, b, c = (left + place(v, within, right - left) for v in (low, value, high))
-        marks += f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(label[:20])}</text>'
-        marks += f'<path class="a" d="M{a:.1f} {y}H{c:.1f}"/><circle class="dot" cx="{b:.1f}" cy="{y}" r="4"/>'
-    total = 48 + height * len(rows)
-    marks += f'<text x="{left}" y="{total - 4}">{within[0]:.3g}</text>'
-    marks += f'<text x="{right}" y="{total - 4}" text-anchor="end">{within[1]:.3g}</text>'
-    return f'<svg viewBox="0 0 {WIDTH} {total}" width="{WIDTH}" role="img" aria-label="{escape(title)}">{marks}</svg>'
+def create_axes(
+    title: str, x_label: str, y_label: str, *, height: int = HEIGHT, left: int = LEFT, top: int = TOP
+) -> "Axes":
+    """Return empty axes with title and labels, in a figure whose unit is the pixel."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, frameon=False)
+    axes_width = WIDTH - left - RIGHT
+    axes_height = height - top - BOTTOM
+    axes = figure.add_axes((left / WIDTH, BOTTOM / height, axes_width / WIDTH, axes_height / height))
+    axes.patch.set_visible(False)
+    figure.text(
+        8 / WIDTH,
+        1 - 18 / height,
+        shorten(clean_text(title), LONGEST_TITLE),
+        fontsize=13,
+        fontweight="bold",
+        color=LIGHT["ink"],
+    )
+    figure.text(8 / WIDTH, 1 - (top - 14) / height, clean_text(y_label), color=LIGHT["label"])
+    axes.set_xlabel(clean_text(x_label))
+    axes.locator_params(nbins=TICKS + 1)
+    return axes
+
+
+def create_row_axes(title: str, x_label: str, rows: Sequence[Interval]) -> "Axes":
+    """Return axes with a labelled row for each interval, from the top down, and a line at zero."""
+    labels = [shorten(clean_text(row.label), LONGEST_LABEL) for row in rows]
+    left = 20 + round(CHARACTER * max(map(len, labels), default=0))
+    top = 34
+    height = top + BOTTOM + ROW_HEIGHT * max(len(rows), 1)
+    axes = create_axes(title, x_label, "", height=height, left=left, top=top)
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.axvline(0, color=LIGHT["reference"], linewidth=1.2)
+    return axes
+
+
+def draw_reference(axes: "Axes", kind: PlotKind, points: Mapping[str, pd.DataFrame]) -> None:
+    """Draw the reference line of this kind of plot, if it has one."""
+    first = next(iter(points.values())).to_numpy(dtype=float)
+    if kind.reference == "diagonal":
+        high = max(float(table.to_numpy(dtype=float).max()) for table in points.values())
+        axes.plot([0, high], [0, high], label=kind.reference_label, **DOTTED)
+    elif kind.reference == "share of positives":
+        share = first[first[:, 0].argmax(), 1]  # the precision where every row is called positive
+        axes.plot([0, 1], [share, share], label=kind.reference_label, **DOTTED)
+    elif kind.reference == "zero":
+        axes.axhline(0, color=LIGHT["reference"], linewidth=1.2)
+
+
+def draw_points(axes: "Axes", kind: PlotKind, model: str, table: pd.DataFrame) -> None:
+    """Draw the points of one model with the marks of this kind of plot."""
+    x, y = table.to_numpy(dtype=float).T
+    look = MODELS[model]
+    if kind.mark == "dots":
+        see_through = (look["color"], 0.45)
+        axes.plot(x, y, "o", label=model, color=see_through, markeredgewidth=0, zorder=look["zorder"])
+        return
+    marker = "o" if kind.mark == "line and dots" else ""
+    drawstyle = "steps-post" if kind.mark == "steps" else "default"
+    axes.plot(x, y, label=model, marker=marker, drawstyle=drawstyle, **look)
+
+
+def draw_band(axes: "Axes", x: np.ndarray, band: Sequence[tuple[float, float] | None]) -> None:
+    """Draw the interval of each value as a vertical line."""
+    for time, ends in zip(x, band, strict=False):
+        if ends is not None:
+            axes.plot([time, time], ends, color=LIGHT["candidate"], linewidth=1)
+
+
+def draw_limits(axes: "Axes", x: np.ndarray, y: np.ndarray, limits: np.ndarray) -> None:
+    """Draw the limits, and the values above them in the alarm's colour."""
+    axes.plot(x, limits, label="limit", **DASHED)
+    above = np.where(y > limits, y, np.nan)
+    if np.isfinite(above).any():
+        axes.plot(x, above, "o", label="above the limit", color=LIGHT["alarm"], zorder=4)
+
+
+def label_times(axes: "Axes", times: Sequence[str]) -> None:
+    """Label the x axis with a few of the times, including the last one: dates, or hours where they differ."""
+    same_hour = len({time[11:16] for time in times}) == 1
+    most = TICKS if same_hour else TICKS - 1
+    places = range(len(times) - 1, -1, -(1 + len(times) // most))
+    labels = [times[place][:10] if same_hour else times[place][5:16].replace("T", " ") for place in places]
+    axes.set_xticks(list(places), labels)
+    beside = max(0.5, 0.05 * len(times))  # keep the place of windows without a value
+    axes.set_xlim(-beside, len(times) - 1 + beside)
+
+
+def shorten_numbers(axes: "Axes") -> None:
+    """Label the axes with 20k instead of 20000 and 5e-05 instead of 0.00005, to save space."""
+    from matplotlib.ticker import EngFormatter, ScalarFormatter, StrMethodFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        greatest = max(map(abs, axis.get_view_interval()))
+        if not isinstance(axis.get_major_formatter(), ScalarFormatter):
+            continue
+        if greatest >= 1e4:
+            axis.set_major_formatter(EngFormatter(sep=""))
+        elif greatest < 1e-3:
+            axis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
+
+
+def add_legend(axes: "Axes") -> None:
+    """Name the lines above the axes if there are several."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2:
+        return
+    place = (1 - RIGHT / WIDTH, 1 - (TOP - 23) / HEIGHT)
+    options: dict[str, Any] = {"borderpad": 0, "borderaxespad": 0, "handlelength": 1.8, "columnspacing": 1.5}
+    axes.figure.legend(handles, labels, loc="upper right", bbox_to_anchor=place, ncols=4, frameon=False, **options)
+
+
+def to_numbers(values: Sequence[float | None]) -> np.ndarray:
+    """Return values as floats, NaN where there is none; shape (n,)."""
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def clean_text(text: str) -> str:
+    """Return text on one line, with a space for each character that XML cannot hold or that is invisible."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def shorten(text: str, longest: int) -> str:
+    """Return text cut to at most `longest` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def to_svg(axes: "Axes", title: str) -> str:
+    """Return the figure of the axes as an `<svg>` element for a page."""
+    shorten_numbers(axes)
+    buffer = io.StringIO()
+    axes.figure.canvas.print_figure(buffer, format="svg")
+    drawing = ElementTree.fromstring(buffer.getvalue())
+    box = drawing.attrib["viewBox"]
+    _, _, width, height = box.split()
+    root = ElementTree.Element("svg", {"class": "chart", "role": "img", "viewBox": box})
+    root.attrib.update(width=width, height=height)
+    ElementTree.SubElement(root, "title").text = clean_text(title)
+    root.extend(visible_elements(drawing))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def visible_elements(element: ElementTree.Element) -> list[ElementTree.Element]:
+    """Return the drawn elements inside an element, in order, without groups, definitions and references."""
+    found = []
+    for child in element:
+        tag = local_name(child)
+        if tag in DRAWN_TAGS:
+            found.append(copy_element(child, tag))
+        elif tag == "g" and any(local_name(mark) == "use" for mark in child):
+            found.append(copy_dots(child))
+        elif tag == "g":
+            found.extend(visible_elements(child))
+    return found
+
+
+def local_name(element: ElementTree.Element) -> str:
+    """Return the tag of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def copy_element(element: ElementTree.Element, tag: str) -> ElementTree.Element:
+    """Return an element with the attributes that a page needs, rounded to hundredths of a pixel."""
+    copy = ElementTree.Element(tag)
+    for name in DRAWN_ATTRIBUTES:
+        if name in element.attrib:
+            copy.set(name, DECIMALS.sub(round_match, element.attrib[name]))
+    if "style" in copy.attrib:
+        copy.set("style", recolour(copy.attrib["style"]))
+    copy.text = element.text if tag == "text" else None
+    return copy
+
+
+def copy_dots(group: ElementTree.Element) -> ElementTree.Element:
+    """Return a group of references to a marker as a group of circles, with their common style."""
+    marks = [copy_element(mark, "circle") for mark in group]
+    dots = ElementTree.Element("g", {"style": marks[0].attrib["style"]})
+    for mark in marks:
+        place = {"cx": mark.attrib["x"], "cy": mark.attrib["y"], "r": str(DOT_RADIUS)}
+        ElementTree.SubElement(dots, "circle", place)
+    return dots
+
+
+def round_match(match: re.Match[str]) -> str:
+    """Return the number that was found, rounded."""
+    return f"{round(float(match[0]), 2):g}"
+
+
+def recolour(style: str) -> str:
+    """Return a style in the page's font, its colours as CSS variables."""
+    kept = "; ".join(part for part in style.split("; ") if not part.startswith("font-family"))
+    for name, colour in LIGHT.items():
+        kept = kept.replace(colour, f"var(--chart-{name}, {colour})")
+    return kept

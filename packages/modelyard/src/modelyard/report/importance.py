@@ -1,7 +1,7 @@
-"""TODO doc."""
+"""Measure what the model's columns are worth: permutation importance, and why a prediction is what it is."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from modelyard.core.parallel import use_parallel_backend
 from modelyard.core.params import Params
 from modelyard.core.paths import HOLDOUT_PARQUET, MODEL_FILE
+from modelyard.core.predictions import Predictions
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.evaluate import compute_primary_metric
 from modelyard.pipeline.model_file import load_model
@@ -23,42 +24,89 @@ N_REPEATS = 3
 
 
 def compute_importance(params: Params) -> list[tuple[str, float, float]]:
-    """The loss of the primary metric when a raw column is shuffled, on at most 2,000 rows, and its spread."""
+    """Return the permutation importance of each raw column on at most 2,000 rows of the holdout.
+
+    Parameters
+    ----------
+    params
+        The project's parameters; the model and the holdout are those in the current folder.
+
+    Returns
+    -------
+    list of (str, float, float)
+        Column, mean loss of the primary metric when the column is shuffled, and the standard deviation of the loss
+        over the shuffles, both in the metric's unit; the most important column first.
+
+    References
+    ----------
+    Breiman, L. (2001). Random forests. Machine Learning 45, 5-32.
+    """
     from sklearn.inspection import permutation_importance
 
-    rows, target = pd.read_parquet(HOLDOUT_PARQUET), params.data.target
-    rows = rows.sample(min(IMPORTANCE_ROWS, len(rows)), random_state=params.seed)
+    target = params.data.target
+    holdout = pd.read_parquet(HOLDOUT_PARQUET)
+    rows = holdout.sample(min(IMPORTANCE_ROWS, len(holdout)), random_state=params.seed)
     sign = 1 if get_metric(params.evaluate.metric).higher_is_better else -1
 
     def score(pipeline: "Pipeline", table: pd.DataFrame, truth: pd.Series) -> float:
         return sign * compute_primary_metric(params, pipeline, table.assign(**{target: truth}))
 
-    options: dict[str, Any] = {"scoring": score, "n_repeats": N_REPEATS, "random_state": params.seed}
     with use_parallel_backend(params.compute):
-        found = permutation_importance(load_model(MODEL_FILE), select_features(params, rows), rows[target], **options)
-    lost = zip(params.data.features, found.importances_mean.tolist(), found.importances_std.tolist(), strict=True)
-    return sorted(lost, key=lambda item: -item[1])
+        result = permutation_importance(
+            load_model(MODEL_FILE),
+            select_features(params, rows),
+            rows[target],
+            scoring=score,
+            n_repeats=N_REPEATS,
+            random_state=params.seed,
+        )
+    losses = result.importances_mean.tolist()
+    spreads = result.importances_std.tolist()
+    return sorted(zip(params.data.features, losses, spreads, strict=True), key=lambda row: -row[1])
 
 
-def extract_scores(frame: pd.DataFrame) -> np.ndarray:
-    """One number for each prediction: the probability of the last class, or the number."""
-    return frame[frame.columns[-1]].to_numpy(dtype=float)
+def predict_scores(params: Params, pipeline: "Pipeline", rows: pd.DataFrame) -> np.ndarray:
+    """Return a number for each raw row: the probability of the last class, or the predicted number; shape (n,)."""
+    predictions = predict_frame(pipeline, select_features(params, rows))
+    return Predictions.from_frame(predictions).get_last_scores()
 
 
 def compute_contributions(
-    params: Params, pipeline: "Pipeline", rows: pd.DataFrame, chosen: Sequence[int], others: pd.DataFrame
+    params: Params, pipeline: "Pipeline", rows: pd.DataFrame, chosen: Sequence[int], background: pd.DataFrame
 ) -> np.ndarray:
-    """By chosen row and column: how far a prediction lies from what it is with other rows' values of the column."""
-    names = params.data.features
-    mine = rows.iloc[np.repeat(chosen, len(names) * len(others))].reset_index(drop=True)
-    for place, name in enumerate(names):
-        of = np.arange(len(mine)) // len(others) % len(names) == place
-        mine.loc[of, name] = others[name].array.take(np.arange(len(mine)) % len(others))[of]
-    swapped = (
-        extract_scores(predict_frame(pipeline, select_features(params, mine)))
-        .reshape(len(chosen), len(names), -1)
-        .mean(axis=2)
-    )
-    return np.asarray(
-        extract_scores(predict_frame(pipeline, select_features(params, rows.iloc[list(chosen)])))[:, None] - swapped
-    )
+    """Return by how much each column moves a prediction.
+
+    A column's contribution is the prediction minus the mean prediction with the column's value replaced by that of
+    each background row, the other columns unchanged.
+
+    Parameters
+    ----------
+    params
+        The project's parameters.
+    pipeline
+        The fitted pipeline.
+    rows
+        Raw rows.
+    chosen
+        Positions of the k rows to explain.
+    background
+        The m raw rows whose values are put in.
+
+    Returns
+    -------
+    ndarray of shape (k, n_columns)
+        In the unit of the prediction (a probability for classes); columns in the order of `data.features`.
+    """
+    columns = params.data.features
+    repeats = len(columns) * len(background)
+    swapped = rows.iloc[np.repeat(chosen, repeats)].reset_index(drop=True)
+    position = np.arange(len(swapped))
+    swapped_column = position // len(background) % len(columns)
+    background_row = position % len(background)
+    for number, name in enumerate(columns):
+        here = swapped_column == number
+        swapped.loc[here, name] = background[name].array.take(background_row[here])
+    scores = predict_scores(params, pipeline, swapped)
+    mean_scores = scores.reshape(len(chosen), len(columns), -1).mean(axis=2)
+    own_scores = predict_scores(params, pipeline, rows.iloc[list(chosen)])
+    return np.asarray(own_scores[:, None] - mean_scores)
