@@ -12,6 +12,7 @@ from tests.template.support import Bake, BakedProject, copy_worktree, run
 
 BIN = Path(sys.executable).parent
 CRUFT = BIN / "cruft"
+MODULE = "packages/modelyard/src/modelyard/core/paths.py"
 OWN = {"notes/plan.md": "# Plan\n", ".dvcignore": "# our own\nnotes/\n"}
 
 
@@ -156,7 +157,9 @@ def test_make_update_brings_every_release_to_the_present(
     template: Path, tmp_path: Path, bake: Bake, environment: Path
 ) -> None:
     """A three-way merge on a branch, whatever was changed; the verb is the present's."""
-    present, command = bake(), (environment / "bin/python", "-m", "flight_delays", "update")
+    present = bake()
+    options = ("--no-test", "--cookiecutter", BIN / "cookiecutter")
+    command = (environment / "bin/python", "-m", "modelyard", "update", *options)
     for old in releases(template):
         folder = tmp_path / old
         folder.mkdir()
@@ -165,8 +168,7 @@ def test_make_update_brings_every_release_to_the_present(
         answers = json.loads(project.read(".cruft.json")) | {"checkout": None}
         (project.path / ".cruft.json").write_text(json.dumps(answers))
         project.commit("Follow the newest")
-        env = {"PYTHONPATH": str(present.path / "src"), "COOKIECUTTER": str(BIN / "cookiecutter")}
-        said = project.run(*command, "--no-test", check=False, **env)
+        said = project.run(*command, check=False, PYTHONPATH=str(present.path / "packages/modelyard/src"))
         assert project.run("git", "branch", "--show-current").strip() == "template-update", said
         met = re.findall(r"(?m)^conflict  (\S+):", said)  # both sides are there, and the word is the owner's
         assert set(met) <= set(mine), said
@@ -179,21 +181,63 @@ def test_make_update_brings_every_release_to_the_present(
         assert json.loads(project.read(".cruft.json"))["commit"] == head(template)
 
 
-@pytest.mark.slow
-def test_make_update_says_what_is_new_and_runs_the_tests(fresh: Bake, newer: Path, environment: Path) -> None:
+def follow(project: BakedProject, template: Path) -> None:
+    """Let a project follow another template, and have one test only."""
+    state = json.loads(project.read(".cruft.json")) | {"template": str(template)}
+    (project.path / ".cruft.json").write_text(json.dumps(state))
+    for path in project.path.glob("tests/test_*.py"):
+        path.unlink()
+    (project.path / "tests").mkdir(exist_ok=True)
+    (project.path / "tests/test_only.py").write_text("def test_only() -> None:\n    pass\n")
+    project.commit("One test")
+
+
+@pytest.fixture
+def larger(newer: Path) -> Path:
+    """The newer template, with an entry in its changelog and another line in a module of the library."""
     changes = newer / "CHANGELOG.md"
     changes.write_text(changes.read_text().replace("### Added\n\n", "### Added\n\n- Flying cars.\n", 1))
+    with (newer / MODULE).open("a") as file:
+        file.write("NEWER = True\n")
     run("git", "commit", "--quiet", "--all", "--message", "cars", cwd=newer)
-    project = fresh()
-    state = json.loads(project.read(".cruft.json")) | {"template": str(newer)}
-    (project.path / ".cruft.json").write_text(json.dumps(state))
-    (project.path / "tests" / "test_only.py").write_text("def test_only() -> None:\n    pass\n")
-    for path in {*project.path.glob("tests/test_*.py")} - {project.path / "tests/test_only.py"}:
-        path.unlink()
-    project.commit("One test")
-    options = (f"VENV={environment}", f"COOKIECUTTER={BIN / 'cookiecutter'}")
-    said = project.make("update", *options)
+    return newer
+
+
+@pytest.mark.slow
+def test_make_update_says_what_is_new_replaces_the_library_and_runs_the_tests(
+    fresh: Bake, larger: Path, environment: Path
+) -> None:
+    project, options = fresh(), (f"VENV={environment}", f"COOKIECUTTER={BIN / 'cookiecutter'}")
+    follow(project, larger)
+    assert "make update YES=1" in project.make("update", *options, check=False)
+    said = project.make("update", "YES=1", *options)
     assert "new       Flying cars." in said and "1 passed" in said
     assert project.read("NEW.md") == "Flight Delays\n"
+    assert project.read(MODULE).endswith("NEWER = True\n")
     assert project.run("git", "status", "--porcelain") == ""
     assert "follows the newest template already" in project.make("update", *options)
+
+
+@pytest.mark.slow
+def test_make_update_stops_at_a_changed_library_and_keeps_the_change_when_asked(
+    fresh: Bake, larger: Path, environment: Path
+) -> None:
+    project = fresh()
+    options = (f"VENV={environment}", f"COOKIECUTTER={BIN / 'cookiecutter'}", "YES=1", "TEST=0")
+    text = project.read(MODULE)
+    (project.path / MODULE).write_text(f"MINE = True\n{text}")
+    follow(project, larger)
+    said = project.make("update", *options, check=False)
+    assert "\n+MINE = True\n" in said and "make update KEEP=1" in said
+    assert project.run("git", "status", "--porcelain") == ""
+    project.make("update", "KEEP=1", *options)
+    assert project.read(MODULE) == f"{text}NEWER = True\n"
+    project.run("git", "apply", "--3way", "packages/modelyard.patch")
+    assert project.read(MODULE) == f"MINE = True\n{text}NEWER = True\n"
+
+
+def test_recorded_digest_is_that_of_the_library(bake: Bake) -> None:
+    project = bake()
+    command = "git ls-files . ':!.brought' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum"
+    said = run("sh", "-c", command, cwd=project.path / "packages/modelyard")
+    assert said.split()[0] == project.read("packages/modelyard/.brought").strip()
