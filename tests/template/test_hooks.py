@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.support import Bake, BakedProject, run
+from tests.template.support import ROOT, Bake, BakedProject, run
 
 Render = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -149,3 +149,48 @@ def test_hooks_need_only_the_standard_library(template: Path) -> None:
             text=True,
         )
         assert "ModuleNotFoundError" not in done.stderr
+
+
+@pytest.fixture
+def plain(template: Path, tmp_path: Path) -> Path:
+    """The template as an archive brings it: no git, and text files for symlinks."""
+    folder = tmp_path / "plain"
+    shutil.copytree(template, folder, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    link = next(folder.glob("{{*")) / "packages" / "modelyard"
+    target = str(link.readlink())
+    link.unlink()
+    link.write_text(target)
+    return folder
+
+
+def render_plain(folder: Path) -> tuple[BakedProject, str]:
+    command = (sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", folder)
+    return BakedProject(folder.parent / "flight-delays"), run(*command, cwd=folder.parent)
+
+
+def test_the_library_comes_where_a_checkout_has_no_symlinks(plain: Path, bake: Bake) -> None:
+    project, _ = render_plain(plain)
+    assert project.files() == bake().files()
+    assert project.read("packages/modelyard/.brought") == bake().read("packages/modelyard/.brought")
+
+
+def test_a_library_that_is_nowhere_is_one_sentence(plain: Path) -> None:
+    shutil.rmtree(plain / "packages")
+    project, said = render_plain(plain)
+    assert "note: packages/modelyard did not come along: copy that folder" in said
+    assert project.has("Makefile") and not project.has("packages/modelyard/src")
+
+
+def test_no_cache_comes_along(plain: Path, bake: Bake) -> None:
+    library = plain / "packages" / "modelyard"
+    for name in ("src/modelyard/__pycache__", "src/modelyard.egg-info", ".ruff_cache"):
+        (library / name).mkdir()
+        (library / name / "x").write_text("x")
+    assert render_plain(plain)[0].files() == bake().files()
+
+
+def test_the_recorded_digest_is_what_the_readme_says(bake: Bake) -> None:
+    readme = (ROOT / "packages" / "modelyard" / "README.md").read_text(encoding="utf-8")
+    (command,) = [line.strip() for line in readme.splitlines() if "sha256sum | sha256sum" in line]
+    said = run("bash", "-c", command, cwd=bake().path / "packages" / "modelyard").split()[0]
+    assert bake().read("packages/modelyard/.brought") == f"{said}\n"
