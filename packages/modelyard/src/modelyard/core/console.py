@@ -34,9 +34,20 @@ def print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_annotation(kind: str, title: str, text: str) -> None:
-    """Print an annotation for GitHub Actions; `kind` is notice, warning or error."""
-    print(f"::{kind} title={title}::{text}", flush=True)
+def print_annotation(kind: str, title: str, text: str, file: str = "") -> None:
+    """Print an annotation for GitHub Actions.
+
+    Parameters
+    ----------
+    kind
+        notice, warning or error.
+    title, text
+        What it says.
+    file
+        The file that it is about, relative to the top of the repository.
+    """
+    place = f"file={file}," if file else ""
+    print(f"::{kind} {place}title={title}::{text}", flush=True)
 
 
 def print_data(text: str) -> None:
