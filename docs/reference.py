@@ -166,7 +166,7 @@ def page() -> str:
     """The whole page."""
     parts = [
         "# Reference\n\nWritten by `make files` from the code; a test holds that it is current.",
-        "## Verbs\n\nA variable stands behind the verb: `make gate BASE=main`; in the environment it is `MODELYARD_BASE`.",
+        "## Verbs\n\nOptions: `make gate BASE=main`, or in the environment as `MODELYARD_BASE`.",
         *verbs(),
         "## params.yaml",
         *parameters(),
