@@ -1,22 +1,40 @@
-"""A project's pipeline, gate, service and monitoring; what `__all__` names is public, the rest may change."""
+"""A project's pipeline, gate, service and monitoring; what `__all__` names is public, the rest may change.
+
+Besides these names `modelyard.defaults` and `modelyard.testing` are public.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelyard.core.errors import IntegrityError, UserError
+    from modelyard.core.hooks import DataSource
     from modelyard.core.params import Params
     from modelyard.core.project import Project
+    from modelyard.statistics.metrics import Metric, mean_metric
 
 __version__ = "0.2.0"
 PROTOCOL = 1  # the form of `predict`, `train` and `smoke`, by which one version asks another
 LAZY = {
+    "DataSource": "core.hooks",
     "IntegrityError": "core.errors",
+    "Metric": "statistics.metrics",
     "Params": "core.params",
     "Project": "core.project",
     "UserError": "core.errors",
+    "mean_metric": "statistics.metrics",
 }
-__all__ = ["PROTOCOL", "IntegrityError", "Params", "Project", "UserError", "__version__"]
+__all__ = [
+    "PROTOCOL",
+    "DataSource",
+    "IntegrityError",
+    "Metric",
+    "Params",
+    "Project",
+    "UserError",
+    "__version__",
+    "mean_metric",
+]
 
 
 def __getattr__(name: str) -> Any:

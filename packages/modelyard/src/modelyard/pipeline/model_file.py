@@ -1,19 +1,20 @@
-"""TODO doc."""
+"""The model file: canonical bytes, whose SHA-256 is the model's identity, and a reader that trusts only listed types."""
 
 import io
 import json
 import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import IntegrityError, InvalidFileError, MissingFileError, UserError
 from modelyard.core.files import atomic_write, sha256
+from modelyard.core.project import Project
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-# Types that skops does not trust by itself and that we reviewed: numbers, their types, and scikit-learn's own trees.
+# Types that skops does not trust by itself and that were reviewed: numbers, their types, and scikit-learn's own trees.
 TRUSTED_TYPES = frozenset(
     f"sklearn.{name}"
     for name in (
@@ -38,34 +39,22 @@ TRUSTED_TYPES = frozenset(
     )
 ) | {"numpy.dtype"}
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-MEMBER_PATTERN = r"\d+\.\w+|schema\.json"  # what `canonical` writes
-UNPACKED_LIMITS = 100, 64 << 20  # a model grows at most so many times when it is unpacked, and so many bytes
+MEMBER_PATTERN = r"\d+\.\w+|schema\.json"  # what `canonicalize_skops` writes
+# A model unpacks to at most so many times its size, and so many bytes beyond that.
+MAX_UNPACKED_RATIO = 100
+MAX_UNPACKED_EXCESS = 64 << 20
+REMAKE = "`make pipeline` makes it again"
 
 
 def canonicalize_skops(packed: bytes) -> bytes:
-    """The same skops file with members and ids numbered in order and no time: equal models, equal bytes.
+    """Return the same skops file with members and ids numbered in order and without times: equal models, equal bytes.
 
     skops names both by the addresses of objects, which differ from process to process.
     """
     with zipfile.ZipFile(io.BytesIO(packed)) as source:
         files = {name: source.read(name) for name in source.namelist()}
     tree = json.loads(files["schema.json"])
-    numbers: dict[str, int] = {}
-    members: dict[str, str] = {}
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            # Constants may or may not be one object in memory: never let that show.
-            key = f"constant {len(numbers)}" if node.get("__loader__") == "JsonNode" else str(node.get("__id__"))
-            if "__id__" in node:
-                node["__id__"] = numbers.setdefault(key, len(numbers))
-            if isinstance(node.get("file"), str) and node["file"] in files:
-                suffix = Path(node["file"]).suffix
-                node["file"] = members.setdefault(node["file"], f"{len(members)}{suffix}")
-            pending += reversed(list(node.values()))
-        elif isinstance(node, list):
-            pending += reversed(node)
+    members = _renumber(tree, files)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         for old, new in members.items():
@@ -74,8 +63,48 @@ def canonicalize_skops(packed: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _renumber(tree: Any, files: dict[str, bytes]) -> dict[str, str]:
+    """Number the ids and files of a skops schema in place, and return the new name of each file."""
+    numbers: dict[str, int] = {}
+    members: dict[str, str] = {}
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if "__id__" in node:
+                # Two equal constants may or may not be one object in memory: the bytes must not depend on that.
+                is_constant = node.get("__loader__") == "JsonNode"
+                key = f"constant {len(numbers)}" if is_constant else str(node["__id__"])
+                node["__id__"] = numbers.setdefault(key, len(numbers))
+            if isinstance(node.get("file"), str) and node["file"] in files:
+                suffix = Path(node["file"]).suffix
+                node["file"] = members.setdefault(node["file"], f"{len(members)}{suffix}")
+            pending += reversed(list(node.values()))
+        elif isinstance(node, list):
+            pending += reversed(node)
+    return members
+
+
 def save_model(pipeline: "Pipeline", path: Path) -> str:
-    """Write the model canonically and return its SHA-256; a type outside the allow-list is a `UserError`."""
+    """Write a model with canonical bytes.
+
+    Parameters
+    ----------
+    pipeline
+        The fitted pipeline.
+    path
+        The model file.
+
+    Returns
+    -------
+    str
+        The SHA-256 of the file.
+
+    Raises
+    ------
+    UserError
+        Where the model holds a type that is not trusted.
+    """
     import skops.io
 
     packed = skops.io.dumps(pipeline)
@@ -85,34 +114,73 @@ def save_model(pipeline: "Pipeline", path: Path) -> str:
     return sha256(path)
 
 
+def list_trusted_types() -> frozenset[str]:
+    """Return the names of all types that a model of this project may hold."""
+    return TRUSTED_TYPES | Project.load().hooks.trusted_types
+
+
 def reject_untrusted_types(packed: bytes, what: str) -> None:
-    """Raise a `UserError` when a skops file holds a type that is not on our list."""
+    """Raise a `UserError` where a skops file holds a type that is not trusted."""
     import skops.io
 
-    strangers = sorted(set(skops.io.get_untrusted_types(data=packed)) - TRUSTED_TYPES)
+    strangers = sorted(set(skops.io.get_untrusted_types(data=packed)) - list_trusted_types())
     if strangers:
-        raise UserError(f"{what}: {', '.join(strangers)} is not on the reviewed list TRUSTED in model.py")
+        names = ", ".join(strangers)
+        raise UserError(f"{what}: {names} is not a reviewed type; review it and add it to TRUSTED_TYPES in model.py")
+
+
+def reject_foreign_archive(path: Path, packed: bytes) -> None:
+    """Raise an `InvalidFileError` where a model file has members or a size that `save_model` never writes."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        members = archive.infolist()
+    foreign = [member.filename for member in members if not re.fullmatch(MEMBER_PATTERN, member.filename)]
+    size = sum(member.file_size for member in members)
+    problem = ""
+    if foreign:
+        problem = f"holds {foreign[0]!r}"
+    elif size > MAX_UNPACKED_RATIO * len(packed) + MAX_UNPACKED_EXCESS:
+        problem = f"unpacks to {size / 1e6:,.0f} MB"
+    if problem:
+        raise InvalidFileError(path, f"is refused: it {problem}, which no model of this library does", REMAKE)
 
 
 def load_model(path: Path, digest: str | None = None) -> "Pipeline":
-    """The model in a file, after its bytes matched `digest`, its members and size what we write, its types our list."""
+    """Read a model file after a check of its bytes, members, size and types.
+
+    Parameters
+    ----------
+    path
+        The model file.
+    digest
+        The SHA-256 that the file must have.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        The fitted pipeline.
+
+    Raises
+    ------
+    MissingFileError, InvalidFileError
+        Where there is no model at the path.
+    IntegrityError
+        Where the file is another model.
+    UserError
+        Where it holds a type that is not trusted.
+    """
     import skops.io
 
     if not path.exists():
-        raise UserError(f"the model {path} is missing; `make pipeline` or `dvc pull` brings it")
+        raise MissingFileError(path, "`make pipeline` or `dvc pull` brings it")
     if digest and sha256(path) != digest:
-        raise UserError(f"{path} is not the model {digest[:12]}: its SHA-256 is {sha256(path)[:12]}")
+        raise IntegrityError("model", f"{path} is not the model {digest[:12]}: its SHA-256 is {sha256(path)[:12]}")
     packed = path.read_bytes()
     try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            odd = [item.filename for item in archive.infolist() if not re.fullmatch(MEMBER_PATTERN, item.filename)]
-            size = sum(item.file_size for item in archive.infolist())
-        if odd or size > UNPACKED_LIMITS[0] * len(packed) + UNPACKED_LIMITS[1]:
-            why = f"it holds {odd[0]!r}" if odd else f"it unpacks to {size / 1e6:,.0f} MB"
-            raise UserError(f"{path} is refused: {why}, which no model of ours does; make it anew")
+        reject_foreign_archive(path, packed)
         reject_untrusted_types(packed, f"{path} is refused")
-        return skops.io.loads(packed, trusted=sorted(TRUSTED_TYPES))
+        return skops.io.loads(packed, trusted=sorted(list_trusted_types()))
     except UserError:
         raise
     except Exception as problem:  # a broken file fails in many ways
-        raise UserError(f"{path} is not a model that skops can read ({type(problem).__name__}); make it anew") from None
+        reason = f"is not a model that skops can read ({type(problem).__name__})"
+        raise InvalidFileError(path, reason, REMAKE) from None

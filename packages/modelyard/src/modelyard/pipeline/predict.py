@@ -1,4 +1,6 @@
-"""Predicts the rows of a file: how one version of a project answers another."""
+"""Predict the rows of a file: how one version of a project asks another."""
+
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,4 +14,6 @@ from modelyard.pipeline.preprocessing import select_features
 def main(rows: str, out: str) -> None:
     """Write the model's predictions for the raw rows in the Parquet file ROWS to OUT."""
     params = load_params()
-    predict_frame(load_model(MODEL_FILE), select_features(params, pd.read_parquet(rows))).to_parquet(out, index=False)
+    pipeline = load_model(MODEL_FILE)
+    raw = select_features(params, pd.read_parquet(Path(rows)))
+    predict_frame(pipeline, raw).to_parquet(out, index=False)

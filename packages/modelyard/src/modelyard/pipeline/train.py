@@ -15,7 +15,7 @@ from modelyard.core.params import Params, load_params
 from modelyard.core.paths import MODEL_FILE, ROW_HASHES_FILE, TRAIN_PARQUET, TRAINING_JSON
 from modelyard.data.hashing import row_hashes, select_by_hash
 from modelyard.data.parquet import WHOLE_TABLE_ROWS, count_rows, read_blocks
-from modelyard.pipeline.estimator import fit_pipeline, make_estimator
+from modelyard.pipeline.estimator import build_estimator, fit_pipeline
 from modelyard.pipeline.model_file import save_model
 from modelyard.pipeline.preprocessing import select_features
 
@@ -70,7 +70,7 @@ def fit_model(params: Params) -> "tuple[Pipeline, np.ndarray, int]":
     """
     rows, most, recipe = count_rows(TRAIN_PARQUET), max_rows_in_memory(params), params.train
     parts = rows > most and not recipe.start and recipe.window == "all"
-    parts = parts and hasattr(make_estimator(recipe, params.seed), "partial_fit")
+    parts = parts and hasattr(build_estimator(params), "partial_fit")
     if rows > most:
         how = "the model learns in parts" if parts else f"a sample of {most:,} is learned"
         print_result("train", f"{rows:,} rows are more than train.megabytes allows: {how}")
