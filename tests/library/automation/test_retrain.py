@@ -194,7 +194,7 @@ RUNS = [
 
 def test_runs_are_those_that_github_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GitHubClient, "from_environment", lambda: GitHubClient("owner/name", "token"))
-    monkeypatch.setattr(GitHubClient, "call", lambda *_: {"workflow_runs": RUNS})
+    monkeypatch.setattr(GitHubClient, "request", lambda *_: {"workflow_runs": RUNS})
     assert retrain.list_retrain_runs() == [NOW - 2 * DAY, NOW - 7 * DAY]
 
 
@@ -203,5 +203,5 @@ def test_runs_are_unknown_where_github_does_not_say(monkeypatch: pytest.MonkeyPa
         raise ApiError(403, "GET", "no")
 
     monkeypatch.setattr(GitHubClient, "from_environment", lambda: GitHubClient("owner/name", "token"))
-    monkeypatch.setattr(GitHubClient, "call", refuse)
+    monkeypatch.setattr(GitHubClient, "request", refuse)
     assert retrain.list_retrain_runs() == []

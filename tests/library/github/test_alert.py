@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from modelyard.github import api as github_api
-from modelyard.github.alert import Alert, build_marker, build_webhook_message, load_findings, main, should_notify
+from modelyard.github.alert import Alert, build_webhook_message, load_findings, main, should_notify
 from modelyard.github.api import GitHubClient
 from modelyard.github.sanitize import InvalidArtifactError
 
 BOT, DAY, MODEL = "github-actions[bot]", 86_400.0, "a" * 64
+MARKER = f"<!-- flights: monitor {MODEL[:12]} -->"
 DRIFT = {"kind": "feature", "name": "temp", "state": "warning", "sentence": "temp moved"}
 LOSS = {"kind": "performance", "name": "roc_auc", "state": "critical", "sentence": "roc_auc is 0.6"}
 
@@ -22,7 +23,7 @@ class Memory(GitHubClient):
 
     rows: list[dict[str, Any]]
 
-    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         if method == "POST":
             row = {
                 "number": len(self.rows) + 1,
@@ -37,7 +38,7 @@ class Memory(GitHubClient):
             self.rows[int(path.rpartition("/")[2]) - 1].update(body)
         return self.rows
 
-    def pages(self, path: str) -> list[dict[str, Any]]:
+    def iterate_rows(self, path: str) -> list[dict[str, Any]]:
         return self.rows
 
 
@@ -45,8 +46,8 @@ class Hook(BaseHTTPRequestHandler):
     """A webhook that keeps what it is sent."""
 
     def do_POST(self) -> None:  # pylint: disable=invalid-name
-        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))  # type: ignore[attr-defined]
-        self.send_response(self.server.answer)  # type: ignore[attr-defined]
+        self.server.received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))  # type: ignore[attr-defined]
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -56,7 +57,7 @@ class Hook(BaseHTTPRequestHandler):
 @pytest.fixture
 def hook() -> Iterator[HTTPServer]:
     server = HTTPServer(("127.0.0.1", 0), Hook)
-    server.heard, server.answer = [], 200  # type: ignore[attr-defined]
+    server.received, server.status = [], 200  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -83,9 +84,11 @@ def write(folder: Path, *signals: dict[str, str], model: str = MODEL, **more: An
     return folder
 
 
-def alert(folder: Path, api: Memory | None, hook: HTTPServer | None = None, day: float = 0) -> bool:
+def alert(
+    folder: Path, api: Memory | None, hook: HTTPServer | None = None, day: float = 0, project: str = "flights"
+) -> bool:
     address = f"http://127.0.0.1:{hook.server_port}/x" if hook else ""
-    return Alert(folder, api, address, BOT, 1e9 + day * DAY).send_alert()
+    return Alert(folder, project, api, address, BOT, 1e9 + day * DAY).send_alert()
 
 
 def test_alert_opens_one_issue_and_updates_it(tmp_path: Path, api: Memory) -> None:
@@ -93,7 +96,7 @@ def test_alert_opens_one_issue_and_updates_it(tmp_path: Path, api: Memory) -> No
     alert(write(tmp_path, DRIFT, LOSS), api, day=1)
     assert len(api.rows) == 1
     assert api.rows[0]["title"].endswith("roc_auc is 0.6")
-    assert api.rows[0]["body"].startswith(build_marker(MODEL))
+    assert api.rows[0]["body"].startswith(MARKER)
 
 
 def test_alert_closes_the_issue_when_it_is_over(tmp_path: Path, api: Memory) -> None:
@@ -115,7 +118,7 @@ def test_alert_of_another_model_closes_the_earlier_ones(tmp_path: Path, api: Mem
 
 
 def test_alert_leaves_other_peoples_issues_alone(tmp_path: Path, api: Memory) -> None:
-    api.rows.append({"number": 1, "state": "open", "user": {"login": "eve"}, "body": build_marker(MODEL)})
+    api.rows.append({"number": 1, "state": "open", "user": {"login": "eve"}, "body": MARKER})
     alert(write(tmp_path, DRIFT), api)
     assert len(api.rows) == 2
 
@@ -133,35 +136,35 @@ def test_alert_mentions_nobody(tmp_path: Path, api: Memory) -> None:
 def test_webhook_is_called_once_for_one_finding(tmp_path: Path, api: Memory, hook: HTTPServer) -> None:
     for day in (0, 1, 2):
         alert(write(tmp_path, DRIFT), api, hook, day)
-    assert len(hook.heard) == 1  # type: ignore[attr-defined]
+    assert len(hook.received) == 1  # type: ignore[attr-defined]
 
 
 def test_webhook_is_called_once_for_many_findings_of_long_names(tmp_path: Path, api: Memory, hook: HTTPServer) -> None:
     many = [{**DRIFT, "name": f"温度{i}" * 40} for i in range(30)]
     for day in (0, 1):
         alert(write(tmp_path, *many), api, hook, day)
-    assert len(hook.heard) == 1  # type: ignore[attr-defined]
+    assert len(hook.received) == 1  # type: ignore[attr-defined]
 
 
 def test_webhook_is_called_again_after_the_cooldown(tmp_path: Path, api: Memory, hook: HTTPServer) -> None:
     for day in (0, 8):
         alert(write(tmp_path, DRIFT), api, hook, day)
-    assert len(hook.heard) == 2  # type: ignore[attr-defined]
+    assert len(hook.received) == 2  # type: ignore[attr-defined]
 
 
 def test_webhook_is_called_when_it_gets_worse_and_when_it_is_over(tmp_path: Path, hook: HTTPServer) -> None:
     for signals in ((DRIFT,), (DRIFT, LOSS), ()):
         alert(write(tmp_path, *signals), None, hook)
-    assert ["critical" in said["text"] for said in hook.heard] == [False, True, False]  # type: ignore[attr-defined]
-    assert hook.heard[-1]["text"].endswith("in order again")  # type: ignore[attr-defined]
+    assert ["critical" in said["text"] for said in hook.received] == [False, True, False]  # type: ignore[attr-defined]
+    assert hook.received[-1]["text"].endswith("in order again")  # type: ignore[attr-defined]
 
 
 def test_webhook_that_failed_is_called_again_next_time(tmp_path: Path, api: Memory, hook: HTTPServer) -> None:
-    hook.answer = 404  # type: ignore[attr-defined]
+    hook.status = 404  # type: ignore[attr-defined]
     assert not alert(write(tmp_path, DRIFT), api, hook)
-    hook.answer = 200  # type: ignore[attr-defined]
+    hook.status = 200  # type: ignore[attr-defined]
     assert alert(write(tmp_path, DRIFT), api, hook)
-    assert len(hook.heard) == 2  # type: ignore[attr-defined]
+    assert len(hook.received) == 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -174,12 +177,12 @@ def test_webhook_that_failed_is_called_again_next_time(tmp_path: Path, api: Memo
         pytest.param({"feature temp": "warning"}, [], False, id="over"),
     ],
 )
-def test_loud(before: dict[str, str], now: list[dict[str, str]], expected: bool) -> None:
+def test_should_notify(before: dict[str, str], now: list[dict[str, str]], expected: bool) -> None:
     assert should_notify(now, {"levels": before, "time": 1e9}, "7d", 1e9 + 1) == expected
 
 
 def test_message_is_slack_compatible() -> None:
-    said = build_webhook_message(MODEL, [{**LOSS, "sentence": "a < b & c"}], "http://x")
+    said = build_webhook_message("flights", MODEL, [{**LOSS, "sentence": "a < b & c"}], "http://x")
     assert said["blocks"][0]["text"]["type"] == "mrkdwn"
     assert "a &lt; b &amp; c" in said["text"]
 
@@ -205,5 +208,13 @@ def test_a_retrain_that_was_decided_is_started(
     write(tmp_path, DRIFT)
     decided = {"version": 1, "outcome": outcome, "reason": "temp  moved"}
     (tmp_path / "reports/retrain.json").write_text(json.dumps(decided))
-    assert Alert(tmp_path, api, "", BOT, 1e9).start("main")
+    assert Alert(tmp_path, "flights", api, "", BOT, 1e9).start_retrain("main")
     assert [row["inputs"] for row in api.rows if row["ref"] == "main"] == expected
+
+
+def test_two_projects_in_one_repository_have_an_issue_each(tmp_path: Path, api: Memory) -> None:
+    alert(write(tmp_path, DRIFT), api)
+    alert(write(tmp_path, DRIFT, model="b" * 64), api, project="trains")
+    assert [row["state"] for row in api.rows] == ["open", "open"]
+    alert(write(tmp_path), api)
+    assert [row["state"] for row in api.rows] == ["closed", "open"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import modelyard
+from modelyard.core.errors import OptionError
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
 from modelyard.github.post import GitHubPoster, PostingRefusedError, main, try_action
 
@@ -32,7 +33,7 @@ class Memory(GitHubClient):
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
 
-    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         path = path.partition("?")[0]
         self.calls.append((method, path, body))
         if f"{method} {path}" in self.refused:
@@ -63,7 +64,7 @@ def api() -> Memory:
 
 @pytest.fixture
 def post(api: Memory, run: Path) -> GitHubPoster:
-    return GitHubPoster(api, run, number="7", sha="c" * 40, branch="retrain")
+    return GitHubPoster(api, run, "flights", number="7", sha="c" * 40, branch="retrain")
 
 
 def own(post: GitHubPoster, **fields: Any) -> dict[str, Any]:
@@ -91,18 +92,18 @@ def test_comment_of_another_is_left_alone(post: GitHubPoster, api: Memory, field
 
 
 def test_body_names_the_commit_and_mentions_nobody(post: GitHubPoster) -> None:
-    body = post.body()
+    body = post.build_body()
     assert body.startswith(post.marker) and "cccccccccccc" in body and "@octocat" not in body
 
 
 def test_body_without_a_report_says_so(post: GitHubPoster) -> None:
     (post.folder / "reports/report.md").unlink()
-    assert "could not be judged" in post.body()
+    assert "could not be judged" in post.build_body()
 
 
 def test_body_stays_below_the_limit(post: GitHubPoster) -> None:
     (post.folder / "reports/report.md").write_text("| @row |\n" * 20_000)
-    assert len(post.body("a note")) <= 65_536
+    assert len(post.build_body("a note")) <= 65_536
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_summary_passes_the_verdict_on(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("problem", [ApiError(403, "POST /x", "no"), ServiceUnavailableError("down", 999.0)])
-def test_attempt_turns_a_refusal_into_an_annotation(problem: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusal_becomes_an_annotation(problem: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse() -> str:
         raise problem
 
@@ -227,9 +228,10 @@ def test_main_without_a_token_warns_and_passes(
 
 
 @pytest.mark.parametrize("what", ["", "shout", "comment shout"])
-def test_main_refuses_what_it_does_not_know(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(what) == 1
-    assert "WHAT must be some of" in capsys.readouterr().err
+def test_main_refuses_another_kind(what: str) -> None:
+    with pytest.raises(OptionError) as error:
+        main(what)
+    assert error.value.option == "WHAT"
 
 
 def test_post_needs_nothing_installed() -> None:
@@ -243,3 +245,33 @@ def test_another_bot_is_another_author(post: GitHubPoster, api: Memory) -> None:
     api.lists["/issues/7/comments"] = [own(post, user={"login": "our-app[bot]"})]
     replace(post, bot="our-app[bot]").comment()
     assert api.changes() == [("PATCH", "/issues/comments/3")]
+
+
+def test_two_projects_in_one_repository_keep_their_own_comments_and_issues(post: GitHubPoster, api: Memory) -> None:
+    other = replace(post, project="trains")
+    api.lists["/issues/7/comments"] = [own(post)]
+    api.lists["/issues"] = [own(post)]
+    other.comment()
+    other.issue()
+    assert other.close() == "no issue was open"
+    assert api.changes() == [("POST", "/issues/7/comments"), ("POST", "/issues")]
+
+
+def test_two_projects_in_one_repository_set_a_status_each(post: GitHubPoster, api: Memory) -> None:
+    post.status()
+    replace(post, project="trains").status()
+    assert [body["context"] for _, _, body in api.calls] == ["flights: model", "trains: model"]
+
+
+def test_pull_leaves_the_proposal_of_another_project_alone(post: GitHubPoster, git: Memory) -> None:
+    branch(git)
+    git.lists["/pulls"] = [{"number": 4, "body": f"{post.marker}\nold"}]
+    with pytest.raises(PostingRefusedError, match="retrain-trains"):
+        replace(post, project="trains").pull()
+    assert git.changes() == []
+
+
+def test_pull_from_a_folder_of_a_larger_repository(post: GitHubPoster, git: Memory) -> None:
+    replace(post, prefix="flights/", branch="retrain-flights").pull()
+    (tree,) = (body["tree"] for method, path, body in git.calls if path == "/git/trees")
+    assert [entry["path"] for entry in tree] == ["flights/dvc.lock"]

@@ -19,7 +19,7 @@ class Shelf(GitHubClient):
     files: dict[str, bytes] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
 
-    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         if raw:
             return self.files[path]
         if method == "POST" and path == "/releases":
@@ -46,49 +46,49 @@ def models(tmp_path: Path) -> Path:
         f"champion:\n  commit: abc\n  model: '{DIGEST}'\n",
     ],
 )
-def test_promoted_reads_the_champion(tmp_path: Path, text: str) -> None:
+def test_promoted_digest_is_the_champions(tmp_path: Path, text: str) -> None:
     (tmp_path / "production.yaml").write_text(text)
     assert read_promoted_digest(tmp_path / "production.yaml") == DIGEST
 
 
 @pytest.mark.parametrize("text", ["champion: null\n", f"champion: null\ncandidate:\n  model: {DIGEST}\n", ""])
-def test_promoted_is_nothing_where_there_is_no_champion(tmp_path: Path, text: str) -> None:
+def test_promoted_digest_is_empty_without_a_champion(tmp_path: Path, text: str) -> None:
     (tmp_path / "production.yaml").write_text(text)
     assert read_promoted_digest(tmp_path / "production.yaml") == ""
 
 
-def test_kept_model_is_found_again(models: Path) -> None:
+def test_published_model_can_be_downloaded(models: Path) -> None:
     shelf = Shelf("a/b", "t")
     assert "is kept" in publish_model(shelf, DIGEST, models, "abc")
     assert shelf.made == [build_release_tag(DIGEST)]
     assert download_model(shelf, DIGEST) == {"model.skops": b"model", "rows.npy": b"rows"}
 
 
-def test_keep_twice_makes_one_release(models: Path) -> None:
+def test_publish_twice_makes_one_release(models: Path) -> None:
     shelf = Shelf("a/b", "t")
     publish_model(shelf, DIGEST, models, "abc")
     publish_model(shelf, DIGEST, models, "abc")
     assert shelf.made == [build_release_tag(DIGEST)]
 
 
-def test_keep_refuses_another_model(models: Path) -> None:
+def test_publish_refuses_another_model(models: Path) -> None:
     shelf = Shelf("a/b", "t")
     assert "nothing was kept" in publish_model(shelf, "0" * 64, models, "abc")
     assert not shelf.made
 
 
-def test_keep_without_a_file_says_which(models: Path) -> None:
+def test_publish_names_the_file_that_is_missing(models: Path) -> None:
     (models / "rows.npy").unlink()
     with pytest.raises(PostingRefusedError, match=r"there is no .*rows\.npy"):
         publish_model(Shelf("a/b", "t"), DIGEST, models, "abc")
 
 
-def test_fetch_refuses_bytes_that_are_not_the_model() -> None:
+def test_download_refuses_bytes_that_are_not_the_model() -> None:
     shelf = Shelf("a/b", "t", files={"model.skops": b"evil", "rows.npy": b"rows"}, made=["x"])
     assert download_model(shelf, DIGEST) == {}
 
 
-def test_main_without_a_promotion_keeps_nothing(
+def test_main_without_a_champion_keeps_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -24,14 +24,14 @@ GOOD: dict[str, Any] = {
 }
 
 
-def written(folder: Path, **changes: Any) -> Path:
+def write_verdict(folder: Path, **changes: Any) -> Path:
     path = folder / "verdict.json"
     path.write_text(json.dumps(GOOD | changes), encoding="utf-8")
     return path
 
 
 def test_verdict_gives_words_and_digests(tmp_path: Path) -> None:
-    found = read_verdict(written(tmp_path, more="ignored"))
+    found = read_verdict(write_verdict(tmp_path, more="ignored"))
     assert found == {**{key: GOOD[key] for key in ("verdict", "decision", "unattended", "sentence")}} | {
         "champion": "a" * 64,
         "candidate": "b" * 64,
@@ -51,21 +51,21 @@ def test_verdict_gives_words_and_digests(tmp_path: Path) -> None:
         {"candidate": {"model": 3}},
     ],
 )
-def test_verdict_of_another_shape_is_unfit(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_verdict_of_another_shape_is_invalid(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(InvalidArtifactError):
-        read_verdict(written(tmp_path, **change))
+        read_verdict(write_verdict(tmp_path, **change))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"better"', "\udcff"])
-def test_verdict_that_is_no_object_is_unfit(tmp_path: Path, text: str) -> None:
+def test_verdict_that_is_no_object_is_invalid(tmp_path: Path, text: str) -> None:
     path = tmp_path / "verdict.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InvalidArtifactError):
         read_verdict(path)
 
 
-def test_verdict_may_not_lead_elsewhere(tmp_path: Path) -> None:
-    (tmp_path / "link.json").symlink_to(written(tmp_path))
+def test_verdict_may_be_no_link(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(write_verdict(tmp_path))
     with pytest.raises(InvalidArtifactError):
         read_verdict(tmp_path / "link.json")
 
@@ -92,7 +92,7 @@ def test_sentence_stays_one_line() -> None:
         ('A@{ img: "https://evil.example" }', "@{"),
     ],
 )
-def test_neutral_takes_the_sting_out(markdown: str, gone: str) -> None:
+def test_sanitize_removes_what_can_do_harm(markdown: str, gone: str) -> None:
     assert gone not in sanitize_markdown(markdown)
 
 
@@ -106,15 +106,15 @@ def test_neutral_takes_the_sting_out(markdown: str, gone: str) -> None:
         "# 1 heading, a & b, 5 > 3, [link](https://example.org)",
     ],
 )
-def test_neutral_leaves_a_report_as_it_is(markdown: str) -> None:
+def test_sanitize_leaves_a_report_as_it_is(markdown: str) -> None:
     assert sanitize_markdown(markdown) == markdown
 
 
-def test_cut_keeps_what_fits() -> None:
+def test_truncate_keeps_what_fits() -> None:
     assert truncate_markdown("short") == "short"
 
 
-def test_cut_ends_within_the_limit_with_everything_closed() -> None:
+def test_truncate_closes_what_is_open_within_the_limit() -> None:
     rows = "\n".join(f"| row {number} | value |" for number in range(9_000))
     found = truncate_markdown(f"# Report\n<details><summary>Rows</summary>\n\n```\n{rows}\n```\n</details>")
     assert len(found) <= MAX_BODY_CHARACTERS and "was cut here" in found

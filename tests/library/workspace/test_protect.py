@@ -31,7 +31,7 @@ class Settings(GitHubClient):
     held: dict[str, Any] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
 
-    def call(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         path = path.partition("?")[0]
         if method == "GET" and path not in self.held:
             raise ApiError(404, f"GET {path}", "Not Found")

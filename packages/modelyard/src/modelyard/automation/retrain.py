@@ -80,7 +80,7 @@ def list_retrain_runs() -> list[datetime]:
     if not (api.token and api.repository):
         return []
     try:
-        found = api.call("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
+        found = api.request("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
     except (ApiError, ServiceUnavailableError) as problem:
         print_result("retrain", f"earlier runs are unknown: {problem}")
         return []

@@ -1,4 +1,4 @@
-"""Verb: what monitoring found is said: one issue for each model, a webhook, and a retrain that was decided starts.
+"""Alert people to what monitoring found: one issue for each model, a webhook, and the start of a retrain.
 
 With the standard library alone, so that a job that may write needs no environment.
 """
@@ -11,76 +11,158 @@ import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from modelyard.core.console import print_line
+from modelyard.core.console import print_annotation
 from modelyard.core.project import Project
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError, retry_while_unavailable
-from modelyard.github.post import PostingRefusedError, try_action
+from modelyard.github.post import MAX_TITLE_CHARACTERS, PostingRefusedError, try_action
 from modelyard.github.sanitize import (
     MAX_BODY_CHARACTERS,
     InvalidArtifactError,
+    read_untrusted_json,
     read_untrusted_text,
     sanitize_line,
     sanitize_markdown,
     truncate_markdown,
 )
 
-ALERT_LEVELS = ("critical", "warning")  # a notice wakes nobody
+MONITOR_FILE = "reports/monitor.json"
+MONITOR_PAGE = "reports/monitor.md"
+RETRAIN_FILE = "reports/retrain.json"
+MEMORY_FILE = "reports/alert.json"
+ALERT_LEVELS = ("critical", "warning")  # a notice alerts nobody
+SIGNAL_KEYS = ("kind", "name", "state", "sentence")
 ISSUE_LABEL = "monitor"
 MEMORY_PATTERN = re.compile(r"<!-- said (\{.*?\}) -->")
 SLACK_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-HOURS_PER_UNIT = {"d": 24, "h": 1}
+MAX_REMEMBERED_SIGNALS = 20
+MAX_WEBHOOK_SIGNALS = 10
+MAX_WEBHOOK_CHARACTERS = 2900
+SECONDS_PER_UNIT = {"d": 86_400, "h": 3_600}
 JsonObject = dict[str, Any]
+Signal = dict[str, str]
 
 
-def build_marker_prefix() -> str:
-    """Return the start of the marker by which this project finds its own issues again."""
-    return f"<!-- {Project.load().name}: monitor "
+class LastAlert(NamedTuple):
+    """What was said last about a model, and the address of the issue that says it."""
+
+    memory: JsonObject
+    issue_url: str
 
 
 def load_findings(path: Path, **patterns: str) -> JsonObject:
-    """The findings of a file that `monitor` or `retrain` wrote, checked: they hold what people sent to the service."""
-    try:
-        found = json.loads(read_untrusted_text(path))
-    except ValueError:
-        raise InvalidArtifactError(f"{path.name} is not JSON") from None
-    if not isinstance(found, dict) or found.get("version") != 1:
-        raise InvalidArtifactError(f"{path.name} is not of version 1")
+    """Read the findings that `monitor` or `retrain` wrote; they hold what people sent to the service.
+
+    Parameters
+    ----------
+    path
+        A JSON file.
+    **patterns
+        A regular expression for each value that must match.
+
+    Returns
+    -------
+    JsonObject
+        The findings.
+
+    Raises
+    ------
+    InvalidArtifactError
+        If the file cannot be read or does not look as it must.
+    """
+    findings = read_untrusted_json(path)
     for key, pattern in patterns.items():
-        if not re.fullmatch(pattern, str(found.get(key))):
+        if not re.fullmatch(pattern, str(findings.get(key))):
             raise InvalidArtifactError(f"{path.name}: {key} must look like {pattern}")
-    if not all(isinstance(signal, dict) for signal in found.get("signals", [])):
+    if not all(isinstance(signal, dict) for signal in findings.get("signals", [])):
         raise InvalidArtifactError(f"{path.name}: signals must be objects")
-    return found
+    return findings
 
 
-def map_signal_levels(signals: list[dict[str, str]]) -> dict[str, str]:
-    """The states of the first signals by name, as far as an issue remembers them."""
-    return {f"{s['kind']} {s['name']}"[:80]: s["state"] for s in signals[:20]}
+def select_signals(findings: JsonObject) -> list[Signal]:
+    """Return the signals that people are alerted to, harmless and the gravest first."""
+    signals = findings.get("signals", [])
+    selected = [signal for level in ALERT_LEVELS for signal in signals if signal.get("state") == level]
+    return [{key: sanitize_line(signal.get(key, "")) for key in SIGNAL_KEYS} for signal in selected]
 
 
-def should_notify(signals: list[dict[str, str]], said: JsonObject, cooldown: str, now: float) -> bool:
-    """Whether to call people: something new, something worse, or it still stands when the cool-down is over."""
-    known = said.get("levels", {})
-    fresh = any(known.get(name) not in (state, "critical") for name, state in map_signal_levels(signals).items())
-    pause = 3600 * HOURS_PER_UNIT[cooldown[-1]] * int(cooldown[:-1])
-    return bool(signals) and (fresh or now - said.get("time", 0) >= pause)
+def map_signal_levels(signals: list[Signal]) -> dict[str, str]:
+    """Return the state of the first signals by kind and name, as an issue remembers them."""
+    remembered = signals[:MAX_REMEMBERED_SIGNALS]
+    return {f"{signal['kind']} {signal['name']}"[:80]: signal["state"] for signal in remembered}
 
 
-def build_webhook_message(model: str, signals: list[dict[str, str]], link: str) -> JsonObject:
-    """The JSON that a Slack-compatible webhook takes."""
-    head = f"{Project.load().name} {model[:12]}: {signals[0]['state'] if signals else 'in order again'}"
-    lines = [f"• *{s['state']}* {s['sentence'].translate(SLACK_ESCAPES)}" for s in signals[:10]]
-    text = "\n".join([f"*{head}*", *lines, *filter(None, [link])])
-    plain = head + (f": {signals[0]['sentence'].translate(SLACK_ESCAPES)}" if signals else "")
-    return {"text": plain, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": text[:2900]}}]}
+def should_notify(signals: list[Signal], memory: JsonObject, cooldown: str, now: float) -> bool:
+    """Decide whether to call people.
+
+    Parameters
+    ----------
+    signals
+        What was found now.
+    memory
+        The levels that were said last, and when.
+    cooldown
+        How long to wait before the same is said again, such as `7d` or `12h`.
+    now
+        The time in seconds since 1970.
+
+    Returns
+    -------
+    bool
+        Whether a signal is new or worse than before, or still stands when the cool-down is over.
+    """
+    known = memory.get("levels", {})
+    is_new = any(known.get(name) not in (state, "critical") for name, state in map_signal_levels(signals).items())
+    wait_seconds = int(cooldown[:-1]) * SECONDS_PER_UNIT[cooldown[-1]]
+    is_due = now - memory.get("time", 0) >= wait_seconds
+    return bool(signals) and (is_new or is_due)
+
+
+def build_webhook_message(project: str, model: str, signals: list[Signal], link: str) -> JsonObject:
+    """Return the JSON of a Slack-compatible webhook.
+
+    Parameters
+    ----------
+    project
+        The project's name.
+    model
+        The SHA-256 of the model.
+    signals
+        What was found; nothing when all is in order again.
+    link
+        The address of the issue, or an empty text.
+    """
+    sentences = [signal["sentence"].translate(SLACK_ESCAPES) for signal in signals]
+    state = signals[0]["state"] if signals else "in order again"
+    head = f"{project} {model[:12]}: {state}"
+    lines = [f"*{head}*"]
+    for signal, sentence in list(zip(signals, sentences, strict=True))[:MAX_WEBHOOK_SIGNALS]:
+        lines.append(f"• *{signal['state']}* {sentence}")
+    if link:
+        lines.append(link)
+    markdown = {"type": "mrkdwn", "text": "\n".join(lines)[:MAX_WEBHOOK_CHARACTERS]}
+    plain = f"{head}: {sentences[0]}" if sentences else head
+    return {"text": plain, "blocks": [{"type": "section", "text": markdown}]}
 
 
 def send_to_webhook(address: str, content: JsonObject) -> str:
-    """Send to a webhook; where it only cannot answer now, `Unavailable` says that trying again may help."""
-    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    """Send JSON to a webhook.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+
+    Raises
+    ------
+    PostingRefusedError
+        If the webhook refuses.
+    ServiceUnavailableError
+        If it cannot answer now.
+    """
     try:
+        request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10):
             return "people were called"
     except urllib.error.HTTPError as problem:
@@ -91,106 +173,166 @@ def send_to_webhook(address: str, content: JsonObject) -> str:
         raise ServiceUnavailableError("the webhook does not answer") from None
 
 
-def build_marker(model: str) -> str:
-    """The first line of the issue about a model."""
-    return f"{build_marker_prefix()}{model[:12]} -->"
-
-
-def find_model_issue(rows: list[JsonObject], model: str) -> JsonObject:
-    """The one issue about a model, or nothing."""
-    return next((row for row in rows if row["body"].startswith(build_marker(model))), {})
-
-
 @dataclass(frozen=True)
 class Alert:
-    """One run's findings, and where they are said: on GitHub, or where there is no token in a file."""
+    """One run's findings, and where they are said.
+
+    Attributes
+    ----------
+    folder
+        The folder with the run's files.
+    project
+        The project's name, which marks its issues: several projects may share a repository.
+    api
+        The repository; None where there is no token, and a file remembers what was said.
+    webhook
+        The address that people are called at, or an empty text.
+    bot
+        The account that posts.
+    now
+        The time in seconds since 1970.
+    """
 
     folder: Path
+    project: str
     api: GitHubClient | None
     webhook: str
     bot: str
     now: float
 
+    @property
+    def marker_prefix(self) -> str:
+        """The beginning of the first line of this project's issues about any model."""
+        return f"<!-- {self.project}: monitor "
+
+    def build_marker(self, model: str) -> str:
+        """Return the first line of the issue about a model."""
+        return f"{self.marker_prefix}{model[:12]} -->"
+
     def list_issues(self) -> list[JsonObject]:
-        """Our issues about any model, open and closed."""
-        rows = self.api.pages(f"/issues?state=all&labels={ISSUE_LABEL}") if self.api else ()
-        mine = [row for row in rows if row["user"]["login"] == self.bot and "pull_request" not in row]
-        return [row for row in mine if (row.get("body") or "").startswith(build_marker_prefix())]
-
-    def recall(self, model: str) -> tuple[JsonObject, str]:
-        """What was said last, and the address of the issue whose second line says it."""
+        """Return this project's issues about any model, open and closed."""
         if not self.api:
-            memory = self.folder / "reports/alert.json"
-            return (json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}), ""
-        row = find_model_issue(self.list_issues(), model)
-        found = MEMORY_PATTERN.search(row.get("body") or "")
+            return []
+        rows = self.api.iterate_rows(f"/issues?state=all&labels={ISSUE_LABEL}")
+        by_bot = [row for row in rows if row["user"]["login"] == self.bot and "pull_request" not in row]
+        return [row for row in by_bot if (row.get("body") or "").startswith(self.marker_prefix)]
+
+    def find_model_issue(self, issues: list[JsonObject], model: str) -> JsonObject:
+        """Return the issue about a model, or an empty object."""
+        return next((issue for issue in issues if issue["body"].startswith(self.build_marker(model))), {})
+
+    def load_last_alert(self, model: str) -> LastAlert:
+        """Return what was said last about a model: its issue's second line says it, or a file without a token."""
+        if not self.api:
+            file = self.folder / MEMORY_FILE
+            memory = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            return LastAlert(memory, "")
+        issue = self.find_model_issue(self.list_issues(), model)
+        remembered = MEMORY_PATTERN.search(issue.get("body") or "")
         try:
-            return dict(json.loads(found[1])) if found else {}, row.get("html_url", "")
+            memory = dict(json.loads(remembered[1])) if remembered else {}
         except ValueError:
-            return {}, row["html_url"]
+            memory = {}
+        return LastAlert(memory, issue.get("html_url", ""))
 
-    def keep(self, model: str, signals: list[dict[str, str]], said: JsonObject) -> str:
-        """Open, update or close the model's issue, and close those of models that no longer serve."""
-        if not self.api:
-            (self.folder / "reports/alert.json").write_text(json.dumps(said) + "\n", encoding="utf-8")
-            return f"{len(signals)} findings; there is no GITHUB_TOKEN, so no issue says them"
-        rows, done = self.list_issues(), []
-        row = find_model_issue(rows, model)
-        title = sanitize_line(f"{Project.load().name}: {signals[0]['sentence'] if signals else 'in order again'}", 240)
-        head = f"{build_marker(model)}\n<!-- said {json.dumps(said)} -->\n"
+    def build_issue(self, model: str, signals: list[Signal], memory: JsonObject) -> JsonObject:
+        """Return title and body of the issue about a model."""
+        sentence = signals[0]["sentence"] if signals else "in order again"
+        head = f"{self.build_marker(model)}\n<!-- said {json.dumps(memory)} -->\n"
         foot = f"\n\n<sub>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC</sub>\n"
-        report = truncate_markdown(
-            sanitize_markdown(read_untrusted_text(self.folder / "reports/monitor.md")),
-            MAX_BODY_CHARACTERS - len(head) - len(foot),
-        )
-        content = {"title": title, "body": head + report + foot}
-        if signals and not row:
-            done = [f"opened #{self.api.call('POST', '/issues', content | {'labels': [ISSUE_LABEL]})['number']}"]
+        report = sanitize_markdown(read_untrusted_text(self.folder / MONITOR_PAGE))
+        room = MAX_BODY_CHARACTERS - len(head) - len(foot)
+        return {
+            "title": sanitize_line(f"{self.project}: {sentence}", MAX_TITLE_CHARACTERS),
+            "body": head + truncate_markdown(report, room) + foot,
+        }
+
+    def update_issues(self, model: str, signals: list[Signal], memory: JsonObject) -> str:
+        """Open, update or close the model's issue, and close those of models that no longer serve.
+
+        Parameters
+        ----------
+        model
+            The SHA-256 of the model.
+        signals
+            What was found; nothing closes the issue.
+        memory
+            What the next run must know.
+
+        Returns
+        -------
+        str
+            What was done, in words.
+        """
+        if not self.api:
+            (self.folder / MEMORY_FILE).write_text(json.dumps(memory) + "\n", encoding="utf-8")
+            return f"{len(signals)} findings; there is no GITHUB_TOKEN, so no issue says them"
+        issues = self.list_issues()
+        issue = self.find_model_issue(issues, model)
+        content = self.build_issue(model, signals, memory)
+        done = []
+        if signals and not issue:
+            made = self.api.request("POST", "/issues", content | {"labels": [ISSUE_LABEL]})
+            done.append(f"opened #{made['number']}")
         elif signals:
-            done = [self.patch_issue(row, content | {"state": "open"})]
-        elif row.get("state") == "open":
-            done = [self.patch_issue(row, content | {"state": "closed", "state_reason": "completed"})]
-        over = [old for old in rows if old["state"] == "open" and old is not row]
-        done += [self.patch_issue(old, {"state": "closed", "state_reason": "not_planned"}) for old in over]
+            done.append(patch_issue(self.api, issue, content | {"state": "open"}))
+        elif issue.get("state") == "open":
+            done.append(patch_issue(self.api, issue, content | {"state": "closed", "state_reason": "completed"}))
+        for other in issues:
+            if other["state"] == "open" and other is not issue:
+                done.append(patch_issue(self.api, other, {"state": "closed", "state_reason": "not_planned"}))
         return "; ".join(done) or "no issue is open, none is needed"
 
-    def patch_issue(self, row: JsonObject, content: JsonObject) -> str:
-        """Change one of our issues."""
-        if self.api:
-            self.api.call("PATCH", f"/issues/{row['number']}", content)
-        return f"#{row['number']} is {content['state']}"
-
     def send_alert(self) -> bool:
-        """Say what is to be said; False where a part of it could not be said, which is tried again next time."""
-        found = load_findings(self.folder / "reports/monitor.json", model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
-        grave = [s for level in ALERT_LEVELS for s in found.get("signals", []) if s.get("state") == level]
-        signals = [{key: sanitize_line(s.get(key, "")) for key in ("kind", "name", "state", "sentence")} for s in grave]
-        model = found["model"]
-        said, link = retry_while_unavailable(lambda: self.recall(model))
-        calls, heard = should_notify(signals, said, found["cooldown"], self.now), True
-        if self.webhook and (calls or (said.get("levels") and not signals)):
-            heard = try_action(
-                "webhook", lambda: send_to_webhook(self.webhook, build_webhook_message(model, signals, link))
-            )
-        note = {"levels": map_signal_levels(signals), "time": self.now if calls else said.get("time", 0)}
-        return try_action("issue", lambda: self.keep(model, signals, note if heard else said)) and heard
+        """Say what is to be said, and return False where a part of it failed, which the next run tries again."""
+        findings = load_findings(self.folder / MONITOR_FILE, model="[0-9a-f]{64}", cooldown="[0-9]+[dh]")
+        model = findings["model"]
+        signals = select_signals(findings)
+        last = retry_while_unavailable(lambda: self.load_last_alert(model))
+        is_due = should_notify(signals, last.memory, findings["cooldown"], self.now)
+        is_over = bool(last.memory.get("levels")) and not signals
+        called = True
+        if self.webhook and (is_due or is_over):
+            message = build_webhook_message(self.project, model, signals, last.issue_url)
+            called = try_action("webhook", lambda: send_to_webhook(self.webhook, message))
+        said_at = self.now if is_due else last.memory.get("time", 0)
+        memory = {"levels": map_signal_levels(signals), "time": said_at} if called else last.memory
+        return try_action("issue", lambda: self.update_issues(model, signals, memory)) and called
 
-    def start(self, base: str) -> bool:
-        """Start the retrain that was decided, if one was, with its reason."""
-        path = self.folder / "reports/retrain.json"
-        if not (api := self.api) or not path.exists() or (found := load_findings(path)).get("outcome") != "train":
+    def start_retrain(self, base: str) -> bool:
+        """Start the retrain that was decided, if one was, on the branch `base`; return False where that failed."""
+        path = self.folder / RETRAIN_FILE
+        api = self.api
+        if api is None or not path.exists():
             return True
-        where, inputs = "/actions/workflows/retrain.yml/dispatches", {"reason": sanitize_line(found.get("reason"), 200)}
-        return try_action("retrain", lambda: api.call("POST", where, {"ref": base, "inputs": inputs}) or "started")
+        findings = load_findings(path)
+        if findings.get("outcome") != "train":
+            return True
+        content = {"ref": base, "inputs": {"reason": sanitize_line(findings.get("reason"), 200)}}
+
+        def dispatch() -> str:
+            api.request("POST", "/actions/workflows/retrain.yml/dispatches", content)
+            return "started"
+
+        return try_action("retrain", dispatch)
+
+
+def patch_issue(api: GitHubClient, issue: JsonObject, content: JsonObject) -> str:
+    """Change an issue, and return what was done in words."""
+    api.request("PATCH", f"/issues/{issue['number']}", content)
+    return f"#{issue['number']} is {content['state']}"
 
 
 def main(folder: str = ".", bot: str = "github-actions[bot]", webhook: str = "", base: str = "main") -> int:
-    """Say what monitoring found: one issue for each model (with GITHUB_TOKEN), and the address WEBHOOK."""
-    api = GitHubClient.from_environment()
-    alert = Alert(Path(folder), api if api.token and api.repository else None, webhook, bot, time.time())
-    watched = Path(folder, "reports/monitor.json").exists() or not Path(folder, "reports/retrain.json").exists()
+    """Say what monitoring found: in one issue for each model (with GITHUB_TOKEN), and to the address WEBHOOK."""
+    client = GitHubClient.from_environment()
+    api = client if client.token and client.repository else None
+    alert = Alert(Path(folder), Project.load().name, api, webhook, bot, time.time())
+    was_monitored = Path(folder, MONITOR_FILE).exists() or not Path(folder, RETRAIN_FILE).exists()
     try:
-        return 0 if all([not watched or alert.send_alert(), alert.start(base)]) else 1
+        alerted = alert.send_alert() if was_monitored else True
+        started = alert.start_retrain(base)
     except (InvalidArtifactError, ApiError, ServiceUnavailableError) as problem:
-        print_line(f"::error title=No alert::{sanitize_line(problem, 500)}")
+        print_annotation("error", "No alert", sanitize_line(problem, 500))
         return 1
+    return 0 if alerted and started else 1

@@ -1,15 +1,16 @@
-"""Verb: the promoted model is kept as a release of this repository, under its digest, for as long as that stands."""
+"""Keep the promoted model as a release of the repository, under its digest, and fetch it from there."""
 
 import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.console import print_line
+from modelyard.core.console import print_annotation, print_result
 from modelyard.github.api import GitHubClient
 from modelyard.github.post import PostingRefusedError, try_action
 
-RELEASE_FILES = ("model.skops", "rows.npy")  # the model, and the hashes of the rows that it learned from
+MODEL_NAME = "model.skops"
+RELEASE_FILES = (MODEL_NAME, "rows.npy")  # the model, and the hashes of the rows that it learned from
 PRODUCTION_FILE = Path("deploy/production.yaml")
 RELEASE_BODY = (
     "The model that `deploy/production.yaml` names. Kept here so that it can be compared with and gone back to."
@@ -17,61 +18,134 @@ RELEASE_BODY = (
 
 
 def build_release_tag(digest: str) -> str:
-    """The release's tag: the model's identity."""
+    """Return the tag of a model's release."""
     return f"model-{digest}"
 
 
 def read_promoted_digest(path: Path = PRODUCTION_FILE) -> str:
-    """The digest that the deploy file names as champion, or nothing; read without a YAML library."""
+    """Read the champion's digest from a deploy file without a YAML library.
+
+    Parameters
+    ----------
+    path
+        The deploy file of an environment.
+
+    Returns
+    -------
+    str
+        The SHA-256 of the champion's model in hexadecimal; empty where there is no champion.
+    """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    block = re.search(r"^champion:(.*(?:\n[ \t]+.*)*)", text, re.M)
-    found = re.search(r"\bmodel: ['\"]?([0-9a-f]{64})\b", block[1]) if block else None
-    return found[1] if found else ""
+    champion = re.search(r"^champion:(.*(?:\n[ \t]+.*)*)", text, re.M)
+    if not champion:
+        return ""
+    digest = re.search(r"\bmodel: ['\"]?([0-9a-f]{64})\b", champion[1])
+    return digest[1] if digest else ""
+
+
+def find_release(api: GitHubClient, digest: str) -> dict[str, Any] | None:
+    """Return the release of a model, or None where there is none."""
+    release: dict[str, Any] | None = api.get_or_none(f"/releases/tags/{build_release_tag(digest)}")
+    return release
 
 
 def list_release_assets(api: GitHubClient, release: dict[str, Any] | None) -> dict[str, str]:
-    """The address of each file of a release."""
-    rows = api.pages(f"/releases/{release['id']}/assets") if release else ()
+    """Return the address of each file of a release, by the file's name."""
+    if not release:
+        return {}
+    rows = api.iterate_rows(f"/releases/{release['id']}/assets")
     return {asset["name"]: asset["url"] for asset in rows}
 
 
+def compute_digest(content: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def publish_model(api: GitHubClient, digest: str, folder: Path, commit: str) -> str:
-    """Make the release where there is none, and bring the files that it lacks."""
-    release = api.find(f"/releases/tags/{build_release_tag(digest)}")
+    """Make the release of a model where there is none, and upload the files that it lacks.
+
+    Parameters
+    ----------
+    api
+        The repository.
+    digest
+        The SHA-256 of the promoted model.
+    folder
+        The folder that holds the model's files.
+    commit
+        The commit that the release's tag names.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+
+    Raises
+    ------
+    PostingRefusedError
+        If the folder lacks one of the files.
+    """
+    release = find_release(api, digest)
     missing = set(RELEASE_FILES) - set(list_release_assets(api, release))
     files = {name: folder / name for name in RELEASE_FILES if name in missing}
-    if absent := [str(path) for path in files.values() if not path.exists()]:
+    absent = [str(path) for path in files.values() if not path.exists()]
+    if absent:
         raise PostingRefusedError(f"there is no {', '.join(absent)}")
-    if missing and (actual := hashlib.sha256((folder / RELEASE_FILES[0]).read_bytes()).hexdigest()) != digest:
-        return f"{folder / RELEASE_FILES[0]} is {actual[:12]}, not the promoted {digest[:12]}: nothing was kept"
-    new = {
+    if missing:
+        actual = compute_digest((folder / MODEL_NAME).read_bytes())
+        if actual != digest:
+            return f"{folder / MODEL_NAME} is {actual[:12]}, not the promoted {digest[:12]}: nothing was kept"
+    release = release or create_release(api, digest, commit)
+    upload_url = release["upload_url"].partition("{")[0]
+    for name, path in files.items():
+        api.request("POST", f"{upload_url}?name={name}", path.read_bytes())
+    return f"{digest[:12]} is kept as release {build_release_tag(digest)}"
+
+
+def create_release(api: GitHubClient, digest: str, commit: str) -> dict[str, Any]:
+    """Make the release of a model, without files, and return it."""
+    content = {
         "tag_name": build_release_tag(digest),
         "target_commitish": commit,
         "name": f"Model {digest[:12]}",
         "body": RELEASE_BODY,
     }
-    release = release or api.call("POST", "/releases", new)
-    for name, path in files.items():
-        api.call("POST", f"{release['upload_url'].partition('{')[0]}?name={name}", path.read_bytes())
-    return f"{digest[:12]} is kept as release {build_release_tag(digest)}"
+    release: dict[str, Any] = api.request("POST", "/releases", content)
+    return release
 
 
 def download_model(api: GitHubClient, digest: str) -> dict[str, bytes]:
-    """The files of a kept model by name; none where no release has it whole."""
-    there = list_release_assets(api, api.find(f"/releases/tags/{build_release_tag(digest)}"))
-    if not set(RELEASE_FILES) <= set(there):
+    """Download the files of a model from its release.
+
+    Parameters
+    ----------
+    api
+        The repository.
+    digest
+        The SHA-256 of the model.
+
+    Returns
+    -------
+    dict[str, bytes]
+        The content of each file by its name; empty where no release has all files and the right model.
+    """
+    assets = list_release_assets(api, find_release(api, digest))
+    if not set(RELEASE_FILES) <= set(assets):
         return {}
-    found = {name: api.call("GET", there[name], raw=True) for name in RELEASE_FILES}
-    return found if hashlib.sha256(found[RELEASE_FILES[0]]).hexdigest() == digest else {}
+    files = {name: api.request("GET", assets[name], raw=True) for name in RELEASE_FILES}
+    return files if compute_digest(files[MODEL_NAME]) == digest else {}
 
 
 def main(folder: str = "models", sha: str = "") -> int:
     """Keep the promoted model as a release of the repository, so that no cache or remote is needed for it."""
-    digest, api = read_promoted_digest(), GitHubClient.from_environment()
+    digest = read_promoted_digest()
+    api = GitHubClient.from_environment()
     if not digest:
-        print_line("release   nothing is promoted yet: nothing to keep")
+        print_result("release", "nothing is promoted yet: nothing to keep")
         return 0
     if not (api.token and api.repository):
-        print_line("::warning title=Not kept::there is no GITHUB_TOKEN: the promoted model was not kept")
+        print_annotation("warning", "Not kept", "there is no GITHUB_TOKEN: the promoted model was not kept")
         return 0
-    return int(not try_action("release", lambda: publish_model(api, digest, Path(folder), sha)))
+    kept = try_action("release", lambda: publish_model(api, digest, Path(folder), sha))
+    return 0 if kept else 1

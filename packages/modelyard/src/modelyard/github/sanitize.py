@@ -1,12 +1,15 @@
-"""What a branch's run left behind, taken as data: its verdict is checked, its report can do no harm in a comment."""
+"""Take what a branch's run left behind as data: check its verdict, and make its report harmless in a comment."""
 
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-MAX_BODY_CHARACTERS = 65_536  # characters, of one comment or issue on GitHub
-MAX_FILE_BYTES = 2_000_000  # bytes, of a file that is read at all
+from modelyard.core.errors import UserError
+
+MAX_BODY_CHARACTERS = 65_536  # of one comment or issue on GitHub
+MAX_FILE_BYTES = 2_000_000  # of a file that is read at all
+MAX_OPEN_FOLDS = 10
 TRUNCATION_NOTE = "\n\n*The report was cut here; the whole of it is in the run's summary and artifact.*\n"
 MODEL_SIDES = ("champion", "candidate")
 VERDICT_PATTERNS = {
@@ -19,7 +22,7 @@ VERDICT_PATTERNS = {
 ALLOWED_TAGS = (
     "b|blockquote|br|code|details|em|h[1-6]|hr|i|kbd|li|ol|p|pre|strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul"
 )
-ZERO_WIDTH_SPACE = "\u200b"  # takes no room, and parts what GitHub would read as one
+ZERO_WIDTH_SPACE = "\u200b"  # invisible; it separates what GitHub would otherwise read as one
 SANITIZE_RULES = [
     (r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", ""),  # control and reordering characters
     (r"&(?=#|commat|num)", "&amp;"),  # a mention in disguise
@@ -32,31 +35,56 @@ SANITIZE_RULES = [
 ]
 
 
-class InvalidArtifactError(Exception):
-    """A file from a run is not what it must be."""
+class InvalidArtifactError(UserError):
+    """A file from a run is missing or does not hold what it must."""
 
 
 def sanitize_markdown(markdown: str) -> str:
-    """Markdown that mentions nobody, loads nothing, hides nothing and closes no issue."""
-    for pattern, instead in SANITIZE_RULES:
-        markdown = re.sub(pattern, instead, markdown)
+    """Return Markdown that mentions nobody, loads nothing, hides nothing and closes no issue."""
+    for pattern, replacement in SANITIZE_RULES:
+        markdown = re.sub(pattern, replacement, markdown)
     return markdown
 
 
+def sanitize_line(value: Any, limit: int = 300) -> str:
+    """Return a value as one harmless line of at most `limit` characters."""
+    one_line = " ".join(str(value).split())
+    return sanitize_markdown(one_line)[:limit]
+
+
 def truncate_markdown(markdown: str, limit: int = MAX_BODY_CHARACTERS) -> str:
-    """Markdown within the limit: whole lines, with open code blocks and folds closed, and a note where it ends."""
+    """Cut Markdown at the end of a line.
+
+    Parameters
+    ----------
+    markdown
+        The text.
+    limit
+        The number of characters that the result may have.
+
+    Returns
+    -------
+    str
+        The text itself where it fits; else its beginning, with open code blocks and folds closed and a note at the end.
+    """
     if len(markdown) <= limit:
         return markdown
-    room = limit - len(TRUNCATION_NOTE) - 200
+    room = limit - len(TRUNCATION_NOTE) - 200  # for what closes blocks and folds
     kept = markdown[:room].rpartition("\n")[0]
     if len(re.findall(r"(?m)^```", kept)) % 2:
         kept += "\n```"
-    folds = kept.count("<details") - kept.count("</details>")
-    return kept + "\n</details>" * min(max(folds, 0), 10) + TRUNCATION_NOTE
+    open_folds = max(kept.count("<details") - kept.count("</details>"), 0)
+    return kept + "\n</details>" * min(open_folds, MAX_OPEN_FOLDS) + TRUNCATION_NOTE
 
 
 def read_untrusted_text(path: Path) -> str:
-    """A file's text; missing, too large or not text is `Unfit`."""
+    """Read a text file that a run of foreign code wrote.
+
+    Raises
+    ------
+    InvalidArtifactError
+        If the file is missing, a symbolic link, larger than two megabytes, or not UTF-8.
+    """
     try:
         if path.is_symlink() or path.stat().st_size > MAX_FILE_BYTES:
             raise InvalidArtifactError(f"{path.name} is no plain file below {MAX_FILE_BYTES:,} bytes")
@@ -67,23 +95,50 @@ def read_untrusted_text(path: Path) -> str:
         raise InvalidArtifactError(f"{path.name} is not text") from None
 
 
-def sanitize_line(value: Any, limit: int = 300) -> str:
-    """A value as one line that can do no harm."""
-    return sanitize_markdown(" ".join(str(value).split()))[:limit]
+def read_untrusted_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of version 1 that a run of foreign code wrote.
+
+    Raises
+    ------
+    InvalidArtifactError
+        If the file cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(read_untrusted_text(path))
+    except ValueError:
+        raise InvalidArtifactError(f"{path.name} is not JSON") from None
+    if not isinstance(content, dict) or content.get("version") != 1:
+        raise InvalidArtifactError(f"{path.name} is not of version 1")
+    return content
 
 
 def read_verdict(path: Path) -> dict[str, str]:
-    """The words and digests of verdict.json, each checked; anything else in it is left alone."""
-    try:
-        raw = json.loads(read_untrusted_text(path))
-    except ValueError:
-        raise InvalidArtifactError(f"{path.name} is not JSON") from None
-    if not isinstance(raw, dict) or raw.get("version") != 1:
-        raise InvalidArtifactError(f"{path.name} is not of version 1")
-    for side in MODEL_SIDES:  # a dummy has none
-        block = raw.get(side)
-        raw[side] = block["model"] if isinstance(block, dict) and block.get("model") is not None else ""
+    """Read a verdict that a run of foreign code wrote.
+
+    Parameters
+    ----------
+    path
+        The file verdict.json.
+
+    Returns
+    -------
+    dict[str, str]
+        The words and digests of `VERDICT_PATTERNS`; a dummy has an empty digest.
+
+    Raises
+    ------
+    InvalidArtifactError
+        If the file cannot be read, or one of these does not look as it must.
+    """
+    content = read_untrusted_json(path)
+    for side in MODEL_SIDES:
+        block = content.get(side)
+        has_model = isinstance(block, dict) and block.get("model") is not None
+        content[side] = block["model"] if has_model else ""
     for key, pattern in VERDICT_PATTERNS.items():
-        if not isinstance(raw.get(key), str) or not re.fullmatch(pattern, raw[key]):
+        value = content.get(key)
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
             raise InvalidArtifactError(f"{path.name}: {key} must look like {pattern}")
-    return {key: raw[key] for key in VERDICT_PATTERNS} | {"sentence": sanitize_line(raw["sentence"])}
+    verdict = {key: content[key] for key in VERDICT_PATTERNS}
+    verdict["sentence"] = sanitize_line(verdict["sentence"])
+    return verdict

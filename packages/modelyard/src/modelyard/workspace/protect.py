@@ -67,14 +67,14 @@ def plan_changes(api: GitHubClient) -> Iterator[PlannedChange]:
     if (new := assign_owners(text, api.owner)) != text:
         said = f"{CODEOWNERS}: @{api.owner} must agree to changes of what decides about models, which the file lists"
         yield said, lambda: write_codeowners(new)
-    number = next((row["id"] for row in api.pages("/rulesets") if row["name"] == wanted["name"]), None)
-    if not number or not contains_settings(api.call("GET", f"/rulesets/{number}"), wanted):
+    number = next((row["id"] for row in api.iterate_rows("/rulesets") if row["name"] == wanted["name"]), None)
+    if not number or not contains_settings(api.request("GET", f"/rulesets/{number}"), wanted):
         said = "the default branch takes pull requests in which `Required checks pass`, and CODEOWNERS agree"
         call = ("PUT", f"/rulesets/{number}", wanted) if number else ("POST", "/rulesets", wanted)
-        yield f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.call(*call)
-    if not contains_settings(api.find("/actions/permissions/workflow"), WORKFLOW_PERMISSIONS):
+        yield f"{RULESET}: {said}; nobody deletes it or pushes over it", lambda: api.request(*call)
+    if not contains_settings(api.get_or_none("/actions/permissions/workflow"), WORKFLOW_PERMISSIONS):
         said = "Actions: workflows read unless a job says otherwise, and may open pull requests (for the retrain)"
-        yield said, lambda: api.call("PUT", "/actions/permissions/workflow", WORKFLOW_PERMISSIONS)
+        yield said, lambda: api.request("PUT", "/actions/permissions/workflow", WORKFLOW_PERMISSIONS)
 
 
 def main(yes: bool = False) -> int:
