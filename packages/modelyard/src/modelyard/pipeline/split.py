@@ -1,4 +1,4 @@
-"""Stage: the rows are parted into training and holdout; no group and no moment is on both sides."""
+"""Stage: split the rows into training rows and holdout; no group and no moment is on both sides."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,38 +9,46 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.console import report_stage
-from modelyard.core.errors import UserError
-from modelyard.core.params import DataParams, Params, load_params
+from modelyard.core.errors import SettingError, UserError
+from modelyard.core.params import DataParams, Params
 from modelyard.core.paths import HOLDOUT_PARQUET, TRAIN_PARQUET
+from modelyard.core.project import Project
 from modelyard.data import schema
 from modelyard.data.hashing import row_key, select_by_hash
 from modelyard.data.parquet import count_rows, open_writer, read_blocks
+from modelyard.data.source import open_table
 
-RANK_SAMPLE_ROWS, RANK_WINDOW_ROWS = (
-    1 << 16,
-    512,
-)  # of a column's values, and of its places around the one that is looked for
+RANK_SAMPLE_ROWS = 1 << 16  # of a column, by which the neighbourhood of a rank is guessed
+RANK_WINDOW_ROWS = 512  # of that sample, on either side of the rank
 ColumnReader = Callable[[list[str]], Iterable[pd.DataFrame]]  # some columns of a table, block by block
-HoldoutRule = Callable[[pd.DataFrame], np.ndarray]  # which rows of the next block are held out
+HoldoutRule = Callable[[pd.DataFrame], np.ndarray]  # True for each row of the next block that is held out
 
 
 def build_random_rule(data: DataParams, share: float, seed: int) -> HoldoutRule:
-    """True for `share` of the rows of each class so far, drawn with the seed."""
-    draw, seen, taken = np.random.default_rng(seed), Counter[Any](), Counter[Any]()
+    """Return a rule that holds out `share` of the rows of each class, drawn with the seed."""
+    random = np.random.default_rng(seed)
+    seen = Counter[Any]()
+    taken = Counter[Any]()
 
-    def side(part: pd.DataFrame) -> np.ndarray:
-        classes = part[data.target].to_numpy() if data.task == "classification" else np.zeros(len(part))
-        rank = pd.Series(draw.random(len(part))).groupby(classes).rank(method="first").to_numpy()
+    def choose(block: pd.DataFrame) -> np.ndarray:
+        classes = block[data.target].to_numpy() if data.task == "classification" else np.zeros(len(block))
+        rank = pd.Series(random.random(len(block))).groupby(classes).rank(method="first").to_numpy()
         seen.update(pd.Series(classes).value_counts().to_dict())
         due = {name: max(1, round(count * share)) - taken[name] for name, count in seen.items()}
         taken.update(due)
         return np.asarray(rank <= pd.Series(classes).map(due).to_numpy())
 
-    return side
+    return choose
 
 
 def pick_by_rank(counts: "pd.Series[int]", rank: int) -> Any:
-    """The value at a rank among values that come so often, or a `UserError` where the column has gaps there."""
+    """Return the value at a rank, given how often each value occurs, in order.
+
+    Raises
+    ------
+    UserError
+        Where there are fewer values than the rank, since rows without a value count, too.
+    """
     place = int(np.searchsorted(counts.cumsum(), rank, side="right"))
     if place == len(counts):
         raise UserError("too many rows have no time or group to be split by; leave them out, or split otherwise")
@@ -48,88 +56,172 @@ def pick_by_rank(counts: "pd.Series[int]", rank: int) -> Any:
 
 
 def value_at_rank(read: ColumnReader, name: str, rows: int, rank: int) -> Any:
-    """The value at a rank of a column in order; only those near it, by a sample, are held."""
-    step = -(-rows // RANK_SAMPLE_ROWS)  # a slice that is not copied keeps its whole block
-    some = pd.concat([part[name].iloc[::step].copy() for part in read([name])]).sort_values(ignore_index=True)
-    for wide in (RANK_WINDOW_ROWS, rows):  # all of them where the sample misled
-        low, high = rank * len(some) // rows - wide, rank * len(some) // rows + wide
-        under, near = 0, []
-        for part in read([name]):
-            values = part[name]
-            if low > 0:
-                under += int((values < some[low]).sum())
-                values = values[values >= some[low]]
-            near.append((values[values <= some[high]] if high < len(some) else values).value_counts())
-        counts = pd.concat(near).groupby(level=0).sum()
-        if under <= rank < under + counts.sum():
+    """Return the value at a rank of a column in order.
+
+    Parameters
+    ----------
+    read
+        Reads columns of the table, block by block.
+    name
+        The column.
+    rows
+        The number of rows of the table.
+    rank
+        The rank, from 0.
+
+    Notes
+    -----
+    A sample shows between which values the rank lies; only the values between them are held in memory and counted.
+    Where the sample misled, all values are.
+    """
+    step = -(-rows // RANK_SAMPLE_ROWS)
+    parts = [block[name].iloc[::step].copy() for block in read([name])]  # a view would hold its whole block
+    sample = pd.concat(parts).sort_values(ignore_index=True)
+    middle = rank * len(sample) // rows
+    for width in (RANK_WINDOW_ROWS, rows):
+        low = sample[middle - width] if middle > width else None
+        high = sample[middle + width] if middle + width < len(sample) else None
+        below, counts = count_between(read, name, low, high)
+        if below <= rank < below + counts.sum():
             break
-    return pick_by_rank(counts, rank - under)
+    return pick_by_rank(counts, rank - below)
+
+
+def count_between(read: ColumnReader, name: str, low: Any, high: Any) -> "tuple[int, pd.Series[int]]":
+    """Return how many values of a column are below `low`, and how often each from `low` to `high` occurs."""
+    below = 0
+    parts = []
+    for block in read([name]):
+        values = block[name]
+        if low is not None:
+            below += int((values < low).sum())
+            values = values[values >= low]
+        if high is not None:
+            values = values[values <= high]
+        parts.append(values.value_counts())
+    return below, pd.concat(parts).groupby(level=0).sum()
+
+
+def find_group_starts(read: ColumnReader, group: str, time: str) -> pd.DataFrame:
+    """Return the first moment (`min`) and the number of rows (`size`) of each group."""
+    groups = pd.DataFrame()
+    for block in read([group, time]):
+        both = pd.concat([groups, block.groupby(group)[time].agg(["min", "size"])])
+        groups = both.groupby(level=0).agg({"min": "min", "size": "sum"})
+    return groups
 
 
 def build_holdout_rule(
     read: ColumnReader, rows: int, data: DataParams, key: list[str], share: float, seed: int
 ) -> HoldoutRule:
-    """Which rows are held out: by group, else by time, else by key, else stratified or at random."""
+    """Return the rule that says which rows are held out.
+
+    Parameters
+    ----------
+    read
+        Reads columns of the table, block by block.
+    rows
+        The number of rows of the table.
+    data
+        With a group and a time, groups are held out by their first moment; with a time alone the latest rows; with a
+        group alone, or a key, a share of the hashes; else a share of each class at random.
+    key
+        The columns that name a row.
+    share
+        The share of rows to hold out, between 0 and 1.
+    seed
+        The seed of the draw.
+    """
     if not 0 < share < 1:
-        raise UserError(f"split.holdout is {share}; give a share between 0 and 1, such as 0.2")
-    rank, (group, time) = int(rows * (1 - share)), (data.group, data.time)
+        raise SettingError("split.holdout", f"is {share}", "give a share between 0 and 1, such as 0.2")
+    rank = int(rows * (1 - share))
+    group, time = data.group, data.time
     if group and time:
-        groups = pd.DataFrame()  # each group's first moment, and how many rows it has
-        for part in read([group, time]):
-            both = pd.concat([groups, part.groupby(group)[time].agg(["min", "size"])])
-            groups = both.groupby(level=0).agg({"min": "min", "size": "sum"})
+        groups = find_group_starts(read, group, time)
         border = pick_by_rank(groups.groupby("min")["size"].sum(), rank)
-        return lambda part: (part[group].map(groups["min"]) >= border).to_numpy()
+        return lambda block: (block[group].map(groups["min"]) >= border).to_numpy()
     if time:
         border = value_at_rank(read, time, rows, rank)
-        return lambda part: (part[time] >= border).to_numpy()
-    if group or key:
-        return lambda part: select_by_hash(part[[group] if group else key], share, seed)
+        return lambda block: (block[time] >= border).to_numpy()
+    names = [group] if group else key
+    if names:
+        return lambda block: select_by_hash(block[names], share, seed)
     return build_random_rule(data, share, seed)
 
 
 def reject_empty_split(*sides: int, share: float) -> None:
-    """Raise a `UserError` where a side has no rows."""
+    """Raise a `SettingError` where a side has no rows."""
     if not all(sides):
-        raise UserError(
-            f"a holdout of {share:.0%} leaves one side without rows; change split.holdout or bring more rows"
-        )
+        raise SettingError("split.holdout", f"of {share:.0%} leaves one side without rows", "change it, or bring more rows")
 
 
 def split_table(
     table: pd.DataFrame, data: DataParams, key: list[str], share: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training rows and holdout rows, each in the table's order; a side without rows is a `UserError`."""
-    chosen = build_holdout_rule(lambda _: [table], len(table), data, key, share, seed)(table)
-    reject_empty_split(chosen.sum(), (~chosen).sum(), share=share)
-    return table[~chosen], table[chosen]
+    """Return the training rows and the holdout of a table in memory, each in the table's order.
+
+    Parameters
+    ----------
+    table
+        Raw rows.
+    data, key, share, seed
+        As in `build_holdout_rule`.
+
+    Raises
+    ------
+    SettingError
+        Where a side has no rows.
+    """
+    rule = build_holdout_rule(lambda _: [table], len(table), data, key, share, seed)
+    is_held_out = rule(table)
+    reject_empty_split(is_held_out.sum(), (~is_held_out).sum(), share=share)
+    return table[~is_held_out], table[is_held_out]
 
 
 def write_split(path: Path, params: Params) -> tuple[int, int, int]:
-    """Write both sides of a table of any size, block by block; how many rows each has, and how many are in none."""
-    rows, share, recipe = count_rows(path), params.split.holdout, params.split
-    side = build_holdout_rule(
-        lambda names: read_blocks(path, names), rows, params.data, schema.read_key(), share, recipe.seed
+    """Write both sides of a table of any size, block by block.
+
+    Parameters
+    ----------
+    path
+        The Parquet table.
+    params
+        The project's parameters. Of a holdout larger than `split.rows` a sample stays; the rest is on neither side.
+
+    Returns
+    -------
+    tuple of int
+        The rows for training, those held out, and those on neither side.
+    """
+    rows = count_rows(path)
+    recipe = params.split
+    rule = build_holdout_rule(
+        lambda names: read_blocks(path, names), rows, params.data, schema.read_key(), recipe.holdout, recipe.seed
     )
-    few, learned, late = recipe.rows / (share * rows), 0, 0
-    with open_writer(TRAIN_PARQUET) as train, open_writer(HOLDOUT_PARQUET) as holdout:
-        for part in read_blocks(path):
-            held = side(part)
-            kept = part[held]
-            kept = kept[select_by_hash(row_key(kept), few, seed=2)] if few < 1 else kept
-            train(part[~held])
-            holdout(kept)
-            learned, late = learned + int((~held).sum()), late + len(kept)
-        reject_empty_split(learned, late, share=share)
-    return learned, late, rows - learned - late
+    kept_share = recipe.rows / (recipe.holdout * rows)
+    train_rows = 0
+    holdout_rows = 0
+    with open_writer(TRAIN_PARQUET) as write_train, open_writer(HOLDOUT_PARQUET) as write_holdout:
+        for block in read_blocks(path):
+            is_held_out = rule(block)
+            holdout = block[is_held_out]
+            if kept_share < 1:
+                holdout = holdout[select_by_hash(row_key(holdout), kept_share, seed=2)]
+            train = block[~is_held_out]
+            write_train(train)
+            write_holdout(holdout)
+            train_rows += len(train)
+            holdout_rows += len(holdout)
+        reject_empty_split(train_rows, holdout_rows, share=recipe.holdout)
+    return train_rows, holdout_rows, rows - train_rows - holdout_rows
 
 
 def main() -> int:
     """Write data/train.parquet and data/holdout.parquet."""
-    params = load_params()
-    path = Path(params.data.path)
-    with report_stage("split", count_rows(path)) as notes:
-        notes["train"], notes["holdout"], left = write_split(path, params)
-        if left:
-            notes["held out beyond split.rows"] = left
+    project = Project.load()
+    table = open_table(project)
+    with report_stage("split", count_rows(table)) as notes:
+        notes["train"], notes["holdout"], on_neither_side = write_split(table, project.params)
+        if on_neither_side:
+            notes["held out beyond split.rows"] = on_neither_side
     return 0
