@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import SettingError
 from modelyard.statistics.comparison import (
     Difference,
     adjust_p_values,
@@ -16,7 +16,9 @@ from modelyard.statistics.comparison import (
     decide_verdict,
     is_margin_resolved,
 )
-from modelyard.statistics.metrics import METRICS, Array, get_metric
+from modelyard.statistics.influence import Array
+from modelyard.statistics.metrics import METRICS, InvalidScoresError, get_metric
+from modelyard.statistics.paired_scores import UndefinedMetricError
 
 COSTS = {2: [[0.0, 1.0], [5.0, 0.0]], 3: [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [4.0, 2.0, 0.0]]}
 FOUND = Difference("roc_auc", 0.8, 0.8, 0.0, -0.01, 0.01, 0.005, "DeLong")
@@ -112,7 +114,7 @@ def test_a_worse_candidate_is_negative_and_the_other_way_round(name: str) -> Non
     swapped = compute_difference(name, truth, candidate, champion, cost=COSTS[2])
     assert found.high < 0 < swapped.low
     assert found.difference == pytest.approx(-swapped.difference)
-    assert found.chance < 0.001 < 0.999 < swapped.chance
+    assert found.p_value < 0.001 < 0.999 < swapped.p_value
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -148,22 +150,23 @@ def test_groups_may_be_anything_and_may_be_missing(dtype: type) -> None:
 
 def test_one_class_only_is_refused() -> None:
     _, champion, candidate = holdout("classification")
-    with pytest.raises(UserError, match="not defined on these 500 rows"):
+    with pytest.raises(UndefinedMetricError) as refusal:
         compute_difference("roc_auc", np.zeros(500, int), champion, candidate)
+    assert (refusal.value.metric, refusal.value.rows) == ("roc_auc", 500)
 
 
 def test_models_with_different_classes_are_refused() -> None:
     truth, champion, candidate = holdout("classification")
     wider = np.column_stack([candidate, np.zeros(500)])
-    with pytest.raises(UserError, match="a column for every class"):
+    with pytest.raises(InvalidScoresError, match="a column for every class"):
         compute_difference("accuracy", truth, champion, wider)
 
 
 def test_groups_and_slices_of_another_length_are_refused() -> None:
     rows = holdout("classification")
-    with pytest.raises(UserError, match="4 group names for 500 rows"):
+    with pytest.raises(InvalidScoresError, match="4 group names for 500 rows"):
         compute_difference("accuracy", *rows, groups=np.arange(4))
-    with pytest.raises(UserError, match="slice origin"):
+    with pytest.raises(InvalidScoresError, match="slice origin"):
         compare_slices("accuracy", *rows, {"origin": np.arange(4)})
 
 
@@ -214,8 +217,9 @@ def test_margins_are_absolute_or_a_share_of_the_champion() -> None:
     assert compute_margin("rmse", 50.0) == pytest.approx(1.0)
     assert compute_margin("rmse", 50.0, 0.1) == pytest.approx(5.0)
     assert compute_margin("cost", -10.0) == pytest.approx(0.5)
-    with pytest.raises(UserError, match=r"gate\.margin"):
+    with pytest.raises(SettingError) as refusal:
         compute_margin("rmse", 50.0, -0.1)
+    assert refusal.value.setting == "gate.margin"
 
 
 def test_detectable_difference_is_what_a_z_test_finds() -> None:

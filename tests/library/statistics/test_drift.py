@@ -18,15 +18,15 @@ def sample(column: pd.Series, rows: int = 2000) -> pd.Series:
 @pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
 @pytest.mark.parametrize("column", [NORMAL, LETTERS], ids=["number", "category"])
 def test_rows_of_the_reference_itself_stay_below_the_limit(column: pd.Series, measure: str) -> None:
-    yard = drift.ReferenceDistribution(column, measure)
-    assert yard.value(sample(column)) < yard.compute_limit(2000, 0.001, 0.0)
+    distribution = drift.ReferenceDistribution(column, measure)
+    assert distribution.compute_distance(sample(column)) < distribution.compute_limit(2000, 0.001, 0.0)
 
 
 @pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
 def test_a_shift_passes_the_limit_and_grows(measure: str) -> None:
-    yard = drift.ReferenceDistribution(NORMAL, measure)
-    near, far = yard.value(sample(NORMAL + 0.5)), yard.value(sample(NORMAL + 1))
-    assert yard.compute_limit(2000, 0.001, 0.0) < near < far
+    distribution = drift.ReferenceDistribution(NORMAL, measure)
+    near, far = distribution.compute_distance(sample(NORMAL + 0.5)), distribution.compute_distance(sample(NORMAL + 1))
+    assert distribution.compute_limit(2000, 0.001, 0.0) < near < far
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_shift_passes_the_limit_and_grows(measure: str) -> None:
         pytest.param(sample(LETTERS).where(RNG.random(2000) > 0.3, "d"), "d", id="known value"),
     ],
 )
-def test_moved_says_which_value(changed: pd.Series, cell: str) -> None:
-    yard = drift.ReferenceDistribution(LETTERS, "psi")
-    assert yard.value(changed) > 0.1
-    assert yard.moved(changed)[0]["value"] == cell
+def test_moved_bins_name_the_value(changed: pd.Series, cell: str) -> None:
+    distribution = drift.ReferenceDistribution(LETTERS, "psi")
+    assert distribution.compute_distance(changed) > 0.1
+    assert distribution.rank_moved_bins(changed)[0]["value"] == cell
 
 
 @pytest.mark.parametrize(
@@ -58,43 +58,44 @@ def test_moved_says_which_value(changed: pd.Series, cell: str) -> None:
 )
 @pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
 def test_any_column_has_a_value_and_a_limit(column: pd.Series, measure: str) -> None:
-    yard = drift.ReferenceDistribution(column, measure)
-    assert yard.value(column) == pytest.approx(0, abs=1e-9) or measure == "wasserstein"
-    assert yard.compute_limit(20, 0.01, 0.1) >= 0.1
-    assert len(yard.moved(column)) <= 3
+    distribution = drift.ReferenceDistribution(column, measure)
+    assert distribution.compute_distance(column) == pytest.approx(0, abs=1e-9) or measure == "wasserstein"
+    assert distribution.compute_limit(20, 0.01, 0.1) >= 0.1
+    assert len(distribution.rank_moved_bins(column)) <= 3
 
 
 def test_a_constant_that_changes_is_seen() -> None:
-    assert drift.ReferenceDistribution(pd.Series([1.0] * 500), "psi").value(pd.Series([2.0] * 500)) > 1
+    assert drift.ReferenceDistribution(pd.Series([1.0] * 500), "psi").compute_distance(pd.Series([2.0] * 500)) > 1
 
 
 def test_psi_of_known_shares() -> None:
-    assert drift.psi(np.array([5e6, 5e6]), np.array([6e6, 4e6])) == pytest.approx(0.04055, abs=1e-4)
+    assert drift.compute_psi(np.array([5e6, 5e6]), np.array([6e6, 4e6])) == pytest.approx(0.04055, abs=1e-4)
 
 
 def test_jensen_shannon_lies_between_0_and_1() -> None:
-    assert drift.jensen_shannon(np.array([1e9, 0]), np.array([0, 1e9])) == pytest.approx(1, abs=1e-3)
-    assert drift.jensen_shannon(np.array([7, 3]), np.array([70, 30])) == pytest.approx(0, abs=0.05)
+    assert drift.compute_jensen_shannon(np.array([1e9, 0]), np.array([0, 1e9])) == pytest.approx(1, abs=1e-3)
+    assert drift.compute_jensen_shannon(np.array([7, 3]), np.array([70, 30])) == pytest.approx(0, abs=0.05)
 
 
 def test_wasserstein_is_the_shift_in_deviations() -> None:
-    assert drift.wasserstein(NORMAL.to_numpy(), NORMAL.to_numpy() + 0.5) == pytest.approx(0.5, abs=0.01)
+    assert drift.compute_wasserstein(NORMAL.to_numpy(), NORMAL.to_numpy() + 0.5) == pytest.approx(0.5, abs=0.01)
 
 
 def test_limit_does_not_depend_on_traffic_but_on_the_sample() -> None:
-    yard = drift.ReferenceDistribution(NORMAL, "psi")
-    assert yard.compute_limit(500, 0.01, 0.0) > yard.compute_limit(5000, 0.01, 0.0)
-    assert yard.compute_limit(5000, 0.01, 0.1) == 0.1
+    distribution = drift.ReferenceDistribution(NORMAL, "psi")
+    assert distribution.compute_limit(500, 0.01, 0.0) > distribution.compute_limit(5000, 0.01, 0.0)
+    assert distribution.compute_limit(5000, 0.01, 0.1) == 0.1
 
 
 def test_limit_knows_the_reference_changes_by_itself() -> None:
     times = np.arange(20_000) * 10
     seasonal = pd.Series(np.sin(times / 30_000) + RNG.normal(0, 0.2, 20_000))
-    yard, calm = drift.ReferenceDistribution(seasonal, "psi"), drift.group_rows_by_period(times, 10_000, 200)
-    assert yard.compute_limit(2000, 0.01, 0.1, calm) > 3 * yard.compute_limit(2000, 0.01, 0.1)
+    distribution = drift.ReferenceDistribution(seasonal, "psi")
+    periods = drift.group_rows_by_period(times, 10_000, 200)
+    assert distribution.compute_limit(2000, 0.01, 0.1, periods) > 3 * distribution.compute_limit(2000, 0.01, 0.1)
 
 
-def test_stretches_that_are_too_few_say_nothing() -> None:
+def test_too_few_periods_are_not_used() -> None:
     assert drift.group_rows_by_period(np.arange(1000), 500, 100) == []
     assert drift.group_rows_by_period(np.arange(1000), 10, 100) == []
 
@@ -118,7 +119,7 @@ def test_chance_keeps_the_rate_of_a_year(k: int, of: int) -> None:
         ([], False),
     ],
 )
-def test_persists_counts_judged_windows(flags: list[bool | None], expected: bool) -> None:
+def test_k_of_n_counts_judged_windows(flags: list[bool | None], expected: bool) -> None:
     assert drift.k_of_n(flags, 2, 3) == expected
 
 
@@ -130,15 +131,15 @@ def test_loss_limit_grows_with_both_errors() -> None:
     assert limit(0.01, 0.0) == float("inf")
 
 
-def test_like_draws_the_scores_that_are_asked_for() -> None:
+def test_reweighting_draws_the_scores_that_are_asked_for() -> None:
     reference, current = RNG.random(5000), RNG.random(5000) ** 2
     assert reference[drift.reweight_to_scores(reference, current)].mean() == pytest.approx(current.mean(), abs=0.02)
 
 
-def test_like_draws_nothing_where_no_score_is_like_the_current_ones() -> None:
+def test_reweighting_draws_nothing_where_no_score_is_near_the_current_ones() -> None:
     assert len(drift.reweight_to_scores(np.repeat([0.1, 0.5], 50), np.full(100, 0.9))) == 0
 
 
 @pytest.mark.parametrize("column", [pd.Series(dtype=float), pd.Series([np.nan, np.nan])], ids=["empty", "gaps"])
 def test_nothing_to_compare_is_no_error(column: Any) -> None:
-    assert np.isfinite(drift.ReferenceDistribution(NORMAL, "psi").value(column))
+    assert np.isfinite(drift.ReferenceDistribution(NORMAL, "psi").compute_distance(column))

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from modelyard.core.errors import UserError
-from modelyard.statistics.metrics import METRICS, Array, compute_all_metrics, get_metric
+from modelyard.core.errors import SettingError
+from modelyard.statistics.influence import Array
+from modelyard.statistics.metrics import (
+    METRICS,
+    InvalidScoresError,
+    UnknownMetricError,
+    compute_all_metrics,
+    get_metric,
+)
 
 COST = [[0.0, 1.0], [5.0, 0.0]]
 
@@ -81,12 +88,12 @@ def test_pull_is_the_derivative_by_the_weight_of_a_row(name: str) -> None:
     truth, scores = draw(3) if METRICS[name].task == "classification" else numbers()
     cost = np.array([[0, 1, 2], [1, 0, 1], [4, 2, 0]]) if name == "cost" else None
     one, copies = get_metric(name).compute_influence(truth, scores, cost), 200
-    assert one.pull.sum() == pytest.approx(0, abs=1e-8)
+    assert one.influence.sum() == pytest.approx(0, abs=1e-8)
     for row in (0, 7, 50):
         # Every row 200 times and one of them once more: a weight that is larger by 1 in 200.
         rows = np.append(np.tile(np.arange(len(truth)), copies), row)
         moved = get_metric(name).compute_value(truth[rows], scores[rows], cost) - one.value
-        assert moved * len(rows) == pytest.approx(one.pull[row], rel=0.03, abs=1e-3)
+        assert moved * len(rows) == pytest.approx(one.influence[row], rel=0.03, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision", "balanced_accuracy"])
@@ -127,7 +134,7 @@ def test_a_perfect_and_a_reversed_ranking() -> None:
         pytest.param("regression", [], [], "at least one", id="no rows"),
         pytest.param("regression", [1.0], [np.nan], "missing or infinite", id="nan predicted"),
         pytest.param("regression", [np.inf], [1.0], "leave those rows out", id="infinite truth"),
-        pytest.param("regression", [1.0], [[1.0, 2.0]], "one number a row", id="matrix"),
+        pytest.param("regression", [1.0], [[1.0, 2.0]], "one number per row", id="matrix"),
         pytest.param("classification", [0, 2], [[1, 0], [0, 1]], "every class", id="no column"),
         pytest.param("classification", ["a"], [[1, 0]], "must be numbers", id="words"),
         pytest.param("classification", [-1, 1], [[1, 0], [0, 1]], "run from -1", id="unknown"),
@@ -135,16 +142,18 @@ def test_a_perfect_and_a_reversed_ranking() -> None:
     ],
 )
 def test_refuses(task: str, truth: list[object], scores: list[object], words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(InvalidScoresError, match=words):
         compute_all_metrics(task, np.array(truth), np.array(scores))
 
 
 @pytest.mark.parametrize("cost", [None, [[0, 1]], [[0, np.nan], [1, 0]]])
 def test_refuses_a_cost_that_is_no_square_of_numbers(cost: list[list[float]] | None) -> None:
-    with pytest.raises(UserError, match=r"evaluate\.cost"):
+    with pytest.raises(SettingError) as refusal:
         get_metric("cost").compute_value(*draw(), cost)
+    assert refusal.value.setting == "evaluate.cost"
 
 
 def test_an_unknown_metric_names_those_there_are() -> None:
-    with pytest.raises(UserError, match="roc_auc, average_precision"):
+    with pytest.raises(UnknownMetricError) as refusal:
         get_metric("auc")
+    assert refusal.value.known[:2] == ["roc_auc", "average_precision"]

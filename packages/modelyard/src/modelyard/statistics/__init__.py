@@ -1,1 +1,1 @@
-"""TODO."""
+"""Metrics, the comparison of two models, and drift: pure functions of arrays."""

@@ -1,27 +1,70 @@
-"""Two models on the same rows: the difference in a metric, its interval, and what that is worth.
+"""The comparison of two models on the same rows: the difference in a metric, its interval and the verdict.
 
-The error of every metric comes from its influence values (`metrics`), summed over groups if there
-are any: for the area under the ROC curve that is DeLong's formula, for means the paired error.
+The error of a metric comes from the influence of each row (`modelyard.statistics.influence`), summed over groups where
+there are any: for the area under the ROC curve that is DeLong's formula, for a mean the paired standard error.
+docs/gate.md derives the formulas and shows what they were measured to do.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
-from modelyard.core.errors import UserError
-from modelyard.statistics.metrics import Array, CostMatrix, Influence, Metric, get_metric, validate_inputs
+from modelyard.core.errors import SettingError
+from modelyard.statistics.influence import Array, CostMatrix, Influence
+from modelyard.statistics.metrics import InvalidScoresError, Metric, get_metric
+from modelyard.statistics.paired_scores import MIN_UNITS, PairedScores, RowCounts, pair_scores, split_rows_by_code
 
-MIN_UNITS = 50  # rows of the rarest class, and groups: below that no interval here is to be trusted
+__all__ = [
+    "MIN_UNITS",
+    "ConfidenceInterval",
+    "Difference",
+    "RowCounts",
+    "SliceComparison",
+    "adjust_p_values",
+    "compare_slices",
+    "compute_detectable_difference",
+    "compute_difference",
+    "compute_interval",
+    "compute_margin",
+    "compute_row_counts",
+    "compute_standard_error",
+    "decide_verdict",
+    "is_margin_resolved",
+]
+
 BOOTSTRAP_RESAMPLES = 1000  # for a metric without a closed form
-MIN_MARGIN_IN_ERRORS = 1.81  # a margin of so many errors: a loss of two margins is found 95 times in a hundred
-SLICES_ALPHA_SHARE = 0.25  # the part of one side's false alarms that all slices together may cause
+MIN_MARGIN_IN_ERRORS = 1.81  # with a margin of so many standard errors, 95 % of losses of two margins are found
+SLICES_ALPHA_SHARE = 0.25  # the share of the primary metric's false alarms that all slices together may add
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate against champion; difference and interval are positive where the candidate wins."""
+    """The difference of two models in a metric; it and its interval are positive where the candidate is better.
+
+    Parameters
+    ----------
+    metric
+        The name of the metric.
+    champion, candidate
+        The value of each model.
+    difference
+        By how much the candidate is better, in the metric's unit.
+    low, high
+        The ends of the interval of the difference.
+    error
+        The standard error of the difference.
+    method
+        How the interval was computed.
+    resamples
+        The number of bootstrap resamples; 0 for a closed form.
+    confidence
+        The confidence of the interval.
+    degrees_of_freedom
+        Those of Student's t distribution that the interval uses.
+    """
 
     metric: str
     champion: float
@@ -36,8 +79,8 @@ class Difference:
     degrees_of_freedom: float = float("inf")
 
     @property
-    def chance(self) -> float:
-        """How often an equal candidate looks this bad, or worse."""
+    def p_value(self) -> float:
+        """The one-sided p-value of no loss: how often an equally good candidate looks this bad, or worse."""
         from scipy.special import stdtr
 
         return float(stdtr(self.degrees_of_freedom, self.difference / self.error)) if self.error else 1.0
@@ -45,7 +88,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """One model's metric with its interval."""
+    """The value of one model in a metric, the ends of its interval and its standard error."""
 
     metric: str
     value: float
@@ -56,93 +99,37 @@ class ConfidenceInterval:
 
 
 @dataclass(frozen=True)
-class RowCounts:
-    """The size of a comparison: rows, rows of the rarest class, groups (None: rows stand alone)."""
-
-    rows: int
-    minority: int
-    groups: int | None = None
-
-    @property
-    def is_sufficient(self) -> bool:
-        """Whether intervals hold: 50 rows of the rarest class and, with groups, 50 of them."""
-        return self.minority >= MIN_UNITS and (self.groups is None or self.groups >= MIN_UNITS)
-
-
-@dataclass(frozen=True)
 class SliceComparison:
-    """The comparison on the rows of one value; `chance` is corrected for the number of slices."""
+    """The comparison on the rows where a column has one value.
+
+    Parameters
+    ----------
+    column, value
+        The column and its value.
+    counts
+        The size of the slice.
+    difference
+        The paired difference in the slice.
+    margin
+        The loss that does not matter, in the metric's unit.
+    p_value
+        The one-sided p-value of no loss, corrected for the number of slices.
+    blocks
+        Whether the candidate is worse in this slice beyond doubt and by more than the margin.
+    """
 
     column: str
     value: str
     counts: RowCounts
     difference: Difference
     margin: float
-    chance: float
+    p_value: float
     blocks: bool = False
 
 
-@dataclass(frozen=True)
-class _PairedScores:
-    """Both models' scores of the same rows, checked; groups are codes."""
-
-    rule: Metric
-    truth: Array
-    champion: Array
-    candidate: Array
-    groups: Array | None
-    cost: CostMatrix | None
-
-    def take(self, rows: Array) -> "_PairedScores":
-        """The same pair on some of the rows."""
-        return replace(
-            self,
-            truth=self.truth[rows],
-            champion=self.champion[rows],
-            candidate=self.candidate[rows],
-            groups=None if self.groups is None else self.groups[rows],
-        )
-
-    def compute_gain(self) -> float:
-        """By how much the candidate is better."""
-        old = self.rule.compute_unchecked_value(self.truth, self.champion, self.cost)
-        new = self.rule.compute_unchecked_value(self.truth, self.candidate, self.cost)
-        return new - old if self.rule.higher_is_better else old - new
-
-    def method(self, name: str) -> str:
-        """The method's name, and whether it minds groups."""
-        return name if self.groups is None else f"{name}, by group"
-
-
-def _pair_scores(
-    metric: str, truth: Array, champion: Array, candidate: Array, groups: Array | None, cost: CostMatrix | None
-) -> _PairedScores:
-    """The scores after they were checked; groups become 0, 1, 2, …, rows without a name make one group."""
-    rule = get_metric(metric)
-    codes, old = validate_inputs(rule.task, truth, champion)
-    _, new = validate_inputs(rule.task, truth, candidate)
-    if old.shape != new.shape:
-        raise UserError(
-            f"the champion knows {old.shape[-1]} classes and the candidate {new.shape[-1]}; "
-            "give both a column for every class"
-        )
-    if groups is not None and len(groups) != len(codes):
-        raise UserError(f"{len(groups)} group names for {len(codes)} rows; give one to each row")
-    teams = None if groups is None else pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
-    return _PairedScores(rule, codes, old, new, teams, cost)
-
-
 def compute_row_counts(metric: str, truth: Array, scores: Array, groups: Array | None = None) -> RowCounts:
-    """The rows, those of the rarest class that the scores know (maybe none), and the groups."""
-    return _count_pair_rows(_pair_scores(metric, truth, scores, scores, groups, None))
-
-
-def _count_pair_rows(pair: _PairedScores) -> RowCounts:
-    teams = None if pair.groups is None else len(np.unique(pair.groups))
-    if pair.champion.ndim == 1:
-        return RowCounts(len(pair.truth), len(pair.truth), teams)
-    sizes = np.bincount(pair.truth, minlength=pair.champion.shape[1])
-    return RowCounts(len(pair.truth), int(sizes.min()), teams)
+    """Return the number of rows, of rows of the rarest class that the scores know (maybe none), and of groups."""
+    return pair_scores(metric, truth, scores, scores, groups, None).count_rows()
 
 
 def compute_difference(
@@ -157,105 +144,108 @@ def compute_difference(
     resamples: int = 0,
     seed: int = 0,
 ) -> Difference:
-    """Return the paired difference with its interval: in closed form, or by bootstrap with resamples.
+    """Return the paired difference of two models in a metric, with its interval.
 
-    A metric without a closed form is always resampled.
+    Parameters
+    ----------
+    metric
+        The name of a metric.
+    truth
+        Class codes or numbers, shape (n,).
+    champion, candidate
+        Probabilities, shape (n, k), or numbers, shape (n,).
+    groups
+        The group of each row, shape (n,); rows of one group are not independent of each other.
+    cost
+        `cost[truth][prediction]`, shape (k, k), for the metric `cost`.
+    confidence
+        The confidence of the interval.
+    resamples
+        The number of bootstrap resamples; 0 takes the closed form where the metric has one.
+    seed
+        The seed of the resamples.
+
+    Raises
+    ------
+    InvalidScoresError
+        Truth and scores do not fit each other.
+    UndefinedMetricError
+        The rows do not define the metric.
     """
-    pair = _pair_scores(metric, truth, champion, candidate, groups, cost)
+    pair = pair_scores(metric, truth, champion, candidate, groups, cost)
     return _compare(pair, confidence, resamples, seed)
 
 
-def _compare(pair: _PairedScores, confidence: float, resamples: int = 0, seed: int = 0) -> Difference:
+def _compare(pair: PairedScores, confidence: float, resamples: int = 0, seed: int = 0) -> Difference:
     """Return the difference with its interval, by the method that the metric has."""
-    if pair.rule.influence_function is None:
-        return _bootstrap(pair, _compute_point(pair, confidence), resamples or BOOTSTRAP_RESAMPLES, seed)
-    found = _analytic(pair, confidence)
-    return _bootstrap(pair, found, resamples, seed) if resamples else found
+    if pair.metric.influence_function is None:
+        point = _compute_point(pair, confidence)
+        return _add_bootstrap_interval(pair, point, resamples or BOOTSTRAP_RESAMPLES, seed)
+    found = _compute_closed_form(pair, confidence)
+    return _add_bootstrap_interval(pair, found, resamples, seed) if resamples else found
 
 
-def _compute_point(pair: _PairedScores, confidence: float) -> Difference:
+def _compute_point(pair: PairedScores, confidence: float) -> Difference:
     """Return the difference without an interval."""
-    old = _compute_defined_value(pair, pair.champion)
-    new = _compute_defined_value(pair, pair.candidate)
-    gain = new - old if pair.rule.higher_is_better else old - new
-    return Difference(pair.rule.name, old, new, gain, gain, gain, 0.0, pair.rule.method, confidence=confidence)
+    champion = pair.compute_defined_value(pair.champion)
+    candidate = pair.compute_defined_value(pair.candidate)
+    gain = candidate - champion if pair.metric.higher_is_better else champion - candidate
+    method = pair.metric.method
+    return Difference(pair.metric.name, champion, candidate, gain, gain, gain, 0.0, method, confidence=confidence)
 
 
-def _analytic(pair: _PairedScores, confidence: float) -> Difference:
-    """The difference with its error if both were equal; that of a ratio depends on the true one (Fieller)."""
-    old, new = (_compute_influence(pair, scores) for scores in (pair.champion, pair.candidate))
-    sign = 1 if pair.rule.higher_is_better else -1
-    gain, pull = sign * (new.value - old.value), sign * (new.pull - old.pull)
+def _compute_closed_form(pair: PairedScores, confidence: float) -> Difference:
+    """Return the difference with the interval that follows from the influences.
 
-    def error_at(true: float) -> tuple[float, float]:
-        moved = pull if new.denominator is None else pull + (gain - true) * new.denominator
-        return standard_error(pair.rule, pair.truth, Influence(gain, moved, max(old.event, new.event)), pair.groups)
+    The standard error is that of equally good models. For a ratio each end of the interval has the error that it would
+    have if that end were true (Fieller 1954).
+    """
+    champion = pair.compute_influence(pair.champion)
+    candidate = pair.compute_influence(pair.candidate)
+    sign = 1 if pair.metric.higher_is_better else -1
+    gain = sign * (candidate.value - champion.value)
+    influence = sign * (candidate.influence - champion.influence)
+    label_flip = max(champion.label_flip, candidate.label_flip)
+
+    def error_at(true_gain: float) -> tuple[float, float]:
+        moved = influence
+        if candidate.denominator is not None:
+            moved = influence + (gain - true_gain) * candidate.denominator
+        return compute_standard_error(pair.metric, pair.truth, Influence(gain, moved, label_flip), pair.groups)
 
     error, freedom = error_at(0.0)
-    reach = _t_quantile(freedom, confidence)
-    low, high = gain - reach * error, gain + reach * error
-    if new.denominator is not None:
-        low, high = gain - reach * error_at(low)[0], gain + reach * error_at(high)[0]
+    quantile = _get_t_quantile(freedom, confidence)
+    low = gain - quantile * error
+    high = gain + quantile * error
+    if candidate.denominator is not None:
+        low, high = gain - quantile * error_at(low)[0], gain + quantile * error_at(high)[0]
     return Difference(
-        metric=pair.rule.name,
-        champion=old.value,
-        candidate=new.value,
+        metric=pair.metric.name,
+        champion=champion.value,
+        candidate=candidate.value,
         difference=gain,
         low=low,
         high=high,
         error=error,
-        method=pair.method(pair.rule.method),
+        method=pair.describe_method(pair.metric.method),
         confidence=confidence,
         degrees_of_freedom=freedom,
     )
 
 
-def _bootstrap(pair: _PairedScores, found: Difference, resamples: int, seed: int) -> Difference:
-    """The interval between the quantiles of paired resamples: of rows, or of whole groups."""
-    members, rng = None if pair.groups is None else _rows_by_code(pair.groups), np.random.default_rng(seed)
-    units = len(pair.truth if members is None else members)
-
-    def rows() -> Array:
-        drawn = rng.integers(units, size=units)
-        return drawn if members is None else np.concatenate([members[group] for group in drawn])
-
-    draws = np.array([pair.take(rows()).compute_gain() for _ in range(resamples)])
-    draws = _keep_finite(pair.rule.name, draws)
-    low, high = np.quantile(draws, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
+def _add_bootstrap_interval(pair: PairedScores, found: Difference, resamples: int, seed: int) -> Difference:
+    """Return a difference with the interval between the quantiles of paired resamples."""
+    gains = pair.resample(PairedScores.compute_gain, resamples, seed)
+    low, high = np.quantile(gains, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
     return replace(
         found,
         low=float(low),
         high=float(high),
-        error=float(draws.std()),
-        method=pair.method("paired bootstrap"),
-        resamples=len(draws),
+        error=float(gains.std()),
+        method=pair.describe_method("paired bootstrap"),
+        resamples=len(gains),
         degrees_of_freedom=float("inf"),
     )
-
-
-def _keep_finite(metric: str, draws: Array) -> Array:
-    """Return the resamples that define the metric; a `UserError` where most do not."""
-    defined = draws[np.isfinite(draws)]
-    if 2 * len(defined) < len(draws):
-        raise UserError(f"{metric} is not defined on most resamples of these rows; take a larger holdout")
-    return defined
-
-
-def _bootstrap_interval(pair: _PairedScores, confidence: float) -> ConfidenceInterval:
-    """Return one model's metric with the interval between the quantiles of its resamples."""
-    members = None if pair.groups is None else _rows_by_code(pair.groups)
-    units = len(pair.truth if members is None else members)
-    random = np.random.default_rng(0)
-    draws = np.empty(BOOTSTRAP_RESAMPLES)
-    for place in range(BOOTSTRAP_RESAMPLES):
-        drawn = random.integers(units, size=units)
-        rows = drawn if members is None else np.concatenate([members[group] for group in drawn])
-        draws[place] = pair.rule.compute_unchecked_value(pair.truth[rows], pair.champion[rows], pair.cost)
-    draws = _keep_finite(pair.rule.name, draws)
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    value = _compute_defined_value(pair, pair.champion)
-    error = float(draws.std())
-    return ConfidenceInterval(pair.rule.name, value, float(low), float(high), error, pair.method(pair.rule.method))
 
 
 def compute_interval(
@@ -267,74 +257,147 @@ def compute_interval(
     cost: CostMatrix | None = None,
     confidence: float = 0.95,
 ) -> ConfidenceInterval:
-    """One model's metric with an interval that stays inside the metric's range."""
-    pair = _pair_scores(metric, truth, scores, scores, groups, cost)
-    if pair.rule.influence_function is None:
-        return _bootstrap_interval(pair, confidence)
-    one = _compute_influence(pair, pair.champion)
-    error, freedom = standard_error(pair.rule, pair.truth, one, pair.groups)
-    if pair.rule.bounded and not error:
-        # Where no row errs there is no spread to see: then as if half a rare row did.
-        units = _count_pair_rows(pair)
-        error = 0.5 / max(min(units.minority, units.groups or units.rows), 1)
-    low, high = _transform_interval(pair.rule, one.value, error, _t_quantile(freedom, confidence))
-    return ConfidenceInterval(metric, one.value, low, high, error, pair.method(pair.rule.method))
+    """Return the value of one model in a metric, with an interval that stays inside the metric's range.
+
+    Parameters and errors are those of `compute_difference`.
+
+    Notes
+    -----
+    The interval of a share is built on the logit scale, as Boyd, Eng & Page (2013) advise for average precision, and
+    that of a loss on the log scale.
+    """
+    pair = pair_scores(metric, truth, scores, scores, groups, cost)
+    if pair.metric.influence_function is None:
+        return _compute_bootstrap_interval(pair, confidence)
+    found = pair.compute_influence(pair.champion)
+    error, freedom = compute_standard_error(pair.metric, pair.truth, found, pair.groups)
+    if pair.metric.bounded and not error:
+        # A model without errors has no spread: take the error that half a wrong row of the rarest kind would make.
+        counts = pair.count_rows()
+        error = 0.5 / max(min(counts.minority, counts.groups or counts.rows), 1)
+    low, high = _transform_interval(pair.metric, found.value, error, _get_t_quantile(freedom, confidence))
+    return ConfidenceInterval(metric, found.value, low, high, error, pair.describe_method(pair.metric.method))
 
 
-def _transform_interval(rule: Metric, value: float, error: float, reach: float) -> tuple[float, float]:
-    """The interval on the logit scale for shares and on the log scale for losses, carried back."""
-    if rule.bounded:
-        share = float(np.clip(value, min(error, 0.5), max(1 - error, 0.5)))
-        odds, width = np.log(share / (1 - share)), reach * error / (share * (1 - share))
-        low, high = 1 / (1 + np.exp(width - odds)), 1 / (1 + np.exp(-odds - width))
-        return float(min(low, value)), float(max(high, value))
-    loss = 1 - value if rule.name == "r2" else value
+def _compute_bootstrap_interval(pair: PairedScores, confidence: float) -> ConfidenceInterval:
+    """Return one model's metric with the interval between the quantiles of its resamples."""
+    values = pair.resample(lambda drawn: drawn.compute_value(drawn.champion), BOOTSTRAP_RESAMPLES, seed=0)
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    value = pair.compute_defined_value(pair.champion)
+    method = pair.describe_method(pair.metric.method)
+    return ConfidenceInterval(pair.metric.name, value, float(low), float(high), float(values.std()), method)
+
+
+def _transform_interval(metric: Metric, value: float, error: float, quantile: float) -> tuple[float, float]:
+    """Return the interval that is symmetric on the logit scale for shares and on the log scale for losses."""
+    if metric.bounded:
+        return _build_logit_interval(value, error, quantile)
+    if metric.name == "r2":
+        low, high = _build_log_interval(1 - value, error, quantile)
+        return 1 - high, 1 - low
+    return _build_log_interval(value, error, quantile)
+
+
+def _build_logit_interval(value: float, error: float, quantile: float) -> tuple[float, float]:
+    """Return an interval of a share, which stays between 0 and 1."""
+    share = float(np.clip(value, min(error, 0.5), max(1 - error, 0.5)))
+    logit = np.log(share / (1 - share))
+    width = quantile * error / (share * (1 - share))
+    low = 1 / (1 + np.exp(width - logit))
+    high = 1 / (1 + np.exp(-logit - width))
+    return float(min(low, value)), float(max(high, value))
+
+
+def _build_log_interval(loss: float, error: float, quantile: float) -> tuple[float, float]:
+    """Return an interval of a loss, which stays above 0; symmetric where the loss is not positive."""
     if loss <= 0:
-        return value - reach * error, value + reach * error
-    factor = float(np.exp(reach * error / loss))
-    low, high = loss / factor, loss * factor
-    return (1 - high, 1 - low) if rule.name == "r2" else (low, high)
+        return loss - quantile * error, loss + quantile * error
+    factor = float(np.exp(quantile * error / loss))
+    return loss / factor, loss * factor
 
 
-def standard_error(rule: Metric, truth: Array, one: Influence, groups: Array | None = None) -> tuple[float, float]:
-    """The standard error that the pulls make, and its degrees of freedom (Satterthwaite)."""
-    rows = len(one.pull)
-    cells = truth if rule.task == "classification" else np.zeros(rows, dtype=np.intp)
-    team, cell, size, pull = _sum_by_group(cells, one.pull, groups)
-    held = size if rule.by_class else np.bincount(team, size)[team]
-    whole = np.bincount(cell, size)[cell] if rule.by_class else rows
-    # 1 / (1 - share) is n / (n - 1) for lone rows, G / (G - 1) for equal groups.
-    total = np.bincount(team, pull / np.sqrt(np.maximum(1 - held / whole, 0.5))) / rows
-    square = float((total**2).sum())
-    parts, units = np.bincount(cell, pull**2), np.maximum(np.bincount(cell) - 1, 1)
-    freedom = parts.sum() ** 2 / (parts**2 / units).sum() if square else float(units.sum())
-    # One row more that pulls like those that matter: few of them make a small error look certain.
-    extra = (total**4).sum() / square if square else 0.0
-    return float(np.sqrt(square + max(extra, (one.event / rows) ** 2))), float(freedom)
+def compute_standard_error(
+    metric: Metric, truth: Array, found: Influence, groups: Array | None = None
+) -> tuple[float, float]:
+    """Return the standard error that follows from influences, and its degrees of freedom.
+
+    Parameters
+    ----------
+    metric
+        The metric; `by_class` metrics have independent rows within each class.
+    truth
+        Class codes or numbers, shape (n,).
+    found
+        The influences, shape (n,).
+    groups
+        The number of each row's group, shape (n,).
+
+    Notes
+    -----
+    The influences are summed by group g and divided by √(1 - h), where h is the group's share of the rows (Bell &
+    McCaffrey 2002): for lone rows the factor of the variance is n / (n - 1), for groups of one size G / (G - 1). The
+    degrees of freedom are Satterthwaite's (1946) over the classes. One more row like those that matter is added,
+    since few rows make a small error look certain (Agresti & Min 2005).
+    """
+    rows = len(found.influence)
+    classes = truth if metric.task == "classification" else np.zeros(rows, dtype=np.intp)
+    part_group, part_class, part_size, part_influence = _sum_by_group(classes, found.influence, groups)
+    if metric.by_class:
+        share = part_size / np.bincount(part_class, part_size)[part_class]
+    else:
+        share = np.bincount(part_group, part_size)[part_group] / rows
+    group_error = np.bincount(part_group, part_influence / np.sqrt(np.maximum(1 - share, 0.5))) / rows
+    variance = float((group_error**2).sum())
+    one_more_row = (group_error**4).sum() / variance if variance else 0.0
+    one_more_flip = (found.label_flip / rows) ** 2
+    error = float(np.sqrt(variance + max(one_more_row, one_more_flip)))
+    return error, _compute_degrees_of_freedom(part_class, part_influence)
 
 
-def _sum_by_group(cells: Array, pull: Array, groups: Array | None) -> tuple[Array, Array, Array, Array]:
-    """The pulls summed by group and class: group, class, rows and pull of each such part."""
+def _compute_degrees_of_freedom(part_class: Array, part_influence: Array) -> float:
+    """Return Satterthwaite's degrees of freedom over the classes."""
+    units = np.maximum(np.bincount(part_class) - 1, 1)
+    squares = np.bincount(part_class, part_influence**2)
+    if not squares.sum():
+        return float(units.sum())
+    return float(squares.sum() ** 2 / (squares**2 / units).sum())
+
+
+def _sum_by_group(classes: Array, influence: Array, groups: Array | None) -> tuple[Array, Array, Array, Array]:
+    """Return group, class, number of rows and summed influence of each combination of group and class."""
     if groups is None:
-        return np.arange(len(pull)), cells, np.ones(len(pull)), pull
-    width = int(cells.max()) + 1
-    keys, part = np.unique(groups * width + cells, return_inverse=True)
-    return keys // width, keys % width, np.bincount(part), np.bincount(part, pull)
+        return np.arange(len(influence)), classes, np.ones(len(influence)), influence
+    width = int(classes.max()) + 1
+    keys, part = np.unique(groups * width + classes, return_inverse=True)
+    return keys // width, keys % width, np.bincount(part), np.bincount(part, influence)
 
 
 def compute_margin(metric: str, champion: float, margin: float | None = None) -> float:
-    """The loss that does not matter, in the metric's unit: the default or that of params.yaml."""
-    rule = get_metric(metric)
-    share = rule.margin if margin is None else margin
+    """Return the loss that does not matter, in the metric's unit.
+
+    Parameters
+    ----------
+    metric
+        The name of a metric.
+    champion
+        The champion's value, of which the margin of some metrics is a share.
+    margin
+        `gate.margin` in params.yaml; None takes the metric's own.
+
+    Raises
+    ------
+    SettingError
+        The margin is negative.
+    """
+    found = get_metric(metric)
+    share = found.margin if margin is None else margin
     if share < 0:
-        raise UserError(f"gate.margin is {share}; it must be 0 or more")
-    return share * abs(champion) if rule.relative else share
+        raise SettingError("gate.margin", f"is {share}", "it must be 0 or more")
+    return share * abs(champion) if found.relative else share
 
 
 def compute_detectable_difference(error: float, confidence: float = 0.95, power: float = 0.8) -> float:
-    """The smallest true difference that this holdout shows as one, that often."""
-    from statistics import NormalDist
-
+    """Return the smallest true difference that is shown as one with this power, from the standard error."""
     normal = NormalDist()
     return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * error
 
@@ -345,7 +408,24 @@ def is_margin_resolved(error: float, margin: float) -> bool:
 
 
 def decide_verdict(found: Difference, margin: float, minority: int, groups: int | None = None) -> str:
-    """The verdict's word; models of one digest are "unchanged" and never come here."""
+    """Return the verdict on a candidate that is not the champion itself.
+
+    Parameters
+    ----------
+    found
+        The paired difference in the primary metric.
+    margin
+        The loss that does not matter, in the metric's unit.
+    minority
+        The number of rows of the rarest class.
+    groups
+        The number of groups.
+
+    Returns
+    -------
+    str
+        `better`, `not worse`, `worse` or `inconclusive`.
+    """
     if not RowCounts(minority, minority, groups).is_sufficient:
         return "inconclusive"
     if found.low > 0:
@@ -369,69 +449,69 @@ def compare_slices(
     cost: CostMatrix | None = None,
     confidence: float = 0.95,
 ) -> list[SliceComparison]:
-    """Every slice with enough rows; it blocks if worse by more than its margin after Holm."""
-    pair = _pair_scores(metric, truth, champion, candidate, groups, cost)
-    found = []
+    """Compare two models in every slice that has enough rows.
+
+    A slice blocks where the candidate loses more than the margin and the p-value, after Holm's correction for the
+    number of slices, is at most 0.625 % (a quarter of what the primary metric may spend).
+
+    Parameters
+    ----------
+    metric, truth, champion, candidate, groups, cost, confidence
+        As in `compute_difference`.
+    labels
+        For each column the slice of each row, shape (n,).
+    margin
+        `gate.margin` in params.yaml; None takes the metric's own.
+    """
+    pair = pair_scores(metric, truth, champion, candidate, groups, cost)
+    slices = []
     for column, values in labels.items():
-        for word, part in _iterate_slices(pair, column, values):
-            if (size := _count_pair_rows(part)).is_sufficient:
-                one = _compare(part, confidence)
-                found.append(
-                    SliceComparison(column, word, size, one, compute_margin(metric, one.champion, margin), one.chance)
-                )
-    chances = adjust_p_values([one.chance for one in found])
+        for value, part in _iterate_slices(pair, column, values):
+            counts = part.count_rows()
+            if not counts.is_sufficient:
+                continue
+            found = _compare(part, confidence)
+            slice_margin = compute_margin(metric, found.champion, margin)
+            slices.append(SliceComparison(column, value, counts, found, slice_margin, found.p_value))
     level = SLICES_ALPHA_SHARE * (1 - confidence) / 2
-    return [
-        replace(one, chance=p, blocks=p <= level and one.difference.difference < -one.margin)
-        for one, p in zip(found, chances, strict=True)
-    ]
+    return _correct_slices(slices, level)
 
 
-def _iterate_slices(pair: _PairedScores, column: str, values: Array) -> Iterator[tuple[str, _PairedScores]]:
+def _correct_slices(slices: list[SliceComparison], level: float) -> list[SliceComparison]:
+    """Return the slices with corrected p-values, and with those blocked that are worse at this level."""
+    corrected = []
+    p_values = adjust_p_values([part.p_value for part in slices])
+    for part, p_value in zip(slices, p_values, strict=True):
+        blocks = p_value <= level and part.difference.difference < -part.margin
+        corrected.append(replace(part, p_value=p_value, blocks=blocks))
+    return corrected
+
+
+def _iterate_slices(pair: PairedScores, column: str, values: Array) -> Iterator[tuple[str, PairedScores]]:
+    """Yield each value of a column and the scores of its rows."""
     if len(values) != len(pair.truth):
-        raise UserError(f"slice {column}: {len(values)} values for {len(pair.truth)} rows")
-    codes, names = pd.factorize(np.asarray(values), use_na_sentinel=False)
-    for name, rows in zip(names, _rows_by_code(codes), strict=True):
-        yield "missing" if pd.isna(name) else str(name), pair.take(rows)
+        problem = f"slice {column} has {len(values)} values for {len(pair.truth)} rows"
+        raise InvalidScoresError(problem, "give one to each row")
+    codes, distinct = pd.factorize(np.asarray(values), use_na_sentinel=False)
+    for value, rows in zip(distinct, split_rows_by_code(codes), strict=True):
+        yield "missing" if pd.isna(value) else str(value), pair.select_rows(rows)
 
 
-def adjust_p_values(chances: list[float]) -> list[float]:
-    """Holm's correction: the chance that any of so many equal things looks this bad."""
-    order = np.argsort(chances)
-    steps = np.asarray(chances, dtype=float)[order] * np.arange(len(chances), 0, -1)
-    adjusted = np.empty(len(chances))
+def adjust_p_values(p_values: list[float]) -> list[float]:
+    """Correct p-values for their number.
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6.
+    """
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return [float(p) for p in adjusted]
+    return [float(p_value) for p_value in adjusted]
 
 
-def _t_quantile(freedom: float, confidence: float) -> float:
+def _get_t_quantile(freedom: float, confidence: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))
-
-
-def _compute_influence(pair: _PairedScores, scores: Array) -> Influence:
-    one = pair.rule.compute_influence(pair.truth, scores, pair.cost)
-    _reject_undefined(pair, one.value)
-    return one
-
-
-def _compute_defined_value(pair: _PairedScores, scores: Array) -> float:
-    value = pair.rule.compute_unchecked_value(pair.truth, scores, pair.cost)
-    _reject_undefined(pair, value)
-    return value
-
-
-def _reject_undefined(pair: _PairedScores, value: float) -> None:
-    """Raise a `UserError` where the rows do not define the metric."""
-    if not np.isfinite(value):
-        raise UserError(
-            f"{pair.rule.name} is not defined on these {len(pair.truth)} rows, since the truth is the "
-            "same in all of them; take a larger holdout or another metric"
-        )
-
-
-def _rows_by_code(codes: Array) -> list[Array]:
-    """The row numbers of each code, in the order of the codes."""
-    order = np.argsort(codes, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

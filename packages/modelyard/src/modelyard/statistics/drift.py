@@ -1,7 +1,8 @@
-"""How far rows have moved from a reference, and how far they move when nothing happened: pure statistics.
+"""The drift of a column: how far its values are from a reference, and how far is too far.
 
-Effect sizes, not p-values: their size does not grow with the number of rows. A limit is the largest of
-a floor, what random splits of the reference reach, and what its own stretches of time reach.
+Drift is measured by effect sizes, not by p-values, because an effect size does not grow with the number of rows. The
+limit of a column is the largest of a floor, what random splits of the reference reach, and what the reference's own
+periods reach. docs/monitoring.md shows what the limits were measured to do.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,188 +17,314 @@ import numpy.typing as npt
 import pandas as pd
 
 Array = npt.NDArray[Any]
-N_BINS, MAX_CATEGORIES = 10, 20  # deciles of a number; values of a category that stand alone
-N_DRAWS = 400  # splits of the reference
-MIN_PERIODS = 8  # fewer of them say nothing about the natural changes of a column
-WASSERSTEIN = "wasserstein"  # of numbers; categories have no distances
-MISSING_LABEL, OTHER_LABEL, NEW_LABEL = "missing", "other known values", "values never seen"
+N_BINS = 10  # of a number: its deciles
+MAX_CATEGORIES = 20  # values of a category that have a bin of their own
+N_DRAWS = 400  # random splits of the reference
+MIN_PERIODS = 8  # with fewer periods the natural changes of a column are unknown
+N_YEARS = 4000  # simulated for the limit of a loss
+MAX_ERROR_RATIO = 20.0
+MAX_REWEIGHTED_ROWS = 20_000
+WASSERSTEIN = "wasserstein"  # for numbers only: categories have no distances
+MISSING_LABEL = "missing"
+OTHER_LABEL = "other known values"
+NEW_LABEL = "values never seen"
 
 
-def to_floats(column: pd.Series) -> Array:
-    """A column as floats, with NaN for what is missing."""
+def convert_to_floats(column: pd.Series) -> Array:
+    """Return a column as floats, shape (n,), with NaN for missing values."""
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 
 def compute_bin_edges(values: Array) -> Array:
-    """What parts numbers into cells: their deciles, or the values themselves where they are few."""
-    found = values[np.isfinite(values)]
-    distinct = np.unique(found)
+    """Return the edges between the bins of numbers: the deciles, or the values themselves where they are few."""
+    finite = values[np.isfinite(values)]
+    distinct = np.unique(finite)
     if len(distinct) <= 1:
         only = distinct[0] if len(distinct) else 0.0
         return np.array([np.nextafter(only, -np.inf), only])
-    return distinct[:-1] if len(distinct) <= N_BINS else np.unique(np.quantile(found, np.arange(1, N_BINS) / N_BINS))
+    if len(distinct) <= N_BINS:
+        return distinct[:-1]
+    return np.unique(np.quantile(finite, np.arange(1, N_BINS) / N_BINS))
 
 
 def smooth_shares(counts: Array) -> Array:
-    """Counts as shares; half a row in each cell, so that an empty one is rare and not impossible."""
+    """Return counts (…, bins) as shares, with half a row added to each bin, so that no share is 0."""
     counts = counts + 0.5
     return counts / counts.sum(axis=-1, keepdims=True)
 
 
-def psi(reference: Array, current: Array) -> Array:
-    """The population stability index of counts: 0.1 is commonly called moderate, 0.25 large."""
-    p, q = smooth_shares(reference), smooth_shares(current)
-    return ((q - p) * np.log(q / p)).sum(axis=-1)
+def compute_psi(reference: Array, current: Array) -> Array:
+    """Return the population stability index of counts (…, bins), shape (…).
+
+    By convention 0.1 is a moderate drift and 0.25 a large one.
+    """
+    reference_shares = smooth_shares(reference)
+    current_shares = smooth_shares(current)
+    return ((current_shares - reference_shares) * np.log(current_shares / reference_shares)).sum(axis=-1)
 
 
-def jensen_shannon(reference: Array, current: Array) -> Array:
-    """The Jensen-Shannon distance of counts (base 2): 0 is equal, 1 has nothing in common."""
-    p, q = smooth_shares(reference), smooth_shares(current)
-    m = (p + q) / 2
-    return np.sqrt(((p * np.log2(p / m) + q * np.log2(q / m)) / 2).sum(axis=-1).clip(0))
+def compute_jensen_shannon(reference: Array, current: Array) -> Array:
+    """Return the Jensen-Shannon distance (base 2) of counts (…, bins), shape (…): 0 if equal, 1 if disjoint."""
+    reference_shares = smooth_shares(reference)
+    current_shares = smooth_shares(current)
+    middle = (reference_shares + current_shares) / 2
+    from_reference = reference_shares * np.log2(reference_shares / middle)
+    from_current = current_shares * np.log2(current_shares / middle)
+    return np.sqrt(((from_reference + from_current) / 2).sum(axis=-1).clip(0))
 
 
-def wasserstein(reference: Array, current: Array) -> float:
-    """The mean way that values moved, in standard deviations of the reference; gaps are left out."""
-    a, b = (np.sort(x[np.isfinite(x)]) for x in (reference, current))
-    if not a.size or not b.size:
+def compute_wasserstein(reference: Array, current: Array) -> float:
+    """Return the mean distance that values (n,) and (m,) moved, in standard deviations of the reference.
+
+    Missing and infinite values are left out; the distance is NaN where a side has no other values.
+    """
+    reference = np.sort(reference[np.isfinite(reference)])
+    current = np.sort(current[np.isfinite(current)])
+    if not reference.size or not current.size:
         return float("nan")
-    both = np.sort(np.concatenate([a, b]))
-    below = [np.searchsorted(x, both[:-1], "right") / len(x) for x in (a, b)]
-    way = float((np.abs(below[0] - below[1]) * np.diff(both)).sum())
-    spread = float(a.std())
-    return way / spread if spread else (0.0 if way == 0 else float("inf"))
+    both = np.sort(np.concatenate([reference, current]))
+    reference_cdf = np.searchsorted(reference, both[:-1], "right") / len(reference)
+    current_cdf = np.searchsorted(current, both[:-1], "right") / len(current)
+    distance = float((np.abs(reference_cdf - current_cdf) * np.diff(both)).sum())
+    deviation = float(reference.std())
+    if deviation:
+        return distance / deviation
+    return 0.0 if distance == 0 else float("inf")
 
 
-BINNED_MEASURES: dict[str, Callable[[Array, Array], Array]] = {"psi": psi, "jensen_shannon": jensen_shannon}
+BINNED_MEASURES: dict[str, Callable[[Array, Array], Array]] = {
+    "psi": compute_psi,
+    "jensen_shannon": compute_jensen_shannon,
+}
 
 
 def estimate_upper_quantile(values: Array, chance: float) -> float:
-    """What such values exceed with that chance; their cube root is taken for normal (Wilson-Hilferty)."""
+    """Return what such values, shape (n,), exceed with a probability.
+
+    Their cube roots are taken as normal (Wilson & Hilferty 1931).
+    """
     roots = np.cbrt(values)
-    return float(max(roots.mean() + NormalDist().inv_cdf(1 - chance) * roots.std(ddof=1), 0.0) ** 3)
+    quantile = roots.mean() + NormalDist().inv_cdf(1 - chance) * roots.std(ddof=1)
+    return float(max(quantile, 0.0) ** 3)
 
 
-def group_rows_by_period(times: Array, width: int, least: int) -> list[Array]:
-    """Which rows lie in each stretch of time that has enough of them; nothing where the stretches are too few."""
-    place = (times - times.min()) // width
-    found = [rows for i in np.unique(place) if len(rows := np.flatnonzero(place == i)) >= least]
-    return found if len(found) >= MIN_PERIODS else []
+def group_rows_by_period(times: Array, width: int, minimum: int) -> list[Array]:
+    """Return the row numbers of each period that has enough rows; nothing where such periods are too few.
+
+    Parameters
+    ----------
+    times
+        The time of each row, as integers of any unit, shape (n,).
+    width
+        The length of a period, in the same unit.
+    minimum
+        The fewest rows that a period needs.
+    """
+    period = (times - times.min()) // width
+    rows_by_period = [np.flatnonzero(period == number) for number in np.unique(period)]
+    large = [rows for rows in rows_by_period if len(rows) >= minimum]
+    return large if len(large) >= MIN_PERIODS else []
 
 
 class ReferenceDistribution:
-    """A column of the reference: how far other values are from it, and how far is too far.
+    """A column of the reference, which measures the drift of other values of that column.
 
-    They are counted in cells, parts of a number's range or frequent values of a category, the last one for gaps.
+    Values are counted in bins: ranges of a number, or frequent values of a category; the last bin holds missing
+    values.
+
+    Parameters
+    ----------
+    reference
+        The column, shape (n,).
+    measure
+        `psi`, `jensen_shannon` or `wasserstein`; a category is measured by `psi` instead of the last.
     """
 
     def __init__(self, reference: pd.Series, measure: str) -> None:
         self.values: Array | None = None
+        self.edges = np.array([])
+        self.bin_by_value: dict[str, int] = {}
         if pd.api.types.is_numeric_dtype(reference) and not pd.api.types.is_bool_dtype(reference):
-            self.values = to_floats(reference)
+            self.values = convert_to_floats(reference)
             self.edges = compute_bin_edges(self.values)
-            ends = [f"{edge:.4g}" for edge in self.edges]
-            between = [f"{low} to {high}" for low, high in pairwise(ends)]
-            self.names = [f"up to {ends[0]}", *between, f"above {ends[-1]}", MISSING_LABEL]
-        else:  # truth values, too
+            self.bin_names = [*_name_ranges(self.edges), MISSING_LABEL]
+        else:
             known = reference.astype(str)[reference.notna()].value_counts().index
-            self.bin_by_value = {value: min(i, MAX_CATEGORIES) for i, value in enumerate(known)}
-            self.names = [*known[:MAX_CATEGORIES], OTHER_LABEL, NEW_LABEL, MISSING_LABEL]
-        self.codes = self.assign_bins(reference)
-        self.counts = self.count(self.codes)
+            self.bin_by_value = {value: min(place, MAX_CATEGORIES) for place, value in enumerate(known)}
+            self.bin_names = [*known[:MAX_CATEGORIES], OTHER_LABEL, NEW_LABEL, MISSING_LABEL]
+        self.bin_codes = self.assign_bins(reference)
+        self.bin_counts = self.count_bins(self.bin_codes)
         self.measure = "psi" if measure == WASSERSTEIN and self.values is None else measure
 
     def assign_bins(self, column: pd.Series) -> Array:
-        """The cell of each value."""
-        missing = len(self.names) - 1
+        """Return the number of each value's bin, shape (n,)."""
+        missing = len(self.bin_names) - 1
         if self.values is not None:
-            values = to_floats(column)
+            values = convert_to_floats(column)
             return np.where(np.isnan(values), missing, np.searchsorted(self.edges, values))
-        found, distinct = pd.factorize(column)
-        return np.asarray([*(self.bin_by_value.get(str(value), missing - 1) for value in distinct), missing])[found]
+        codes, distinct = pd.factorize(column)
+        new = missing - 1
+        bins = [self.bin_by_value.get(str(value), new) for value in distinct]
+        return np.asarray([*bins, missing])[codes]  # a missing value has the code -1
 
-    def count(self, codes: Array) -> Array:
-        """How many values lie in each cell."""
-        return np.bincount(codes, minlength=len(self.names))
+    def count_bins(self, codes: Array) -> Array:
+        """Return the number of values in each bin, shape (bins,)."""
+        return np.bincount(codes, minlength=len(self.bin_names))
 
-    def value(self, current: pd.Series, measure: str = "") -> float:
-        """How far other values are from the reference."""
-        if (measure or self.measure) == WASSERSTEIN:
-            return wasserstein(np.asarray(self.values), to_floats(current))
-        return float(BINNED_MEASURES[measure or self.measure](self.counts, self.count(self.assign_bins(current))))
+    def compute_distance(self, current: pd.Series, measure: str = "") -> float:
+        """Return how far other values of the column are from the reference, by the column's or another measure."""
+        measure = measure or self.measure
+        if measure == WASSERSTEIN:
+            return compute_wasserstein(np.asarray(self.values), convert_to_floats(current))
+        current_counts = self.count_bins(self.assign_bins(current))
+        return float(BINNED_MEASURES[measure](self.bin_counts, current_counts))
 
-    def sizes(self, current: pd.Series) -> dict[str, float]:
-        """The change in every measure that the column has."""
-        some = [*BINNED_MEASURES] if self.values is None else [*BINNED_MEASURES, WASSERSTEIN]
-        return {measure: self.value(current, measure) for measure in some}
+    def compute_distances(self, current: pd.Series) -> dict[str, float]:
+        """Return how far other values are from the reference, by every measure that the column has."""
+        measures = [*BINNED_MEASURES] if self.values is None else [*BINNED_MEASURES, WASSERSTEIN]
+        return {measure: self.compute_distance(current, measure) for measure in measures}
 
-    def parts(self, rows: Sequence[Array]) -> Array:
-        """How far each of these parts of the reference is from the rest of it."""
+    def compare_parts_to_rest(self, parts: Sequence[Array]) -> Array:
+        """Return how far each part of the reference, given by its row numbers, is from the rest; shape (parts,)."""
         if self.measure == WASSERSTEIN:
             whole = np.asarray(self.values)
-            return np.array([wasserstein(np.delete(whole, part), whole[part]) for part in rows])
-        counts = np.array([self.count(self.codes[part]) for part in rows])
-        return BINNED_MEASURES[self.measure](self.counts - counts, counts)
+            return np.array([compute_wasserstein(np.delete(whole, rows), whole[rows]) for rows in parts])
+        counts = np.array([self.count_bins(self.bin_codes[rows]) for rows in parts])
+        return BINNED_MEASURES[self.measure](self.bin_counts - counts, counts)
 
     def sample_distances(self, rows: int) -> Array:
-        """How far so many rows of the reference, drawn at random, are from the rest of it; many times."""
-        rng = np.random.default_rng(0)
+        """Return how far so many random rows of the reference are from the rest, in many draws; shape (draws,)."""
+        random = np.random.default_rng(0)
         if self.measure == WASSERSTEIN:
-            return self.parts([rng.permutation(len(self.codes))[:rows] for _ in range(N_DRAWS // 4)])
-        part = rng.multivariate_hypergeometric(self.counts, rows, size=N_DRAWS, method="marginals")
-        return BINNED_MEASURES[self.measure](self.counts - part, part)
+            parts = [random.permutation(len(self.bin_codes))[:rows] for _ in range(N_DRAWS // 4)]
+            return self.compare_parts_to_rest(parts)
+        counts = random.multivariate_hypergeometric(self.bin_counts, rows, size=N_DRAWS, method="marginals")
+        return BINNED_MEASURES[self.measure](self.bin_counts - counts, counts)
 
-    def compute_limit(self, rows: int, chance: float, floor: float, stretches: Sequence[Array] = ()) -> float:
-        """What is exceeded with that chance when nothing happened, and never less than the floor."""
-        found = [self.sample_distances(rows), *([self.parts(stretches)] if stretches else [])]
-        return max([floor, *(estimate_upper_quantile(values, chance) for values in found if np.isfinite(values).all())])
+    def compute_limit(self, rows: int, chance: float, floor: float, periods: Sequence[Array] = ()) -> float:
+        """Return the distance that a sample exceeds with a probability although nothing has changed.
 
-    def moved(self, current: pd.Series) -> list[dict[str, Any]]:
-        """The cells that carry most of the change, with their shares before and now."""
-        counts = [self.counts, self.count(self.assign_bins(current))]
-        p, q = map(smooth_shares, counts)
-        before, now = (found / max(found.sum(), 1) for found in counts)
-        order = np.argsort(-(q - p) * np.log(q / p))[:3]
-        return [{"value": self.names[i], "reference": float(before[i]), "current": float(now[i])} for i in order]
+        Parameters
+        ----------
+        rows
+            The size of the sample.
+        chance
+            The probability of a false alarm.
+        floor
+            The smallest limit.
+        periods
+            The row numbers of the reference's own periods, which show how the column changes by itself.
+        """
+        distances = [self.sample_distances(rows)]
+        if periods:
+            distances.append(self.compare_parts_to_rest(periods))
+        finite = [values for values in distances if np.isfinite(values).all()]
+        return max([floor, *(estimate_upper_quantile(values, chance) for values in finite)])
+
+    def rank_moved_bins(self, current: pd.Series) -> list[dict[str, Any]]:
+        """Return the three bins that carry most of the drift: `value`, and its share in `reference` and `current`."""
+        current_counts = self.count_bins(self.assign_bins(current))
+        reference_shares = smooth_shares(self.bin_counts)
+        current_shares = smooth_shares(current_counts)
+        drift = (current_shares - reference_shares) * np.log(current_shares / reference_shares)
+        before = self.bin_counts / max(self.bin_counts.sum(), 1)
+        now = current_counts / max(current_counts.sum(), 1)
+        return [
+            {"value": self.bin_names[place], "reference": float(before[place]), "current": float(now[place])}
+            for place in np.argsort(-drift)[:3]
+        ]
+
+
+def _name_ranges(edges: Array) -> list[str]:
+    """Return the names of the ranges between edges."""
+    ends = [f"{edge:.4g}" for edge in edges]
+    between = [f"{low} to {high}" for low, high in pairwise(ends)]
+    return [f"up to {ends[0]}", *between, f"above {ends[-1]}"]
 
 
 def compute_alarm_chance(rate: float, columns: int, windows: float, k: int, of: int) -> float:
-    """The chance a column and window that leaves a rate for all columns and a year, k of n windows being needed."""
+    """Return the probability of a false flag of one column in one window that keeps the false alarms of a year.
+
+    Parameters
+    ----------
+    rate
+        The probability of a false alarm of any column in a year.
+    columns
+        The number of columns.
+    windows
+        The number of windows in a year.
+    k, of
+        An alarm needs k flags in the latest `of` windows.
+    """
     ways = max(windows, 1.0) * comb(of - 1, k - 1)
     return float(min((rate / (max(columns, 1) * ways)) ** (1 / k), 0.5))
 
 
 def k_of_n(flags: Sequence[bool | None], k: int, of: int) -> bool:
-    """Whether the latest judged window was flagged, and at least k of the last n."""
-    recent = [flag for flag in flags if flag is not None][-of:]
+    """Whether the latest judged window was flagged, and at least k of the latest `of`; None is not judged."""
+    judged = [flag for flag in flags if flag is not None]
+    recent = judged[-of:]
     return sum(recent) >= k and recent[-1]
 
 
-def compute_loss_limit(reference: float, window: float, windows: float, k: int, of: int, rate: float) -> float:
-    """The loss that k of n windows exceed in a share of years in which nothing was lost.
+def compute_loss_limit(
+    reference_error: float, window_error: float, windows: float, k: int, of: int, rate: float
+) -> float:
+    """Return the loss of a metric that k of `of` windows exceed in a share of the years although nothing was lost.
 
-    From the standard errors of the reference, whose error all windows share, and of a window.
+    Parameters
+    ----------
+    reference_error
+        The metric's standard error on the holdout, which all windows share.
+    window_error
+        Its standard error in a window.
+    windows
+        The number of windows in a year.
+    k, of
+        An alarm needs k flags in the latest `of` windows.
+    rate
+        The share of years with a false alarm.
     """
-    if not window > 0:
+    if not window_error > 0:
         return float("inf")
-    return window * simulate_loss_limit(round(min(reference / window, 20.0), 1), max(round(windows), of), k, of, rate)
+    ratio = round(min(reference_error / window_error, MAX_ERROR_RATIO), 1)
+    return window_error * simulate_loss_limit(ratio, max(round(windows), of), k, of, rate)
 
 
 @cache
 def simulate_loss_limit(ratio: float, windows: int, k: int, of: int, rate: float) -> float:
-    """The same in errors of a window, by simulation of 4,000 years."""
-    rng = np.random.default_rng(0)
-    years = rng.normal(0, 1, (4000, windows)) + rng.normal(0, ratio, (4000, 1))
-    recent = np.lib.stride_tricks.sliding_window_view(years, of, axis=1)
-    kth = np.partition(recent, of - k, axis=2)[:, :, of - k]
-    return float(np.quantile(kth.max(axis=1), 1 - rate))
+    """Return the limit of `compute_loss_limit` in standard errors of a window, by simulation of 4,000 years.
+
+    `ratio` is the standard error of the holdout divided by that of a window.
+    """
+    random = np.random.default_rng(0)
+    of_windows = random.normal(0, 1, (N_YEARS, windows))
+    of_holdout = random.normal(0, ratio, (N_YEARS, 1))
+    recent = np.lib.stride_tricks.sliding_window_view(of_windows + of_holdout, of, axis=1)
+    kth_largest = np.partition(recent, of - k, axis=2)[:, :, of - k]
+    return float(np.quantile(kth_largest.max(axis=1), 1 - rate))
 
 
 def reweight_to_scores(reference: Array, current: Array) -> Array:
-    """Row numbers of the reference, drawn so that its scores are distributed as the current ones; none if none are."""
+    """Draw rows of the reference so that their scores are distributed as the current ones.
+
+    Parameters
+    ----------
+    reference, current
+        One score per row, shapes (n,) and (m,).
+
+    Returns
+    -------
+    numpy.ndarray
+        At most 20,000 row numbers of the reference; none where no reference score lies near a current one.
+    """
     edges = np.unique(np.quantile(reference, np.arange(1, MAX_CATEGORIES) / MAX_CATEGORIES))
-    had, now = np.searchsorted(edges, reference), np.searchsorted(edges, current)
-    size = np.bincount(had, minlength=len(edges) + 1)
-    weight = np.bincount(now, minlength=len(size)) / np.maximum(size, 1)
-    most = min(len(reference), 20_000) if weight[had].any() else 0
-    return np.random.default_rng(0).choice(len(reference), most, p=weight[had] / weight[had].sum() if most else None)
+    reference_bin = np.searchsorted(edges, reference)
+    current_bin = np.searchsorted(edges, current)
+    bin_sizes = np.bincount(reference_bin, minlength=len(edges) + 1)
+    weight_by_bin = np.bincount(current_bin, minlength=len(bin_sizes)) / np.maximum(bin_sizes, 1)
+    weights = weight_by_bin[reference_bin]
+    if not weights.any():
+        return np.array([], dtype=np.intp)
+    rows = min(len(reference), MAX_REWEIGHTED_ROWS)
+    return np.random.default_rng(0).choice(len(reference), rows, p=weights / weights.sum())
