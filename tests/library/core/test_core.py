@@ -88,7 +88,7 @@ def test_git_says_what_is_wrong() -> None:
         ("ERROR: failed\nERROR: no such bucket\n\nHaving any troubles? https://error.dvc.org", "no such bucket"),
         ("fatal: not a tree\nmake: *** [Makefile:9: lock] Error 2\n", "not a tree"),
         ("ERROR: failed to transfer 'ab12' - no such place\nERROR: 9 files failed to upload", "no such place"),
-        ("", "without a word"),
+        ("", "it failed without a message"),
     ],
 )
 def test_last_words_are_the_reason(said: str, last: str) -> None:

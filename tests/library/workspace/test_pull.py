@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from modelyard.core import git_objects
 from modelyard.core.dvc_lock import DVC_CACHE, get_cache_path
 from modelyard.core.errors import UserError
 from modelyard.core.paths import PARAMS_YAML
@@ -28,7 +29,7 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         "deploy/production.yaml": {"champion": {"model": MODEL, "commit": "abc"}},
         "dvc.lock": {"stages": {"train": {"outs": OUTS}}},
     }
-    monkeypatch.setattr(pull, "read_yaml_at", lambda revision, path: told.get(str(path)))
+    monkeypatch.setattr(git_objects, "read_yaml_at", lambda revision, path: told.get(str(path)))
     monkeypatch.setenv("GITHUB_REPOSITORY", "acme/flights")
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(PROJECT / PARAMS_YAML, PARAMS_YAML)
@@ -122,6 +123,7 @@ def test_main_says_what_came(
     said: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said["deploy/production.yaml"] = None
-    answer(monkeypatch, 0, out="store\n3 files fetched")
+    answer(monkeypatch, 0, out="3 files fetched")
+    monkeypatch.setattr(pull, "get_default_remote", lambda: "store")
     assert main() == 0
     assert "3 files fetched" in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What every other district builds on: parameters, files, git and DVC, the console, and the errors."""

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Reads dvc.lock, computes DVC's digests, and finds where two dvc.lock files differ."""
 
 import json
 import re
@@ -6,37 +6,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError
 from modelyard.core.files import md5
 from modelyard.core.paths import DVC_LOCK, METRICS_JSON, MODEL_FILE
 from modelyard.core.yaml import read_yaml
 
 DVC_CACHE = Path(".dvc/cache/files/md5")
-# What follows from the model: other bytes there are reported, since another processor may round differently.
-IGNORED_PATHS = re.compile(r"(^|/)(__pycache__|[^/]*\.egg-info|\.[^/]*_cache)(/|$)")
+IGNORED_PATHS = re.compile(r"(^|/)(__pycache__|[^/]*\.egg-info|\.[^/]*_cache)(/|$)")  # as in .dvcignore
+# The model and what follows from it. Another processor may round differently, so other bytes there prove nothing.
 MODEL_OUTPUTS = (str(MODEL_FILE), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS_JSON))
 
 
 def load_lock() -> dict[str, Any]:
-    """The dvc.lock of this folder."""
-    return read_yaml(DVC_LOCK) or {} if DVC_LOCK.exists() else {}
+    """Return the contents of dvc.lock; empty where there is none."""
+    if not DVC_LOCK.exists():
+        return {}
+    return read_yaml(DVC_LOCK) or {}
 
 
-def get_hashes(lock: dict[str, Any], part: str = "outs") -> dict[str, str]:
-    """The MD5 of every output (or of `deps`) that a dvc.lock names: where DVC's cache keeps its bytes."""
-    rows = (row for stage in lock.get("stages", {}).values() for row in stage.get(part, []))
-    return {row["path"]: row["md5"] for row in rows if "md5" in row}
+def get_hashes(lock: Mapping[str, Any], part: str = "outs") -> dict[str, str]:
+    """Return the MD5 of every path that a dvc.lock lists under `outs` or `deps`."""
+    entries = [entry for stage in lock.get("stages", {}).values() for entry in stage.get(part, [])]
+    return {entry["path"]: entry["md5"] for entry in entries if "md5" in entry}
 
 
 def verify_model_matches_lock() -> None:
-    """The model here is the one that dvc.lock names, byte for byte; another is a `UserError`."""
-    if get_hashes(load_lock()).get(str(MODEL_FILE)) not in (None, md5(MODEL_FILE)):
-        raise UserError(f"{MODEL_FILE} is not the model that {DVC_LOCK} names; `make pipeline` brings that back")
+    """Raise an `InvalidFileError` where the model file is not the one that dvc.lock names."""
+    expected = get_hashes(load_lock()).get(str(MODEL_FILE))
+    if expected not in (None, md5(MODEL_FILE)):
+        problem = f"is not the model that {DVC_LOCK} names"
+        raise InvalidFileError(MODEL_FILE, problem, "`make pipeline` restores that one")
 
 
 def get_cache_path(digest: str | None) -> Path:
-    """Where DVC's cache keeps the bytes of an MD5; nothing is there for none."""
-    return DVC_CACHE / (digest or "none")[:2] / (digest or "none")[2:]
+    """Return the place of an MD5 in DVC's cache; for None a path where nothing is."""
+    name = digest or "none"
+    return DVC_CACHE / name[:2] / name[2:]
 
 
 def hash_folder(files: Mapping[str, str]) -> str:
@@ -46,19 +51,28 @@ def hash_folder(files: Mapping[str, str]) -> str:
 
 
 def hash_path(path: Path) -> str:
-    """Return DVC's digest of a file or folder; caches in a folder do not count, as .dvcignore says."""
+    """Return DVC's digest of a file, or of a folder without the caches in it."""
     if not path.is_dir():
         return md5(path)
-    files = (file for file in sorted(path.rglob("*")) if file.is_file())
-    names = {file.relative_to(path).as_posix(): file for file in files}
-    return hash_folder({name: md5(file) for name, file in names.items() if not IGNORED_PATHS.search(name)})
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    return hash_folder({name: md5(file) for name, file in files.items() if not IGNORED_PATHS.search(name)})
 
 
 class LockDifference(NamedTuple):
-    """One place where two dvc.lock files say different things."""
+    """A place where two dvc.lock files differ.
+
+    Parameters
+    ----------
+    stage
+        The stage of the pipeline.
+    part
+        `cmd`, `deps`, `params` or `outs`; `stage` where only one of the files has the stage.
+    name
+        The path or the parameter; empty for `cmd` and `stage`.
+    """
 
     stage: str
-    part: str  # cmd, deps, params, outs or stage
+    part: str
     name: str = ""
 
     def __str__(self) -> str:
@@ -66,31 +80,36 @@ class LockDifference(NamedTuple):
 
     @property
     def invalidates_lock(self) -> bool:
-        """Whether it shows that a lock is false: everything but the model and what follows from it."""
+        """Whether it proves that a lock is wrong: it is not the model, nor something that follows from the model."""
         return self.part not in ("deps", "outs") or self.name not in MODEL_OUTPUTS
 
 
-def flatten_lock(lock: dict[str, Any]) -> dict[LockDifference, Any]:
-    """A dvc.lock as place → digest or value."""
-    found: dict[LockDifference, Any] = {}
+def flatten_lock(lock: Mapping[str, Any]) -> dict[LockDifference, Any]:
+    """Return the digest or value at each place of a dvc.lock."""
+    flat: dict[LockDifference, Any] = {}
     for name, stage in lock.get("stages", {}).items():
-        found |= {LockDifference(name, "stage"): True, LockDifference(name, "cmd"): stage.get("cmd")}
+        flat[LockDifference(name, "stage")] = True
+        flat[LockDifference(name, "cmd")] = stage.get("cmd")
         for part in ("deps", "outs"):
-            found |= {LockDifference(name, part, row["path"]): row.get("md5") for row in stage.get(part, [])}
+            for entry in stage.get(part, []):
+                flat[LockDifference(name, part, entry["path"])] = entry.get("md5")
         for values in stage.get("params", {}).values():
-            found |= {LockDifference(name, "params", key): value for key, value in values.items()}
-    return found
+            for key, value in values.items():
+                flat[LockDifference(name, "params", key)] = value
+    return flat
 
 
-def diff_locks(said: dict[str, Any], made: dict[str, Any]) -> list[LockDifference]:
-    """Where a committed dvc.lock and a fresh one differ; a stage that only one has is one difference."""
-    old, new = flatten_lock(said), flatten_lock(made)
+def diff_locks(committed: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[LockDifference]:
+    """Return where a committed and a fresh dvc.lock differ; a stage that only one of them has is one difference."""
+    old = flatten_lock(committed)
+    new = flatten_lock(fresh)
     found = [place for place in {**old, **new} if old.get(place) != new.get(place)]
-    alone = {place.stage for place in found if place.part == "stage"}
-    return [place for place in found if place.part == "stage" or place.stage not in alone]
+    lone_stages = {place.stage for place in found if place.part == "stage"}
+    return [place for place in found if place.part == "stage" or place.stage not in lone_stages]
 
 
-def find_stale_entries(said: dict[str, Any], made: dict[str, Any]) -> list[LockDifference]:
-    """Where a committed dvc.lock was not made from the files beside it; other outputs alone do not count."""
-    made_here = set(get_hashes(made)) | set(MODEL_OUTPUTS)
-    return [d for d in diff_locks(said, made) if d.part != "outs" and d.name not in made_here]
+def find_stale_entries(committed: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[LockDifference]:
+    """Return the inputs that changed since a committed dvc.lock was made; outputs that differ alone do not count."""
+    made_here = set(get_hashes(fresh)) | set(MODEL_OUTPUTS)
+    differences = diff_locks(committed, fresh)
+    return [place for place in differences if place.part != "outs" and place.name not in made_here]

@@ -1,17 +1,17 @@
-"""One exception class for each kind of failure; each carries what failed, so that nobody has to parse a sentence."""
+"""One exception class for each kind of failure; each carries its data, so that nobody has to parse a sentence."""
 
 from pathlib import Path
 
 
 class UserError(Exception):
-    """A failure that the person at the keyboard can mend: what is wrong, and what to do.
+    """A failure that the user can fix; its sentence says what is wrong and what to do.
 
     Parameters
     ----------
     sentence
-        One sentence for people.
+        One sentence for the user.
     code
-        The exit code of the command that fails with it.
+        The exit code of the command.
     """
 
     def __init__(self, sentence: str, code: int = 1) -> None:
@@ -20,7 +20,15 @@ class UserError(Exception):
 
 
 class MissingFileError(UserError):
-    """A file that a command needs is not there."""
+    """A file that a command needs is not there.
+
+    Parameters
+    ----------
+    path
+        The missing file.
+    cure
+        What to do.
+    """
 
     def __init__(self, path: Path | str, cure: str) -> None:
         super().__init__(f"{path} is missing; {cure}")
@@ -28,7 +36,17 @@ class MissingFileError(UserError):
 
 
 class InvalidFileError(UserError):
-    """A file cannot be read as what it should be."""
+    """A file does not have the contents that it should have.
+
+    Parameters
+    ----------
+    path
+        The file.
+    problem
+        What is wrong with it, as the rest of a sentence that begins with the path.
+    cure
+        What to do.
+    """
 
     def __init__(self, path: Path | str, problem: str, cure: str) -> None:
         super().__init__(f"{path} {problem}; {cure}")
@@ -37,7 +55,17 @@ class InvalidFileError(UserError):
 
 
 class SettingError(UserError):
-    """A setting of params.yaml, schema.yaml or pyproject.toml has a value that does not work."""
+    """A setting of params.yaml, schema.yaml or pyproject.toml has a value that does not work.
+
+    Parameters
+    ----------
+    setting
+        The name of the setting, such as `split.holdout`.
+    problem
+        What is wrong with it, as the rest of a sentence that begins with the setting.
+    cure
+        What to do.
+    """
 
     def __init__(self, setting: str, problem: str, cure: str) -> None:
         super().__init__(f"{setting} {problem}; {cure}")
@@ -45,7 +73,17 @@ class SettingError(UserError):
 
 
 class OptionError(UserError):
-    """An option of a command has a value that does not work."""
+    """An option of a command has a value that does not work; the exit code is 2.
+
+    Parameters
+    ----------
+    option
+        The name of the option.
+    problem
+        What is wrong with it, as the rest of a sentence that begins with the option.
+    cure
+        What to do.
+    """
 
     def __init__(self, option: str, problem: str, cure: str) -> None:
         super().__init__(f"{option} {problem}; {cure}", code=2)
@@ -53,12 +91,35 @@ class OptionError(UserError):
 
 
 class ToolError(UserError):
-    """A program such as git, DVC or Docker is missing or refused what it was asked."""
+    """A program such as git, DVC or Docker fails.
+
+    Parameters
+    ----------
+    tool
+        The program, with its command where it has several: `git push`.
+    problem
+        What it said.
+    """
 
     def __init__(self, tool: str, problem: str) -> None:
         super().__init__(f"{tool}: {problem}")
         self.tool = tool
         self.problem = problem
+
+
+class MissingToolError(ToolError):
+    """A program is not installed.
+
+    Parameters
+    ----------
+    tool
+        The program.
+    cure
+        What to do.
+    """
+
+    def __init__(self, tool: str, cure: str = "install it and try again") -> None:
+        super().__init__(tool, f"this program is not installed; {cure}")
 
 
 class HookError(UserError):
@@ -81,7 +142,15 @@ class HookError(UserError):
 
 
 class IntegrityError(UserError):
-    """A link of the chain from what runs back to the data does not hold."""
+    """A link of the chain from the running model back to its data does not hold.
+
+    Parameters
+    ----------
+    link
+        The name of the link.
+    sentence
+        What does not match, and what to do.
+    """
 
     def __init__(self, link: str, sentence: str) -> None:
         super().__init__(f"the link `{link}` does not hold: {sentence}")

@@ -1,24 +1,37 @@
-"""TODO doc."""
+"""Restores the model of an earlier commit, and runs that commit's own code."""
 
-import os
 import shutil
-import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, ToolError
 from modelyard.core.files import sha256
 from modelyard.core.git_objects import read_yaml_at
-from modelyard.core.paths import DVC_LOCK, LIBRARY_FOLDER, MODEL_FILE, ROW_HASHES_FILE
-from modelyard.core.process import DVC_COMMAND, last_error_line
+from modelyard.core.paths import DVC_LOCK, LIBRARY_FOLDER, MODEL_FILE, PARAMS_YAML, ROW_HASHES_FILE
+from modelyard.core.process import DVC_COMMAND, get_default_remote, last_error_line, run_dvc, run_process
+from modelyard.core.yaml import read_yaml
+
+MODEL_FILES = (MODEL_FILE, ROW_HASHES_FILE)
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A model by digest, the commit whose code made it, and why it is the one; `dummy` has neither."""
+    """The model that a candidate is compared with.
+
+    Parameters
+    ----------
+    source
+        Why it is the one: `deployed`, `base` (nothing is deployed), `rebuilt` (trained again) or `dummy` (there is
+        no model that fits).
+    model
+        The SHA-256 of its file; None until the file is there, and for a dummy.
+    commit
+        The commit whose code and data made it; None for a dummy.
+    """
 
     source: str
     model: str | None = None
@@ -26,40 +39,81 @@ class Champion:
 
 
 def load_row_hashes(project: Path) -> np.ndarray:
-    """The hashes of the rows that a model learned from; a file that holds anything else is a `UserError`."""
+    """Return the hashes of the rows that a project's model was trained on, as uint64 of shape (n,).
+
+    Raises
+    ------
+    InvalidFileError
+        The file is missing or holds something else.
+    """
+    return load_row_hashes_file(project / ROW_HASHES_FILE)
+
+
+def load_row_hashes_file(path: Path) -> np.ndarray:
+    """Return the hashes of rows in a file; raises as `load_row_hashes` does."""
     try:
-        return np.asarray(np.load(project / ROW_HASHES_FILE, allow_pickle=False))
+        return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError):
-        raise UserError(f"{project / ROW_HASHES_FILE} holds no hashes of rows; `make pipeline` makes it anew") from None
+        raise InvalidFileError(path, "holds no hashes of rows", "`make pipeline` writes it again") from None
 
 
 def run_in_checkout(project: Path, *command: str) -> None:
-    """Run a command with a checkout's own code; its last line becomes the `UserError` when it fails."""
-    keep = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    env = keep | {"PYTHONPATH": str(project / LIBRARY_FOLDER), "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    """Run a command with the library and the code of a checkout.
+
+    Raises
+    ------
+    ToolError
+        The command fails; with the last line that it printed.
+    """
+    env = {"PYTHONPATH": str(project / LIBRARY_FOLDER), "DVC_NO_ANALYTICS": "1"}
+    done = run_process(command, cwd=project, env=env)
     if done.returncode:
-        raise UserError(last_error_line(done.stderr or done.stdout))
+        raise ToolError(Path(command[0]).name, last_error_line(done.stderr or done.stdout))
+
+
+def bring_start_model(project: Path) -> None:
+    """Bring the model that a checkout's training goes on from, where its params.yaml names one under `train.start`."""
+    if read_yaml(project / PARAMS_YAML)["train"].get("start"):
+        run_in_checkout(project, sys.executable, "-m", "modelyard", "start")
 
 
 def restore_model(project: Path, champion: Champion) -> Champion:
-    """Put the champion's model into its checkout: from DVC's cache or remote, else trained again."""
-    where, files = (
-        get_hashes(read_yaml_at(str(champion.commit), DVC_LOCK)),
-        [project / MODEL_FILE, project / ROW_HASHES_FILE],
-    )
-    for path in (MODEL_FILE, ROW_HASHES_FILE):
-        held = get_cache_path(where.get(str(path)))
-        (project / path).parent.mkdir(parents=True, exist_ok=True)
-        if held.is_file():
-            shutil.copyfile(held, project / path)
-    lacks = not all(file.exists() for file in files)
-    if lacks and "[" in (project / ".dvc/config").read_text(encoding="utf-8").replace("[core]", ""):  # a remote
-        command = [*DVC_COMMAND, "pull", "--quiet", str(MODEL_FILE), str(ROW_HASHES_FILE)]
-        subprocess.run(command, cwd=project, capture_output=True, check=False)
-        lacks = not all(file.exists() for file in files)
-    if lacks:
+    """Put the champion's model into its checkout: from DVC's cache, from the remote, or by training it again.
+
+    Parameters
+    ----------
+    project
+        A checkout of the champion's commit.
+    champion
+        The champion, with a commit.
+
+    Returns
+    -------
+    Champion
+        The same with the SHA-256 of the restored file; its source is `rebuilt` where that is another model.
+    """
+    _copy_from_cache(project, str(champion.commit))
+    if not _has_model(project) and get_default_remote(project):
+        run_dvc("pull", "--quiet", *MODEL_FILES, cwd=project)
+    is_retrained = not _has_model(project)
+    if is_retrained:
+        bring_start_model(project)
         run_in_checkout(project, *DVC_COMMAND, "repro", "train")
     digest = sha256(project / MODEL_FILE)
-    rebuilt = lacks or champion.model not in (None, digest)
-    return Champion("rebuilt" if rebuilt else champion.source, digest, champion.commit)
+    is_rebuilt = is_retrained or champion.model not in (None, digest)
+    return Champion("rebuilt" if is_rebuilt else champion.source, digest, champion.commit)
+
+
+def _copy_from_cache(project: Path, commit: str) -> None:
+    """Copy the model files that DVC's cache has into a checkout."""
+    hashes = get_hashes(read_yaml_at(commit, DVC_LOCK) or {})
+    for path in MODEL_FILES:
+        cached = get_cache_path(hashes.get(str(path)))
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        if cached.is_file():
+            shutil.copyfile(cached, project / path)
+
+
+def _has_model(project: Path) -> bool:
+    """Return whether all model files are in a project."""
+    return all((project / path).exists() for path in MODEL_FILES)

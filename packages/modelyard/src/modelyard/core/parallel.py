@@ -1,44 +1,75 @@
-"""TODO doc."""
+"""Runs joblib's tasks on the cores of this machine, or on a Dask or Ray cluster."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from modelyard.core.console import print_result
-from modelyard.core.errors import UserError
+from modelyard.core.errors import ToolError
 from modelyard.core.params import ComputeParams
+
+CONNECT_SECONDS = 15
 
 
 @contextmanager
 def use_parallel_backend(rules: ComputeParams, strict: bool = False) -> Iterator[int]:
-    """While the block runs, joblib's work goes where the rules say; the number of tasks that run at once.
+    """Send joblib's tasks to the configured backend while the block runs, and yield how many run at once.
 
-    A cluster that does not answer is a `UserError` if that is strict; else it is said aloud, and this machine works.
+    Parameters
+    ----------
+    rules
+        The block `compute` of params.yaml.
+    strict
+        Fail where the cluster does not answer. Otherwise a line says so, and this machine does the work.
+
+    Raises
+    ------
+    ToolError
+        The cluster does not answer, and that is strict.
     """
     import joblib
 
-    name, jobs = ("loky", rules.workers) if rules.backend == "local" else (rules.backend, -1)
+    backend, jobs = "loky", rules.workers
     with ExitStack() as stack:
-        try:
-            if name == "dask":
-                from distributed import Client
-
-                stack.enter_context(Client(rules.address, timeout=15)).wait_for_workers(1, timeout=15)
-            elif name == "ray":
-                import ray
-                from ray.util.joblib import register_ray
-
-                ray.init(rules.address or "auto", log_to_driver=False, logging_level="ERROR")
-                stack.callback(ray.shutdown)
-                register_ray()
-        except (ImportError, OSError, ValueError) as problem:  # a time-out is one; no address, too
-            stack.close()
-            said = f"{name} is not installed; `make compute BACKEND={name}` does it"
-            if not isinstance(problem, ImportError):
-                first = str(problem).split("\n", maxsplit=1)[0]
-                said = f"no {name} cluster with workers at {rules.address} ({first}); start it"
-            if strict:
-                raise UserError(said) from None
-            print_result("compute", f"{said}; until then this machine does the work")
-            name, jobs = "loky", rules.workers
-        stack.enter_context(joblib.parallel_config(name, n_jobs=jobs))
+        if rules.backend != "local":
+            try:
+                _connect_to_cluster(rules, stack)
+                backend, jobs = rules.backend, -1
+            except ToolError as problem:
+                if strict:
+                    raise
+                print_result("compute", f"{problem}; until then this machine does the work")
+        stack.enter_context(joblib.parallel_config(backend, n_jobs=jobs))
         yield int(joblib.effective_n_jobs(None))
+
+
+def _connect_to_cluster(rules: ComputeParams, stack: ExitStack) -> None:
+    """Connect joblib to a cluster until the stack closes; raise a `ToolError` where that fails."""
+    name = rules.backend
+    connect = _connect_to_dask if name == "dask" else _connect_to_ray
+    with ExitStack() as attempt:
+        try:
+            connect(rules.address, attempt)
+        except ImportError:
+            raise ToolError(name, f"it is not installed; `make compute BACKEND={name}` does that") from None
+        except (OSError, ValueError) as problem:  # a time-out is an OSError, a bad address a ValueError
+            reason = str(problem).split("\n", maxsplit=1)[0]
+            raise ToolError(name, f"no cluster with workers at {rules.address} ({reason}); start it") from None
+        stack.push(attempt.pop_all())
+
+
+def _connect_to_dask(address: str | None, stack: ExitStack) -> None:
+    """Open a client of a Dask scheduler that has at least one worker."""
+    from distributed import Client
+
+    client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
+    client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+
+
+def _connect_to_ray(address: str | None, stack: ExitStack) -> None:
+    """Join a Ray cluster, and register it with joblib."""
+    import ray
+    from ray.util.joblib import register_ray
+
+    ray.init(address or "auto", log_to_driver=False, logging_level="ERROR")
+    stack.callback(ray.shutdown)
+    register_ray()

@@ -41,13 +41,34 @@ class SplitParams(ParamsSection, frozen=True):
     rows: PositiveInt = 1 << 18
 
 
+class StartParams(ParamsSection, frozen=True):
+    """The model that training goes on from: its commit, and the SHA-256 of each file in models/start/.
+
+    Parameters
+    ----------
+    commit
+        The commit that has the model.
+    model
+        The model file.
+    rows
+        The hashes of its training rows.
+    holdout
+        The rows that were held out when it was trained.
+    """
+
+    commit: str
+    model: str
+    rows: str
+    holdout: str
+
+
 class TrainParams(ParamsSection, frozen=True):
     """The estimator: a dotted scikit-learn name, its arguments, which rows it learns from, and where it starts."""
 
     estimator: str
     arguments: dict[str, Any] = {}
     window: str = "all"
-    start: str | None = None
+    start: StartParams | None = None
     threads: int = 1
     megabytes: PositiveInt = 8192
 
@@ -111,6 +132,9 @@ class ServeParams(ParamsSection, frozen=True):
     requests: int = 512
     keys: dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]] = {}
     log: LogParams = LogParams()
+    light_table: bool = True
+    lazy_pandas: bool = True
+    transport: Literal["fast", "uvicorn"] = "fast"
 
 
 class ScoreParams(ParamsSection, frozen=True):

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -23,7 +23,7 @@ KEPT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # an image has no C parser
     """PyYAML's safe loader with the scalar types of YAML 1.2."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [rule for rule in rules if rule[0] in KEPT]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from modelyard.core.deployments import find_deployed_champion
 from modelyard.core.git_objects import read_yaml_at
-from modelyard.core.model_at import Champion, run_in_checkout
+from modelyard.core.model_at import Champion, bring_start_model, run_in_checkout
 from modelyard.core.params import load_params
-from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, PRODUCTION_YAML, TRAIN_PARQUET
+from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, TRAIN_PARQUET
 from modelyard.core.yaml import dump_yaml, read_yaml
 
 
 def find_champion(base: str, target: str) -> Champion:
     """The deployed model, else the one at `base`, else none (a dummy): also when the target changed."""
-    deployed = (read_yaml_at(base, PRODUCTION_YAML) or {}).get("champion")
+    deployed = find_deployed_champion(base)
     if deployed:
-        found = Champion("deployed", deployed["model"], deployed["commit"])
+        found = Champion("deployed", deployed.model, deployed.commit)
     else:
         found = Champion("base", None, base)
     params, lock = read_yaml_at(str(found.commit), PARAMS_YAML), read_yaml_at(str(found.commit), DVC_LOCK)
@@ -42,6 +43,7 @@ def retrain_champion(project: Path, train: pd.DataFrame) -> None:
     params = read_yaml(project / PARAMS_YAML)
     params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
     (project / PARAMS_YAML).write_text(dump_yaml(params), encoding="utf-8")
+    bring_start_model(project)
     run_in_checkout(project, sys.executable, "-m", "modelyard", "train")
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
-from modelyard.core.files import replace_paths_or_restore
+from modelyard.core.files import restore_files_on_error
 from modelyard.core.params import DataParams, load_params
 from modelyard.core.paths import (
     DVC_LOCK,
@@ -111,9 +111,8 @@ def replace_project_data(draft: Path, texts: dict[Path, str], old: Path, path: P
     large = draft.stat().st_size > DVC_THRESHOLD_BYTES
     tracked = [file.with_name(f"{file.name}.dvc") for file in (old, path) if RAW_FOLDER in file.parents]
     former = [old] if RAW_FOLDER in old.parents else []
-    with replace_paths_or_restore(
-        list(dict.fromkeys([*texts, path, *tracked, *former, RAW_GITIGNORE, *GENERATED_PATHS])), draft.parent
-    ):
+    changed = dict.fromkeys([*texts, path, *tracked, *former, RAW_GITIGNORE, *GENERATED_PATHS])
+    with restore_files_on_error(*changed, set_aside=True):
         for file, text in (texts | ({RAW_GITIGNORE: kept} if kept else {})).items():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
