@@ -27,8 +27,8 @@ def test_every_command_is_a_function(name: str) -> None:
 
 
 def test_every_make_verb_that_runs_the_library_is_a_command() -> None:
-    lines = (LIBRARY / "project.mk").read_text(encoding="utf-8").splitlines()
-    verbs = [lines[i - 1].partition(":")[0] for i, line in enumerate(lines) if line == "\t$(RUN)"]
+    lines = "".join(path.read_text(encoding="utf-8") for path in sorted(LIBRARY.glob("*.mk"))).splitlines()
+    verbs = [lines[i - 1].partition(":")[0] for i, line in enumerate(lines) if line in ("\t$(RUN)", "\t$(BARE)")]
     assert verbs and set(verbs) <= set(cli.COMMANDS)
 
 
