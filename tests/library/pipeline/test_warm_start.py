@@ -1,19 +1,30 @@
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from modelyard.automation import retrain
-from modelyard.core.errors import UserError
-from modelyard.core.params import Params
-from modelyard.core.paths import MODEL_FILE, ROW_HASHES_FILE
+from modelyard.core import model_at, start_model
+from modelyard.core.errors import IntegrityError, MissingFileError, SettingError, UserError
+from modelyard.core.files import sha256
+from modelyard.core.git_objects import checkout_commit
+from modelyard.core.params import Params, StartParams
+from modelyard.core.paths import HOLDOUT_PARQUET, MODEL_FILE, ROW_HASHES_FILE
+from modelyard.core.process import run_dvc, run_git
+from modelyard.core.yaml_edit import edit_yaml
+from modelyard.data.hashing import row_hashes
 from modelyard.pipeline import warm_start
 from modelyard.pipeline.estimator import fit_pipeline
-from modelyard.pipeline.model_file import load_model, save_model
+from modelyard.pipeline.model_file import save_model
 from modelyard.pipeline.preprocessing import select_features
+from tests.library.support import LIBRARY
 
 KINDS = {"classification": "Classifier", "regression": "Regressor"}
 ARGUMENTS = {"classification": {"loss": "log_loss"}, "regression": {}}
@@ -21,7 +32,7 @@ ARGUMENTS = {"classification": {"loss": "log_loss"}, "regression": {}}
 
 def learner(params: Params, name: str, arguments: dict[str, Any]) -> Params:
     estimator = f"{name}{KINDS[params.data.task]}"
-    return replace(params, train=replace(params.train, estimator=estimator, arguments=arguments, start="c0ffee"))
+    return replace(params, train=replace(params.train, estimator=estimator, arguments=arguments))
 
 
 @pytest.fixture
@@ -40,73 +51,120 @@ def rows(project: Path) -> pd.DataFrame:
     return pd.read_parquet(project / "data/train.parquet").sample(frac=1, random_state=1).reset_index(drop=True)
 
 
-def before(params: Params, known: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that a commit's model learned from some rows; its holdout is today's."""
+def start_from(params: Params, known: pd.DataFrame) -> Params:
+    """Put a model that learned from some rows into models/start/, with today's holdout; it is where training starts."""
+    start_model.START_FOLDER.mkdir()
     pipeline = fit_pipeline(params, select_features(params, known), known[params.data.target])
-    save_model(pipeline, Path("before.skops"))
-    held, marks = pd.read_parquet("data/holdout.parquet"), np.sort(warm_start.row_hashes(known))
-    monkeypatch.setattr(warm_start, "load_training_state", lambda _: (load_model(Path("before.skops")), marks, held))
+    save_model(pipeline, start_model.get_start_path("model"))
+    np.save(start_model.get_start_path("rows"), np.sort(row_hashes(known)))
+    shutil.copyfile(HOLDOUT_PARQUET, start_model.get_start_path("holdout"))
+    digests = {name: sha256(start_model.get_start_path(name)) for name in start_model.START_FILES}
+    return replace(params, train=replace(params.train, start=StartParams("c0ffee", **digests)))
 
 
-def test_partial_fit_goes_on_from_the_rows_that_are_new(
-    linear: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    half = len(rows) // 2
-    before(linear, rows.head(half), monkeypatch)
-    pipeline, known = warm_start.resume_training(linear, rows)
-    assert np.array_equal(known, np.sort(warm_start.row_hashes(rows)))
-    assert not np.allclose(pipeline[-1].coef_, warm_start.load_training_state("")[0][-1].coef_)
+def test_partial_fit_goes_on_from_the_rows_that_are_new(linear: Params, rows: pd.DataFrame) -> None:
+    params = start_from(linear, rows.head(len(rows) // 2))
+    assert params.train.start
+    pipeline, known = warm_start.resume_training(params, rows)
+    assert np.array_equal(known, np.sort(row_hashes(rows)))
+    earlier = warm_start.load_training_state(params.train.start).pipeline
+    assert not np.allclose(pipeline[-1].coef_, earlier[-1].coef_)
 
 
-def test_a_forest_grows_by_the_share_of_new_rows(
-    forest: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before(forest, rows.head(len(rows) // 2), monkeypatch)
-    pipeline, _ = warm_start.resume_training(forest, rows)
+def test_a_forest_grows_by_the_share_of_new_rows(forest: Params, rows: pd.DataFrame) -> None:
+    params = start_from(forest, rows.head(len(rows) // 2))
+    pipeline, _ = warm_start.resume_training(params, rows)
     assert len(pipeline[-1].estimators_) == pipeline[-1].n_estimators >= 20
 
 
-def test_holdout_of_the_earlier_model_is_never_learned(
-    linear: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before(linear, rows.head(len(rows) // 2), monkeypatch)
-    held = pd.read_parquet("data/holdout.parquet")
-    _, known = warm_start.resume_training(linear, pd.concat([rows, held]))
-    assert not np.isin(warm_start.row_hashes(held), known).any()
+def test_holdout_of_the_earlier_model_is_never_learned(linear: Params, rows: pd.DataFrame) -> None:
+    params = start_from(linear, rows.head(len(rows) // 2))
+    held = pd.read_parquet(HOLDOUT_PARQUET)
+    _, known = warm_start.resume_training(params, pd.concat([rows, held]))
+    assert not np.isin(row_hashes(held), known).any()
 
 
-def test_no_new_rows_are_refused(linear: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    before(linear, rows, monkeypatch)
+def test_no_new_rows_are_refused(linear: Params, rows: pd.DataFrame) -> None:
+    params = start_from(linear, rows)
     with pytest.raises(UserError, match="has seen every row"):
-        warm_start.resume_training(linear, rows)
+        warm_start.resume_training(params, rows)
 
 
-def test_an_estimator_that_cannot_go_on_is_refused(
-    params: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree = learner(params, "sklearn.tree.DecisionTree", {})
-    before(tree, rows.head(len(rows) // 2), monkeypatch)
-    with pytest.raises(UserError, match="cannot go on learning"):
+def test_an_estimator_that_cannot_go_on_is_refused(params: Params, rows: pd.DataFrame) -> None:
+    tree = start_from(learner(params, "sklearn.tree.DecisionTree", {}), rows.head(len(rows) // 2))
+    with pytest.raises(SettingError, match="cannot go on learning"):
         warm_start.resume_training(tree, rows)
 
 
-def answer_with(params: Params, rows: pd.DataFrame, target: "pd.Series[Any]") -> None:
-    """A model here that learned this target, and no row of the earlier holdout."""
+def test_a_missing_start_model_is_refused(linear: Params, rows: pd.DataFrame) -> None:
+    params = start_from(linear, rows.head(len(rows) // 2))
+    start_model.get_start_path("rows").unlink()
+    with pytest.raises(MissingFileError, match="modelyard start"):
+        warm_start.resume_training(params, rows)
+
+
+def test_another_start_model_than_params_name_is_refused(linear: Params, rows: pd.DataFrame) -> None:
+    params = start_from(linear, rows.head(len(rows) // 2))
+    shutil.copyfile(MODEL_FILE, start_model.get_start_path("model"))
+    with pytest.raises(IntegrityError) as caught:
+        warm_start.resume_training(params, rows)
+    assert caught.value.link == "train.start"
+
+
+def put_model(params: Params, rows: pd.DataFrame, target: "pd.Series[Any]") -> None:
+    """Put a model here that learned this target, and no row of the earlier holdout."""
     save_model(fit_pipeline(params, select_features(params, rows), target), MODEL_FILE)
-    np.save(ROW_HASHES_FILE, np.sort(warm_start.row_hashes(rows)))
+    np.save(ROW_HASHES_FILE, np.sort(row_hashes(rows)))
 
 
-def test_a_model_that_remembers_passes(forest: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    before(forest, rows, monkeypatch)
-    answer_with(forest, rows, rows[forest.data.target])
-    retrain.check_forgetting(forest)
+def test_a_model_that_remembers_passes(forest: Params, rows: pd.DataFrame) -> None:
+    params = start_from(forest, rows)
+    put_model(forest, rows, rows[forest.data.target])
+    retrain.check_forgetting(params)
 
 
-def test_a_model_that_forgot_is_refused(forest: Params, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    before(forest, rows, monkeypatch)
+def test_a_model_that_forgot_is_refused(forest: Params, rows: pd.DataFrame) -> None:
+    params = start_from(forest, rows)
     target = rows[forest.data.target]
     values = sorted(target.unique())
     upside_down = dict(zip(values, values[::-1], strict=True))
-    answer_with(forest, rows, target.map(upside_down))
+    put_model(forest, rows, target.map(upside_down))
     with pytest.raises(UserError, match="forgets what it knew"):
-        retrain.check_forgetting(forest)
+        retrain.check_forgetting(params)
+
+
+@pytest.fixture
+def committed(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The commit of a small project that is a repository, with its pipeline run by DVC."""
+    shutil.copytree(LIBRARY, project / "packages/modelyard", ignore=shutil.ignore_patterns("__pycache__"))
+    Path(".gitignore").write_text("/models/\n/data/*.parquet\n/reports/*\n__pycache__/\n")
+    Path(".dvcignore").write_text("__pycache__\n")
+    monkeypatch.setenv("PYTHONPATH", "packages/modelyard/src:src")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    for command in (["init", "--quiet"], ["config", "user.name", "a"], ["config", "user.email", "a@example.org"]):
+        run_git(*command)
+    run_dvc("init", "--quiet")
+    assert run_dvc("repro").returncode == 0
+    run_git("add", "--all")
+    run_git("commit", "--quiet", "--message", "a model")
+    return run_git("rev-parse", "HEAD")
+
+
+@pytest.mark.slow
+def test_start_brings_the_model_of_a_commit(committed: str) -> None:
+    before = sha256(MODEL_FILE)
+    start = start_model.bring_start_model(committed)
+    assert (start.commit, start.model) == (committed, before)
+    assert start_model.has_start_files(start)
+    assert row_hashes(pd.read_parquet(start_model.get_start_path("holdout"))).size
+
+
+@pytest.mark.slow
+def test_start_brings_it_into_a_checkout_too(committed: str) -> None:
+    start = start_model.bring_start_model(committed)
+    with edit_yaml(Path("params.yaml")) as document:
+        document["train"]["start"] = structs.asdict(start)
+    run_git("commit", "--quiet", "--all", "--message", "go on from it")
+    with checkout_commit("HEAD") as checkout:
+        model_at.bring_start_model(checkout)
+        assert sha256(checkout / start_model.get_start_path("model")) == start.model

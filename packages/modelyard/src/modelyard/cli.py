@@ -49,6 +49,7 @@ COMMANDS = {
     "serve": "serving.server:main",
     "smoke": "serving.smoke:main",
     "split": "pipeline.split:main",
+    "start": "core.start_model:main",
     "sweep": "automation.tune:main",
     "track": "tracking.store:main",
     "train": "pipeline.train:main",

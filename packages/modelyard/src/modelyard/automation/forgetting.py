@@ -6,7 +6,7 @@ import numpy as np
 
 from modelyard.core import model_at
 from modelyard.core.errors import UserError
-from modelyard.core.params import Params
+from modelyard.core.params import Params, StartParams
 from modelyard.core.paths import MODEL_FILE
 from modelyard.core.predictions import Predictions, encode_aligned
 from modelyard.data.hashing import row_hashes
@@ -17,9 +17,9 @@ from modelyard.pipeline.warm_start import load_training_state
 from modelyard.statistics.comparison import Difference, compute_difference
 
 
-def measure_forgetting(params: Params, commit: str) -> Difference:
-    """What the model here has lost, against the model of a commit, on that one's holdout."""
-    before, _, held = load_training_state(commit)
+def measure_forgetting(params: Params, start: StartParams) -> Difference:
+    """Return what the current model has lost, compared with the model that it started from, on that one's holdout."""
+    before, _, held = load_training_state(start)
     rows = held[~np.isin(row_hashes(held), model_at.load_row_hashes(Path()))].reset_index(drop=True)
     if rows.empty:
         raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")

@@ -6,12 +6,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from modelyard.core import files, git_objects, paths, process
 from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json
 from modelyard.core.params import Params, RetrainParams, load_params, parse_duration
+from modelyard.core.project import Project
+from modelyard.core.start_model import bring_start_model
 from modelyard.data.parquet import count_rows
+from modelyard.data.source import open_table
 from modelyard.gate import champion
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
 
@@ -71,7 +76,7 @@ def blocking_reason(rules: RetrainParams, facts: RetrainInputs) -> str | None:
 def count_new_rows(params: Params) -> int:
     """How many rows the data has gained since the pipeline last ran on this commit."""
     before = (git_objects.read_yaml_at("HEAD", paths.DATA_JSON) or {"rows": 0})["rows"]
-    return max(count_rows(Path(params.data.path)) - int(before), 0)
+    return max(count_rows(open_table(Project.load())) - int(before), 0)
 
 
 def list_retrain_runs() -> list[datetime]:
@@ -117,7 +122,7 @@ def build_train_changes(params: Params, window: str | None, estimator: str | Non
         found = champion.find_champion(process.run_git("rev-parse", "HEAD"), params.data.target)
         if not found.commit:
             raise UserError("there is no model to go on from; train once with retrain.stateful: false")
-        changes["start"] = found.commit
+        changes["start"] = msgspec.structs.asdict(bring_start_model(found.commit))
     elif params.train.start:
         changes["start"] = None
     return changes

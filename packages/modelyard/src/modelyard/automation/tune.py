@@ -20,6 +20,7 @@ from modelyard.data.schema import read_key
 from modelyard.pipeline.estimator import fit_pipeline
 from modelyard.pipeline.evaluate import compute_primary_metric
 from modelyard.pipeline.preprocessing import select_features
+from modelyard.data.source import hash_source
 from modelyard.pipeline.split import split_table
 from modelyard.pipeline.train import select_training_rows
 from modelyard.statistics.metrics import get_metric
@@ -86,7 +87,7 @@ def open_study(params: Params) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     fixed = {name: value for name, value in params.train.arguments.items() if name not in params.sweep.space}
     recipe = replace(params.train, arguments=fixed), replace(params.sweep, trials=0)
-    data, code = replace(params.data, left_out={}, sensitive=[]), sha256(Project.load().source / "features.py")
+    data, code = replace(params.data, left_out={}, sensitive=[]), hash_source(Project.load().source)
     question = [sha256(TRAIN_PARQUET), code, recipe, params.seed, data, params.split, params.evaluate]
     STORE_FOLDER.mkdir(exist_ok=True)
     study = optuna.create_study(

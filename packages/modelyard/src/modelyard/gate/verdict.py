@@ -24,9 +24,11 @@ from modelyard.core.paths import (
     VERDICT_JSON,
 )
 from modelyard.core.process import run_git
+from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
 from modelyard.data.parquet import read_table
 from modelyard.data.schema import read_key
+from modelyard.data.source import open_table
 from modelyard.gate import champion
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
 from modelyard.gate.isolation import apply_base_rules, run_base_gate
@@ -127,7 +129,7 @@ def diff_with_base(base: str) -> dict[str, dict[str, list[Any]]]:
 def build_verdict(base: str) -> dict[str, Any]:
     """The verdict on the model in this folder, as reports/verdict.json holds it (docs/gate.md of the template)."""
     params, differing = apply_base_rules(base, load_params())
-    table = read_table(Path(params.data.path))
+    table = read_table(open_table(Project.load()))
     rows, mine = load_candidate_predictions(params, table, "split" in differing)
     champion, answers, keep, had = score_champion(params, base, table, rows, mine)
     if not keep.any():

@@ -1,4 +1,4 @@
-"""Stage: the model is scored on the holdout: flat metrics, its predictions, and the points of the plots."""
+"""Stage: evaluate the model on the holdout: metrics, predictions, and the points of the plots."""
 
 import shutil
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ HISTOGRAM_BINS = 40
 
 
 def compute_primary_metric(params: Params, pipeline: "Pipeline", table: pd.DataFrame) -> float:
-    """The primary metric of a model on a table; NaN where its rows do not define it."""
+    """Return the primary metric of a model on a table of raw rows; NaN where the rows do not define it."""
     predictions = Predictions.from_frame(predict_frame(pipeline, select_features(params, table)))
     truth, scores = predictions.encode(table[params.data.target])
     return float(get_metric(params.evaluate.metric).compute_value(truth, scores, params.evaluate.cost))
@@ -92,31 +92,54 @@ def thin_out(table: pd.DataFrame) -> pd.DataFrame:
 def evaluate_predictions(
     params: Params, predictions: pd.DataFrame, truth: pd.Series
 ) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
-    """Every metric that the task has, with the number of rows, and the points of the plots."""
+    """Return every metric of the task, with the number of rows, and the tables behind the plots.
+
+    Parameters
+    ----------
+    params
+        The project's parameters.
+    predictions
+        The columns `prediction` and, for classes, `p_<class>`.
+    truth
+        The true values, in the same order.
+    """
     codes, scores = Predictions.from_frame(predictions).encode(truth)
     metrics = compute_all_metrics(params.data.task, codes, scores, params.evaluate.cost)
     return {**metrics, "rows": len(truth)}, build_plot_tables(codes, scores)
 
 
-def main() -> int:
-    """Write reports/metrics.json, reports/predictions.parquet and reports/plots/."""
+def predict_holdout(params: Params) -> pd.DataFrame:
+    """Write the predictions of the holdout with their truth to reports/predictions.parquet, and return them."""
     from threadpoolctl import threadpool_limits
 
+    pipeline = load_model(MODEL_FILE)
+    parts = []
+    with threadpool_limits(params.train.threads), open_writer(PREDICTIONS_PARQUET) as write:
+        for block in read_blocks(HOLDOUT_PARQUET, whole=WHOLE_TABLE_ROWS // 4):
+            predictions = predict_frame(pipeline, select_features(params, block))
+            predictions["truth"] = block[params.data.target].copy()  # a view would hold the whole block
+            write(predictions)
+            parts.append(predictions)
+    return pd.concat(parts)
+
+
+def write_plots(tables: dict[str, pd.DataFrame]) -> None:
+    """Write the tables behind the plots to reports/plots/, and remove older ones."""
+    shutil.rmtree(PLOTS_FOLDER, ignore_errors=True)
+    PLOTS_FOLDER.mkdir(parents=True)
+    for name, table in tables.items():
+        table.to_csv(PLOTS_FOLDER / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def main() -> int:
+    """Write reports/metrics.json, reports/predictions.parquet and reports/plots/."""
     params = load_params()
     with report_stage("evaluate", count_rows(HOLDOUT_PARQUET)) as notes:
-        pipeline, target = load_model(MODEL_FILE), params.data.target
-        said = list[pd.DataFrame]()
-        with threadpool_limits(params.train.threads), open_writer(PREDICTIONS_PARQUET) as add:
-            for part in read_blocks(HOLDOUT_PARQUET, whole=WHOLE_TABLE_ROWS // 4):
-                said.append(predict_frame(pipeline, select_features(params, part)).assign(truth=part[target].copy()))
-                add(said[-1])
-        predictions = pd.concat(said)
-        del said
-        metrics, tables = evaluate_predictions(params, predictions, predictions.pop("truth"))
-        shutil.rmtree(PLOTS_FOLDER, ignore_errors=True)  # no older plot stays
-        PLOTS_FOLDER.mkdir(parents=True)
-        for name, table in tables.items():
-            table.to_csv(PLOTS_FOLDER / f"{name}.csv", index=False, lineterminator="\n")
+        predictions = predict_holdout(params)
+        truth = predictions.pop("truth")
+        metrics, tables = evaluate_predictions(params, predictions, truth)
+        write_plots(tables)
         write_json(METRICS_JSON, metrics)
-        notes[params.evaluate.metric] = f"{metrics.get(params.evaluate.metric, float('nan')):.4f}"
+        primary = metrics.get(params.evaluate.metric, float("nan"))
+        notes[params.evaluate.metric] = f"{primary:.4f}"
     return 0

@@ -3,18 +3,19 @@
 import difflib
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import atomic_write
-from modelyard.core.params import DataParams, load_params
+from modelyard.core.params import DataParams
 from modelyard.core.paths import SCHEMA_YAML
+from modelyard.core.project import Project
 from modelyard.core.yaml_edit import YamlEditor
 from modelyard.data.parquet import read_table
 from modelyard.data.profiling import ColumnProfile, profile_columns
 from modelyard.data.schema import collect_failures, load_schema
+from modelyard.data.source import open_table
 
 MAX_CATEGORIES = 20
 EMPTY_SCHEMA = """\
@@ -102,8 +103,10 @@ def main(write: bool = False) -> int:
 
     A column whose rules the data keeps is left alone: delete it from schema.yaml to have it inferred again.
     """
-    data = load_params().data
-    table, facts = read_table(Path(data.path)), profile_columns(Path(data.path))
+    project = Project.load()
+    data = project.params.data
+    path = open_table(project)
+    table, facts = read_table(path), profile_columns(path)
     old = SCHEMA_YAML.read_text(encoding="utf-8") if SCHEMA_YAML.exists() else ""
     try:
         found = collect_failures(table, load_schema())
