@@ -1,4 +1,4 @@
-"""What every module shares: parameters, paths, digests, and files that are written whole or not at all."""
+"""The settings of params.yaml: a checked structure with the meaning, the unit and the default of each."""
 
 import os
 from datetime import timedelta
@@ -8,20 +8,41 @@ from typing import Annotated, Any, Literal
 import msgspec
 from yaml import YAMLError
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, MissingFileError, SettingError
 from modelyard.core.paths import PARAMS_YAML
 from modelyard.core.yaml import read_yaml
 
-GATE_RULES_VARIABLE = "GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
+GATE_RULES_VARIABLE = "MODELYARD_GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ParamsSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A block of params.yaml: a misspelt key is an error, not a silent default."""
+    """A block of params.yaml; a key that it does not have is an error."""
 
 
 class DataParams(ParamsSection, frozen=True):
-    """The table: where it lies, what is predicted, and what the model may see."""
+    """The table: where it lies, what is predicted, and what the model may see.
+
+    Parameters
+    ----------
+    path
+        The file or folder with the raw rows, relative to the project.
+    target
+        The column that is predicted.
+    task
+        `classification` or `regression`.
+    features
+        The raw columns that the model sees: what is known when the prediction is wanted.
+    time
+        The column with the time of a row; the latest rows are held out. Null: rows are held out by the key of
+        schema.yaml, or at random.
+    group
+        The column whose rows with one value stay together. Null: rows do not belong together.
+    sensitive
+        The columns whose groups the report compares.
+    left_out
+        The columns that the model does not see, and why.
+    """
 
     path: str
     target: str
@@ -34,7 +55,17 @@ class DataParams(ParamsSection, frozen=True):
 
 
 class SplitParams(ParamsSection, frozen=True):
-    """How the holdout is taken: its share of the rows, at most so many, and the seed of the draw."""
+    """The rows that are held out to judge a model.
+
+    Parameters
+    ----------
+    seed
+        Where the random draw starts.
+    holdout
+        The share of the rows that is held out, between 0 and 1.
+    rows
+        The most rows that are held out; of more, a sample is.
+    """
 
     seed: int = 0
     holdout: float = 0.2
@@ -63,7 +94,23 @@ class StartParams(ParamsSection, frozen=True):
 
 
 class TrainParams(ParamsSection, frozen=True):
-    """The estimator: a dotted scikit-learn name, its arguments, which rows it learns from, and where it starts."""
+    """The estimator, its arguments, and the rows that it is trained on.
+
+    Parameters
+    ----------
+    estimator
+        The dotted name of a scikit-learn class.
+    arguments
+        The keyword arguments of that class.
+    window
+        The training rows: `all`, the last days such as `90d` (needs `data.time`), or the last rows such as `50000`.
+    start
+        The model that training goes on from, with the rows that are new to it. Null: training starts afresh.
+    threads
+        The threads of one training; with another number the model may differ in its last digits.
+    megabytes
+        The memory for the training rows, in MB. A larger table is learned in parts, or from a sample.
+    """
 
     estimator: str
     arguments: dict[str, Any] = {}
@@ -74,23 +121,61 @@ class TrainParams(ParamsSection, frozen=True):
 
 
 class EvaluateParams(ParamsSection, frozen=True):
-    """The primary metric, and what each error costs (`cost[truth][prediction]`) where that is known."""
+    """The primary metric, and what each error costs.
+
+    Parameters
+    ----------
+    metric
+        The name of the metric that the gate compares.
+    cost
+        The cost of predicting a class, `cost[truth][prediction]`, classes in alphabetical order. Null: there is no metric
+        `cost`.
+    """
 
     metric: str
     cost: list[list[float]] | None = None
 
 
 class GateParams(ParamsSection, frozen=True):
-    """What a change must keep; a margin of null is the metric's own default."""
+    """What a change to the model must keep.
+
+    Parameters
+    ----------
+    margin
+        How much of the primary metric a change may lose: in points, or as a share where the metric is relative. Null:
+        the metric's default.
+    confidence
+        The coverage of every interval, between 0 and 1.
+    inconclusive
+        What an inconclusive comparison does: `warn` or `block`.
+    drop
+        How many margins all changes since the last promotion may lose together.
+    floors
+        The worst acceptable value of a metric, by the metric's name.
+    ceiling
+        The value of the primary metric beyond which a leak is suspected. Null: no limit.
+    slices
+        The columns of which each value is compared separately.
+    fairness
+        The largest gap between the groups of a sensitive column. Null: gaps are reported only.
+    megabytes
+        The size of the model's file, in MB. Null: no limit.
+    milliseconds
+        The CPU time of predicting one row, in ms. Null: no limit.
+    seconds
+        The CPU time of training, in s. Null: no limit.
+    peak
+        The memory of training, in MB. Null: no limit.
+    """
 
     margin: float | None = None
-    confidence: float = 0.95  # of every interval
+    confidence: float = 0.95
     inconclusive: str = "warn"
-    drop: float = 2.0  # margins that may be lost since the last promotion, by one change or many
+    drop: float = 2.0
     floors: dict[str, float] = {}
     ceiling: float | None = None
     slices: list[str] = []
-    fairness: float | None = None  # the largest gap between the groups of a sensitive column
+    fairness: float | None = None
     megabytes: float | None = None
     milliseconds: float | None = None
     seconds: float | None = None
@@ -98,7 +183,17 @@ class GateParams(ParamsSection, frozen=True):
 
 
 class SearchRange(ParamsSection, frozen=True):
-    """From where to where an argument is searched, and whether by orders of magnitude."""
+    """The range in which an argument is searched.
+
+    Parameters
+    ----------
+    low
+        The smallest value.
+    high
+        The largest value.
+    log
+        Whether values are drawn evenly by their logarithm.
+    """
 
     low: int | float
     high: int | float
@@ -106,7 +201,17 @@ class SearchRange(ParamsSection, frozen=True):
 
 
 class SweepParams(ParamsSection, frozen=True):
-    """The search space: for each argument of the estimator a list of choices or a range."""
+    """The search for better arguments of the estimator.
+
+    Parameters
+    ----------
+    trials
+        The number of arguments that one search tries.
+    folds
+        The number of splits of the training rows that each trial is measured on.
+    space
+        For each argument, a list of choices or a range.
+    """
 
     trials: PositiveInt = 20
     folds: PositiveInt = 3
@@ -114,7 +219,19 @@ class SweepParams(ParamsSection, frozen=True):
 
 
 class LogParams(ParamsSection, frozen=True):
-    """The prediction log: lines that may wait, seconds between writes, size of a file, files that stay."""
+    """The log of predictions.
+
+    Parameters
+    ----------
+    queue
+        The predictions that may wait to be written; more are counted and lost.
+    seconds
+        The time between two writes, in s.
+    megabytes
+        The size at which the next file begins, in MB.
+    files
+        The number of files that are kept.
+    """
 
     queue: int = 20_000
     seconds: float = 1.0
@@ -123,7 +240,31 @@ class LogParams(ParamsSection, frozen=True):
 
 
 class ServeParams(ParamsSection, frozen=True):
-    """What the service refuses: values outside schema.yaml (or flags them), what is too large or slow, strangers."""
+    """What the service refuses, and what it logs.
+
+    Parameters
+    ----------
+    outside
+        What happens to values outside schema.yaml: `refuse` the request, or `flag` them in the response.
+    rows
+        The most rows of one request.
+    megabytes
+        The largest body of a request, in MB.
+    seconds
+        How long a body may take to arrive, in s.
+    requests
+        The most requests at once; more get the status 503.
+    keys
+        Who may use the service: a name, and the SHA-256 of that client's key. Empty: everybody.
+    log
+        The log of predictions.
+    light_table
+        Whether features are computed without pandas where that gives equal results.
+    lazy_pandas
+        Whether pandas is imported only when it is needed, so that the service starts faster.
+    transport
+        The HTTP transport: `fast` for the library's own, or `uvicorn`.
+    """
 
     outside: Literal["refuse", "flag"] = "refuse"
     rows: int = 10_000
@@ -138,13 +279,29 @@ class ServeParams(ParamsSection, frozen=True):
 
 
 class ScoreParams(ParamsSection, frozen=True):
-    """Rows held in memory at a time for each core."""
+    """The scoring of files.
+
+    Parameters
+    ----------
+    rows
+        The rows in memory at a time, for each core.
+    """
 
     rows: int = 32_768
 
 
 class ComputeParams(ParamsSection, frozen=True):
-    """Where sweeps, importances and files go: to the cores of this machine, or to a cluster at an address."""
+    """Where sweeps, importances and the scoring of files run.
+
+    Parameters
+    ----------
+    backend
+        `local` for the cores of this machine, or a `dask` or `ray` cluster.
+    address
+        The address of the cluster's scheduler. Null: none for `local`; a Ray cluster is looked for.
+    workers
+        The number of tasks that run at once on this machine.
+    """
 
     backend: Literal["local", "dask", "ray"] = "local"
     address: str | None = None
@@ -152,7 +309,17 @@ class ComputeParams(ParamsSection, frozen=True):
 
 
 class ServiceLevels(ParamsSection, frozen=True):
-    """What a service must hold: the share of failed requests, p99 in ms, and equality with the pipeline."""
+    """What a service must hold while it gets traffic.
+
+    Parameters
+    ----------
+    errors
+        The largest share of requests that fail.
+    milliseconds
+        The longest p99 of the response time, in ms.
+    difference
+        The largest difference between a score of the service and one of the pipeline.
+    """
 
     errors: float = 0.01
     milliseconds: float = 250
@@ -160,14 +327,42 @@ class ServiceLevels(ParamsSection, frozen=True):
 
 
 class LoadTestParams(ParamsSection, frozen=True):
-    """The load of the smoke test."""
+    """The load of the smoke test.
+
+    Parameters
+    ----------
+    seconds
+        How long it lasts, in s.
+    connections
+        The number of connections at once.
+    """
 
     seconds: float = 3
     connections: int = 8
 
 
 class DeployParams(ParamsSection, frozen=True):
-    """The registry's repository, where each environment listens, and how a candidate gets its traffic."""
+    """How a model is deployed.
+
+    Parameters
+    ----------
+    repository
+        The repository that images are pushed to. Null: images stay on the machine.
+    signed
+        A command that must find the image signed; `{image}` stands for its name. Empty: it is not checked.
+    addresses
+        Where each environment listens, such as `127.0.0.1:8080`.
+    steps
+        The shares of the traffic that a candidate gets one after the other, in percent.
+    seconds
+        How long it must hold each share, in s.
+    patience
+        How long a service may take until it is ready, in s.
+    levels
+        What a service must hold.
+    load
+        The load of the smoke test.
+    """
 
     repository: str | None = None
     signed: list[str] = []
@@ -180,13 +375,56 @@ class DeployParams(ParamsSection, frozen=True):
 
 
 class ReleaseParams(ParamsSection, frozen=True):
-    """What a promoted model has to show before it is taken from its release, or deployed."""
+    """What a promoted model must show before it is used.
+
+    Parameters
+    ----------
+    signed
+        A command that must find the model signed; `{model}` stands for its file and `{digest}` for its SHA-256. Empty: it
+        is not checked.
+    """
 
     signed: list[str] = []
 
 
 class MonitorParams(ParamsSection, frozen=True):
-    """What is watched, in which windows, and how often it may cry wolf."""
+    """What is watched, in which windows, and the rate of false alarms.
+
+    Parameters
+    ----------
+    logs
+        The folder with the files predictions-* and feedback-*.
+    window
+        The length of a window, such as `7d` or `12h`.
+    history
+        The number of windows in the report.
+    sample
+        The rows that are drawn from each window, so that limits do not depend on the traffic.
+    minimum
+        The fewest rows that are judged.
+    persist
+        `[k, n]`: a finding stands when k of the last n windows show it.
+    false_alarms
+        The number of false alarms in a year, over all columns of a model.
+    measure
+        The distance between distributions: `psi`, `jensen_shannon` or `wasserstein`.
+    floor
+        The smallest distance that can be an alarm.
+    importance
+        The share of the model's importance from which the drift of a column is a warning instead of a notice.
+    margin
+        The loss of the primary metric that is critical. Null: the metric's default.
+    broken
+        The largest share of a column's values that break schema.yaml.
+    volume
+        The largest share of the usual traffic that may be missing.
+    errors
+        The largest share of requests that fail.
+    milliseconds
+        The longest p99 of the response time, in ms. Null: it is not judged.
+    cooldown
+        How long the webhook waits before it repeats a finding.
+    """
 
     logs: str = "logs"
     window: str = "7d"
@@ -198,16 +436,38 @@ class MonitorParams(ParamsSection, frozen=True):
     measure: str = "psi"
     floor: float = 0.1
     importance: float = 0.1
-    margin: float | None = None  # loss of the primary metric that is critical; none: gate.margin's
-    broken: float = 0.01  # share of a column's values that may break schema.yaml
-    volume: float = 0.5  # share of the usual traffic that may be lacking
-    errors: float = 0.01  # share of requests that may fail
-    milliseconds: float | None = None  # p99 of the service; none: not looked at
-    cooldown: str = "7d"  # before the webhook says the same again
+    margin: float | None = None
+    broken: float = 0.01
+    volume: float = 0.5
+    errors: float = 0.01
+    milliseconds: float | None = None
+    cooldown: str = "7d"
 
 
 class RetrainParams(ParamsSection, frozen=True):
-    """What starts a training, how often at most, and from which rows it learns."""
+    """What starts a training, how often at most, and from which rows it learns.
+
+    Parameters
+    ----------
+    schedule
+        The time after the last training, such as `90d`; it needs new rows. Null: no schedule.
+    rows
+        The number of new rows. Null: new rows alone start nothing.
+    drift
+        Whether drift starts a training.
+    performance
+        Whether a loss of performance starts a training.
+    minimum
+        The fewest new rows that a training needs.
+    cooldown
+        The shortest time between two retrains.
+    budget
+        The most retrains in 30 days.
+    window
+        The training rows, as in `train.window`. Null: `train.window` holds.
+    stateful
+        Whether the champion goes on learning, where its estimator can.
+    """
 
     schedule: str | None = None
     rows: int | None = None
@@ -221,7 +481,39 @@ class RetrainParams(ParamsSection, frozen=True):
 
 
 class Params(ParamsSection, frozen=True):
-    """The whole of params.yaml, checked."""
+    """The contents of params.yaml, checked.
+
+    Parameters
+    ----------
+    data
+        The table.
+    train
+        The estimator.
+    evaluate
+        The primary metric.
+    seed
+        Where the random draws of the estimator and of samples start.
+    split
+        The rows that are held out.
+    gate
+        What a change must keep.
+    sweep
+        The search for better arguments.
+    serve
+        The service.
+    score
+        The scoring of files.
+    compute
+        Where work in parallel runs.
+    release
+        What a promoted model must show.
+    deploy
+        How a model is deployed.
+    monitor
+        What is watched.
+    retrain
+        What starts a training.
+    """
 
     data: DataParams
     train: TrainParams
@@ -240,31 +532,45 @@ class Params(ParamsSection, frozen=True):
 
 
 def drop_unknown_keys(found: Any, kind: type[ParamsSection]) -> Any:
-    """A block without the keys that this code does not know: a later version may have added them."""
+    """Return a block without the keys that this version of the library does not have."""
     if not isinstance(found, dict):
         return found
     kinds = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    nested = {name for name, one in kinds.items() if isinstance(one, type) and issubclass(one, ParamsSection)}
-    return {
-        key: drop_unknown_keys(found[key], kinds[key]) if key in nested else found[key] for key in found if key in kinds
-    }
+    known = {}
+    for key, value in found.items():
+        inner = kinds.get(key)
+        if isinstance(inner, type) and issubclass(inner, ParamsSection):
+            known[key] = drop_unknown_keys(value, inner)
+        elif key in kinds:
+            known[key] = value
+    return known
 
 
 def load_params(path: Path = PARAMS_YAML) -> Params:
-    """The parameters; a missing file, an unknown key or a wrong type is a `UserError` that names it."""
+    """Return the settings in params.yaml.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    InvalidFileError
+        The file is not YAML, has an unknown key, or a value of the wrong type.
+    """
     try:
         found = read_yaml(path)
         if os.environ.get(GATE_RULES_VARIABLE):
             found = drop_unknown_keys(found, Params)
         return msgspec.convert(found, Params)
     except FileNotFoundError:
-        raise UserError(f"there is no {path} here; run this in the project's folder") from None
+        raise MissingFileError(path, "run this in the project's folder") from None
     except (msgspec.MsgspecError, YAMLError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path} does not hold: {problem}; correct that line") from None
+        raise InvalidFileError(path, f"is not valid: {problem}", "correct that line") from None
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration such as `7d` or `12h`; anything else is a `UserError`."""
-    if not text[:-1].isdigit() or text[-1] not in "dh":
-        raise UserError(f"{text!r} is no duration; write days or hours, such as 7d or 12h")
-    return timedelta(**{"days" if text[-1] == "d" else "hours": int(text[:-1])})
+    """Return the duration that a text such as `7d` or `12h` names; anything else is a `SettingError`."""
+    units = {"d": "days", "h": "hours"}
+    number, unit = text[:-1], units.get(text[-1:])
+    if not number.isdigit() or unit is None:
+        raise SettingError("a duration", f"is {text!r}", "write days or hours, such as 7d or 12h")
+    return timedelta(**{unit: int(number)})
