@@ -5,7 +5,7 @@ import joblib
 import pytest
 
 from modelyard.core import parallel
-from modelyard.core.errors import UserError
+from modelyard.core.errors import OptionError
 from modelyard.core.params import ComputeParams, load_params
 from modelyard.workspace import compute
 
@@ -15,7 +15,7 @@ def test_local_workers_are_joblibs() -> None:
         assert most == joblib.effective_n_jobs(None) == 3
 
 
-def test_a_cluster_that_does_not_answer_is_said_and_the_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_that_does_not_answer_is_reported_and_the_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     with parallel.use_parallel_backend(ComputeParams("dask", "tcp://127.0.0.1:9")) as most:
         assert most == 1
     assert "until then this machine does the work" in capsys.readouterr().out
@@ -29,9 +29,9 @@ def test_a_cluster_that_does_not_answer_is_said_and_the_work_goes_on(capsys: pyt
         ({"workers": 0}, ">= 1.*; give BACKEND=dask"),
     ],
 )
-def test_what_is_no_cluster_is_one_sentence(project: Path, arguments: dict[str, object], words: str) -> None:
+def test_options_that_do_not_work_are_one_sentence(project: Path, arguments: dict[str, object], words: str) -> None:
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(OptionError, match=words):
         compute.main(**arguments)  # type: ignore[arg-type]
     assert Path("params.yaml").read_bytes() == before
 

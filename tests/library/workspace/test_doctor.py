@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +12,7 @@ import pytest
 from modelyard.core import console, process
 from modelyard.core.process import run_git
 from modelyard.workspace import doctor
+from modelyard.workspace.library import LIBRARY, compute_library_digest
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,9 @@ def healthy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("requirements/dev.txt").write_text(f"msgspec=={doctor.importlib.metadata.version('msgspec')} \\\n")
     Path(".cruft.json").write_text('{"commit": "abc"}', encoding="utf-8")
     Path("compose.yaml").touch()
+    (LIBRARY / "src/modelyard").mkdir(parents=True)
+    (LIBRARY / "src/modelyard/__init__.py").touch()
+    (LIBRARY / ".brought").write_text(compute_library_digest() + "\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -43,9 +48,9 @@ def server() -> Iterator[str]:
         http.shutdown()
 
 
-def found(state: str, look: Callable[[], Iterable[doctor.Finding]]) -> dict[str, str]:
-    """What one look finds in this state, and the command that cures it."""
-    return {name: cure for what, name, _, cure in look() if what == state}
+def found(state: str, check: Callable[[], Iterable[doctor.Finding]]) -> dict[str, str]:
+    """What one check finds in this state, and the command that cures it."""
+    return {finding.name: finding.cure for finding in check() if finding.state == state}
 
 
 def test_nothing_is_broken_in_a_project_as_it_should_be() -> None:
@@ -69,6 +74,33 @@ def test_a_version_that_is_not_the_pinned_one(capsys: pytest.CaptureFixture[str]
     assert found("broken", doctor.check_environment)["environment"] == "rm -r .venv && make install"
     assert doctor.main() == 1
     assert "not 0.0.1" in capsys.readouterr().out
+
+
+def test_a_library_that_is_missing() -> None:
+    shutil.rmtree(LIBRARY)
+    assert found("broken", doctor.check_library)["library"] == "git checkout HEAD -- packages/modelyard"
+
+
+def test_a_library_that_was_changed_is_noted() -> None:
+    (LIBRARY / "src/modelyard/__init__.py").write_text("a = 1\n", encoding="utf-8")
+    assert found("note", doctor.check_library)["library"].startswith("git log")
+    assert doctor.main() == 0
+
+
+def test_a_library_without_its_digest_is_noted() -> None:
+    (LIBRARY / ".brought").unlink()
+    assert "library" in found("note", doctor.check_library)
+
+
+def test_a_package_that_does_not_exist() -> None:
+    shutil.rmtree("src")
+    assert found("broken", doctor.check_library)["project"] == "git diff pyproject.toml"
+
+
+@pytest.mark.parametrize("text", ["", "[", '[project]\nname = "a"\n'])
+def test_a_pyproject_without_a_package(text: str) -> None:
+    Path("pyproject.toml").write_text(text, encoding="utf-8")
+    assert found("broken", doctor.check_library)["project"] == "git diff pyproject.toml"
 
 
 def test_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +137,7 @@ def test_a_remote_of_data_that_does_not_answer() -> None:
 
 
 @pytest.mark.parametrize(("token", "state"), [("good", "ok"), ("bad", "broken")])
-def test_a_token_is_tried(token: str, state: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_checked(token: str, state: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_API_URL", server)
     monkeypatch.setenv("GITHUB_TOKEN", token)
     assert found(state, doctor.check_tokens)["GitHub's token"] == ("" if state == "ok" else "unset GITHUB_TOKEN")
@@ -132,7 +164,7 @@ def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_port_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_BIND", "127.0.0.1:http")
-    assert found("broken", doctor.check_machine)["port"] == "export BIND=127.0.0.1:8000"
+    assert found("broken", doctor.check_machine)["port"] == "make doctor BIND=127.0.0.1:8000"
 
 
 def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

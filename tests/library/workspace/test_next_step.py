@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,12 +7,17 @@ import pytest
 from modelyard.core.files import sha256
 from modelyard.core.process import run_git
 from modelyard.workspace import next_step
+from modelyard.workspace.library import LIBRARY
+from tests.library.support import PROJECT
 
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository with a model that was judged, pushed, on main; each test takes something away."""
     monkeypatch.chdir(tmp_path)
+    (LIBRARY / "src/modelyard").mkdir(parents=True)
+    shutil.copytree(PROJECT / "src", "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(PROJECT / "pyproject.toml", "pyproject.toml")
     monkeypatch.setattr(next_step, "list_changed_files", lambda: "")
     Path("models").mkdir()
     Path("reports").mkdir()
@@ -38,24 +44,42 @@ def commit() -> None:
 
 
 def first() -> str:
-    return next(next_step.suggest_steps())[0]
+    return next_step.suggest_steps()[0].command
 
 
-def test_all_is_done_so_a_branch_is_next() -> None:
-    assert first() == "git switch -c BRANCH"
+def test_a_judged_and_pushed_model_asks_for_a_branch() -> None:
+    (step,) = next_step.suggest_steps()
+    assert step.command == "git switch -c BRANCH"
+    assert "src/flight_delays/features.py" in step.reason
+
+
+def test_a_missing_library_comes_first() -> None:
+    shutil.rmtree(LIBRARY)
+    assert first() == "git checkout HEAD -- packages/modelyard"
+
+
+def test_a_package_that_does_not_exist_comes_first() -> None:
+    Path("src/flight_delays").rename("src/other")
+    (step,) = next_step.suggest_steps()
+    assert step.command == "edit pyproject.toml" and "flight_delays/features.py" in step.reason
+
+
+def test_a_project_without_a_package_comes_first() -> None:
+    Path("pyproject.toml").write_text('[project]\nname = "a"\n', encoding="utf-8")
+    assert first() == "edit pyproject.toml"
 
 
 def test_a_branch_with_nothing_new_asks_for_nothing() -> None:
     run_git("switch", "--quiet", "-c", "idea")
-    assert list(next_step.suggest_steps()) == []
+    assert next_step.suggest_steps() == []
 
 
-def test_without_a_lock_the_pipeline_is_next() -> None:
+def test_without_a_lock_the_pipeline_comes_next() -> None:
     next_step.LOCK.unlink()
     assert first() == "make pipeline"
 
 
-def test_without_a_commit_there_is_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_commit_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     run_git("update-ref", "-d", "HEAD")
     assert first() == "git add -A && git commit"
     run_git("config", "--unset", "user.email")
@@ -64,35 +88,35 @@ def test_without_a_commit_there_is_to_be_one(monkeypatch: pytest.MonkeyPatch) ->
     assert first().startswith("git config")
 
 
-def test_what_changed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_files_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     said = {"train": [{"changed deps": {"params.yaml": {"train": "modified"}}}, "changed command"]}
     monkeypatch.setattr(next_step, "try_command", lambda *command: json.dumps(said))
     assert next_step.list_changed_files() == "params.yaml"
 
 
-def test_another_model_than_the_judged_is_judged() -> None:
+def test_another_model_than_the_judged_asks_for_the_gate() -> None:
     judge("0" * 64, "pass")
     assert first() == "make gate report"
 
 
-def test_a_model_that_is_worse_is_looked_at() -> None:
+def test_a_worse_model_asks_for_the_report() -> None:
     judge(sha256(next_step.MODEL), "block")
     assert first() == "open reports/report.html"
 
 
-def test_what_changed_is_committed() -> None:
+def test_a_change_asks_for_a_commit() -> None:
     Path("new").touch()
     assert first().startswith("git add -A")
 
 
-def test_what_is_committed_is_pushed() -> None:
+def test_a_commit_asks_for_a_push() -> None:
     Path("new").touch()
     commit()
     assert first() == "git push -u origin HEAD"
 
 
-def test_without_a_remote_there_is_to_be_one() -> None:
+def test_without_a_remote_one_is_added() -> None:
     run_git("remote", "remove", "origin")
     assert first().startswith("git remote add origin")
 

@@ -1,5 +1,6 @@
 import copy
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from modelyard.core.errors import UserError
 from modelyard.github.api import ApiError, GitHubClient
 from modelyard.workspace import protect
+from modelyard.workspace.confirm import ConfirmationError
 from modelyard.workspace.protect import (
     CODEOWNERS,
     RULESET,
@@ -78,20 +80,20 @@ def test_main_mends_a_ruleset_that_lacks_a_rule(settings: Settings) -> None:
 
 
 def test_main_asks_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protect.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "n")
     assert main() == 0
     assert settings.changed == [] and "@acme" not in CODEOWNERS.read_text(encoding="utf-8")
 
 
-def test_main_with_nobody_to_ask_says_how(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protect.sys.stdin, "isatty", lambda: False, raising=False)
-    with pytest.raises(UserError, match="YES=1"):
+def test_main_without_a_terminal_changes_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    with pytest.raises(ConfirmationError):
         main()
     assert settings.changed == []
 
 
-def test_main_says_what_a_token_may_not(settings: Settings) -> None:
+def test_main_without_the_right_names_the_plan(settings: Settings) -> None:
     del settings.held["/rulesets"]
     with pytest.raises(UserError, match="paid plan"):
         main(yes=True)
@@ -123,8 +125,8 @@ def test_owners_are_written_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "holds"),
+    ("actual", "holds"),
     [({"a": 1, "b": [1, 2]}, True), ({"a": 1, "b": [2]}, False), ({"a": 1}, False), (None, False)],
 )
-def test_covers_lets_github_say_more(there: Any, holds: bool) -> None:
-    assert contains_settings(there, {"a": 1, "b": [1]}) is holds
+def test_settings_of_github_may_hold_more(actual: Any, holds: bool) -> None:
+    assert contains_settings(actual, {"a": 1, "b": [1]}) is holds

@@ -1,31 +1,37 @@
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
-from modelyard.core.errors import UserError
-from modelyard.workspace import push
+from modelyard.core.errors import ToolError
+from modelyard.core.process import use_runner
 from modelyard.workspace.push import main
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, remote: str, code: int, out: str = "", err: str = "") -> None:
-    """Let there be a remote, and DVC give one answer."""
-    monkeypatch.setattr(push, "get_default_remote", lambda: remote)
-    monkeypatch.setattr(push, "run_dvc", lambda *words: subprocess.CompletedProcess(words, code, out, err))
+def make_dvc(remote: str, code: int = 0, out: str = "", err: str = "") -> Callable[..., object]:
+    """Stand in for DVC with a default remote; a push ends like this."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "config" in command:
+            return subprocess.CompletedProcess(command, 0, remote, "")
+        return subprocess.CompletedProcess(command, code, out, err)
+
+    return run
 
 
-def test_main_without_a_remote_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    answer(monkeypatch, "", 1)
-    assert main() == 0
-    assert "no remote" in capsys.readouterr().out
+def test_main_without_a_remote_names_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with use_runner(make_dvc("")):
+        assert main() == 0
+    assert "make remote" in capsys.readouterr().out
 
 
-def test_main_says_what_was_brought(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    answer(monkeypatch, "store", 0, out="4 files pushed")
-    assert main() == 0
+def test_main_prints_what_was_pushed(capsys: pytest.CaptureFixture[str]) -> None:
+    with use_runner(make_dvc("store", out="4 files pushed")):
+        assert main() == 0
     assert "4 files pushed to store" in capsys.readouterr().out
 
 
-def test_main_fails_when_the_remote_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, "store", 1, err="ERROR: access denied")
-    with pytest.raises(UserError, match=r"access denied.*rights"):
+def test_main_fails_when_the_remote_refuses() -> None:
+    with use_runner(make_dvc("store", 1, err="ERROR: access denied")), pytest.raises(ToolError) as error:
         main()
+    assert "access denied" in error.value.problem and "rights" in error.value.problem

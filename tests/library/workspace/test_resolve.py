@@ -8,6 +8,7 @@ import pytest
 from modelyard.core.errors import UserError
 from modelyard.core.process import run_git
 from modelyard.workspace import resolve
+from modelyard.workspace.resolve import OtherConflictsError
 
 CONFLICT = "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> theirs\n"
 
@@ -21,7 +22,7 @@ def commit(lock: str, auc: float) -> None:
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two branches whose dvc.lock differ; the pipeline is one that writes what it is told."""
+    """Two branches with different files dvc.lock, and a pipeline that writes a third one."""
     monkeypatch.chdir(tmp_path)
     Path("reports").mkdir()
     Path("params.yaml").write_text("seed: 0\n", encoding="utf-8")
@@ -55,7 +56,7 @@ def test_without_a_conflict_there_is_nothing_to_do() -> None:
         resolve.main()
 
 
-def test_a_conflict_is_made_anew_staged_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lock_in_conflict_is_made_again_staged_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
     merge()
     assert resolve.main() == 0
     assert run_git("diff", "--name-only", "--diff-filter=U") == ""
@@ -64,7 +65,7 @@ def test_a_conflict_is_made_anew_staged_and_compared(capsys: pytest.CaptureFixtu
     run_git("commit", "--quiet", "--message", "merge")
 
 
-def test_markers_that_were_added_to_git_are_found() -> None:
+def test_conflict_markers_that_were_added_to_git_are_found() -> None:
     Path("dvc.lock").write_text(CONFLICT, encoding="utf-8")
     run_git("add", "dvc.lock")
     assert resolve.find_conflicted_files() == [Path("dvc.lock")]
@@ -78,8 +79,9 @@ def test_a_conflict_elsewhere_comes_first() -> None:
     Path("params.yaml").write_text("seed: 1\n", encoding="utf-8")
     commit("a: 5\n", 0.7)
     merge()
-    with pytest.raises(UserError, match=r"params\.yaml: in conflict too"):
+    with pytest.raises(OtherConflictsError) as error:
         resolve.main()
+    assert error.value.paths == ["params.yaml"]
 
 
 def test_a_pipeline_that_fails_leaves_the_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_a_pipeline_that_fails_leaves_the_conflict(monkeypatch: pytest.MonkeyPat
     assert "dvc.lock" in run_git("diff", "--name-only", "--diff-filter=U")
 
 
-def test_outside_of_a_repository_git_says_so() -> None:
+def test_outside_of_a_repository_git_fails() -> None:
     shutil.rmtree(".git")
     with pytest.raises(UserError, match="git"):
         resolve.main()

@@ -130,7 +130,7 @@ def render_params(blocks: ParamBlocks) -> str:
         editor.document.setdefault(name, {}).update(values | short)
     space = blocks["sweep"]["space"]
     editor.document["sweep"]["space"] = {name: to_flow_style(rule) for name, rule in space.items()}
-    return re.sub(r"(?m)^( .*\n)(?=\w)", r"\1\n", editor.text())
+    return re.sub(r"(?m)^( .*\n)(?=\w)", r"\1\n", editor.to_yaml())
 
 
 def open_table(source: Path, wish: DataParams, options: dict[str, str]) -> tuple[SourceTable, DataParams]:

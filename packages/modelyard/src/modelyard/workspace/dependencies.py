@@ -1,31 +1,62 @@
-"""TODO doc."""
+"""Add a package to the project's own dependencies, pinned like the rest."""
 
 import re
-import subprocess
 from pathlib import Path
 
 from modelyard.core.console import print_result
 from modelyard.core.errors import UserError
 from modelyard.core.files import restore_files_on_error
-from modelyard.core.process import last_error_line
+from modelyard.core.process import last_error_line, run_process
 
 PYPROJECT = Path("pyproject.toml")
-SERVE_REQUIREMENTS = Path("requirements/serve.txt")
+REQUIREMENTS = Path("requirements")
+SERVE_REQUIREMENTS = REQUIREMENTS / "serve.txt"
+
+
+class PluginError(UserError):
+    """A plugin could not be installed; the project is as it was.
+
+    Parameters
+    ----------
+    plugin
+        The requirement.
+    reason
+        The last line that the installer printed.
+    """
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        super().__init__(f"{plugin} could not be installed ({reason}); the project is as it was")
+        self.plugin = plugin
 
 
 def install_plugin(plugin: str) -> None:
-    """Let the project depend on a plugin of DVC's, pinned like the rest, and install it; other versions stay."""
-    if not plugin or f'"{plugin}"' in (old := PYPROJECT.read_text(encoding="utf-8")):
+    """Let the project depend on a plugin, pin it and install it; other versions stay.
+
+    Parameters
+    ----------
+    plugin
+        A requirement such as `dvc-s3>=3`; empty does nothing.
+
+    Raises
+    ------
+    PluginError
+        If it cannot be installed; the project's files are as they were then.
+    """
+    before = PYPROJECT.read_text(encoding="utf-8")
+    if not plugin or f'"{plugin}"' in before:
         return
-    text = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', old)
-    before = SERVE_REQUIREMENTS.read_bytes()
-    with restore_files_on_error(PYPROJECT, *Path("requirements").glob("*.txt")):
-        PYPROJECT.write_text(text, encoding="utf-8")
-        for verb in (["lock", "UPGRADE="], ["install"]):  # make reads the pins once, when it starts
-            command = ["make", "--no-print-directory", *verb]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                why = last_error_line(done.stderr)
-                raise UserError(f"{plugin} could not be installed ({why}); the project is as it was")
-    if SERVE_REQUIREMENTS.read_bytes() != before:
+    after = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', before)
+    pins = SERVE_REQUIREMENTS.read_bytes()
+    with restore_files_on_error(PYPROJECT, *REQUIREMENTS.glob("*.txt")):
+        PYPROJECT.write_text(after, encoding="utf-8")
+        run_make(plugin, "lock", "UPGRADE=")
+        run_make(plugin, "install")  # apart from the lock, since make reads the pins once, when it starts
+    if SERVE_REQUIREMENTS.read_bytes() != pins:
         print_result("remote", f"{plugin} changed versions that the model uses: `make pipeline push` learns with them")
+
+
+def run_make(plugin: str, *verb: str) -> None:
+    """Run a verb of the project for a plugin that is being installed."""
+    done = run_process(["make", "--no-print-directory", *verb])
+    if done.returncode:
+        raise PluginError(plugin, last_error_line(done.stderr))

@@ -95,7 +95,7 @@ def amend_schema(
     if UNIQUENESS_CHECK in wrong or not set(editor.document.get("unique") or []) <= set(facts):
         del editor.document["unique"]
     editor.document.update({"unique": to_flow_style(key)} if key else {})
-    return editor.text()
+    return editor.to_yaml()
 
 
 def main(write: bool = False) -> int:

@@ -1,77 +1,142 @@
-"""Verb: what this project's state asks for next; `make` alone shows it."""
+"""Show what this project's state asks for next; `make` alone runs it, with the standard library alone."""
 
 import json
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from modelyard.core.console import colour_word, print_line
+from modelyard.core.errors import UserError
 from modelyard.core.process import try_command
+from modelyard.core.project import Project
 from modelyard.workspace.conflicts import list_conflicts
+from modelyard.workspace.library import LIBRARY, RESTORE_COMMAND
 
-LOCK, MODEL, VERDICT = Path("dvc.lock"), Path("models/model.skops"), Path("reports/verdict.json")
+LOCK = Path("dvc.lock")
+MODEL = Path("models/model.skops")
+VERDICT = Path("reports/verdict.json")
 SAMPLE_DATA = Path("data/raw/flights.parquet")
-NextStep = tuple[str, str]  # a command and why
+DEFAULT_BRANCHES = ("main", "master")
+MAX_NAMES_SHOWN = 3
+
+
+class NextStep(NamedTuple):
+    """A command, and why it comes next."""
+
+    command: str
+    reason: str
 
 
 def list_changed_files() -> str:
-    """What has changed since dvc.lock was made, in words; nothing where all of it was run."""
-    said = json.loads(try_command(sys.executable, "-m", "dvc", "status", "--json") or "{}")
-    kinds = [kind for stage in said.values() for kind in stage if isinstance(kind, dict)]
-    names = sorted({str(name) for kind in kinds for files in kind.values() for name in files})
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    """Return the first files that changed since dvc.lock was made, in words; empty where nothing did."""
+    status = try_command(sys.executable, "-m", "dvc", "status", "--json")
+    stages = json.loads(status or "{}")
+    names = set()
+    for stage in stages.values():
+        for change in stage:
+            if isinstance(change, dict):  # the others are sentences, such as "changed command"
+                names.update(str(name) for files in change.values() for name in files)
+    shown = sorted(names)[:MAX_NAMES_SHOWN]
+    return ", ".join(shown) + (" …" if len(names) > MAX_NAMES_SHOWN else "")
 
 
 def load_current_verdict() -> dict[str, str] | None:
-    """The verdict on the model that is here, if it was judged."""
+    """Return the verdict on the model that is here; None where it was not judged."""
     if not MODEL.exists() or not VERDICT.exists():
         return None
-    verdict = json.loads(VERDICT.read_text(encoding="utf-8"))
-    here = sha256(MODEL.read_bytes()).hexdigest()
-    return verdict if (verdict.get("candidate") or {}).get("model") == here else None
+    verdict: dict[str, str] = json.loads(VERDICT.read_text(encoding="utf-8"))
+    candidate = verdict.get("candidate")
+    judged = candidate.get("model") if isinstance(candidate, dict) else None
+    return verdict if judged == sha256(MODEL.read_bytes()).hexdigest() else None
 
 
-def suggest_git_steps() -> Iterator[NextStep]:
-    """What git asks for: a commit, a remote, a push, a branch."""
-    if try_command("git", "status", "--porcelain"):
-        yield "git add -A && git commit", "keep what changed"
-    elif not try_command("git", "remote"):
-        yield "git remote add origin ADDRESS && git push -u origin main", "the same verbs run on GitHub"
-    elif try_command("git", "rev-list", "--max-count=1", "HEAD", "--not", "--remotes"):
-        yield "git push -u origin HEAD", "let the workflows judge it"
-    elif try_command("git", "branch", "--show-current") in ("main", "master"):
-        yield "git switch -c BRANCH", "then change params.yaml or features.py"
+def suggest_repairs() -> Iterator[NextStep]:
+    """Yield what is to be repaired before anything else runs: the library, the project's package, conflicts."""
+    if not (LIBRARY / "src/modelyard").exists():
+        yield NextStep(RESTORE_COMMAND, f"{LIBRARY}, the library that runs this project, is missing")
+    try:
+        package = Project.load().source
+        if not (package / "features.py").exists():
+            yield NextStep(
+                "edit pyproject.toml", f"[tool.modelyard] names a package without {package.name}/features.py"
+            )
+    except UserError as problem:
+        yield NextStep("edit pyproject.toml", str(problem))
+    conflicts = list_conflicts()
+    others = [name for name in conflicts if name != str(LOCK) and not name.startswith("reports/")]
+    if others:
+        yield NextStep(f"edit {others[0]} && git add {others[0]}", "both sides changed it")
+    elif conflicts:
+        yield NextStep("make resolve", "dvc.lock is in conflict: it is made anew")
 
 
-def suggest_steps() -> Iterator[NextStep]:
-    """The steps, the most urgent first."""
-    if found := list_conflicts():
-        others = [name for name in found if name != "dvc.lock" and not name.startswith("reports/")]
-        edit = [(f"edit {name} && git add {name}", "both sides changed it") for name in others[:1]]
-        yield from edit or [("make resolve", "dvc.lock is in conflict: it is made anew")]
-    elif not LOCK.exists():
-        yield "make pipeline", "train the first model"
+def suggest_pipeline_steps() -> Iterator[NextStep]:
+    """Yield what the pipeline asks for: a first model, or another one after a change."""
+    if not LOCK.exists():
+        yield NextStep("make pipeline", "train the first model")
         if SAMPLE_DATA.exists():
-            yield "make adopt CSV=table.csv TARGET=column", "or make a table of yours the data first"
-    elif names := list_changed_files():
-        yield "make pipeline", f"changed: {names}"
-    elif not try_command("git", "rev-parse", "--verify", "HEAD"):
-        if not try_command("git", "config", "user.email"):
-            yield 'git config --global user.email "you@example.org"', "git does not know who commits (user.name, too)"
-        yield "git add -A && git commit", "there is no commit yet, and the gate compares commits"
-    elif not (verdict := load_current_verdict()):
-        yield "make gate report", "judge the model on the rows it never saw"
-    else:
-        print_line(f"{verdict['sentence']}\n")
-        if verdict["decision"] == "block":
-            yield "open reports/report.html", "worse: see where, and change it"
-        yield from suggest_git_steps()
+            yield NextStep("make adopt CSV=table.csv TARGET=column", "or make a table of yours the data first")
+        return
+    changed = list_changed_files()
+    if changed:
+        yield NextStep("make pipeline", f"changed: {changed}")
+
+
+def suggest_first_commit() -> Iterator[NextStep]:
+    """Yield what makes the first commit, where there is none."""
+    if try_command("git", "rev-parse", "--verify", "HEAD"):
+        return
+    if not try_command("git", "config", "user.email"):
+        command = 'git config --global user.email "you@example.org"'
+        yield NextStep(command, "git does not know who commits (user.name, too)")
+    yield NextStep("git add -A && git commit", "there is no commit yet, and the gate compares commits")
+
+
+def suggest_git_steps(package: str) -> Iterator[NextStep]:
+    """Yield what git asks for: a commit, a remote, a push, a branch.
+
+    Parameters
+    ----------
+    package
+        The name of the project's own package.
+    """
+    if try_command("git", "status", "--porcelain", "--", "."):
+        yield NextStep("git add -A && git commit", "keep what changed")
+    elif not try_command("git", "remote"):
+        command = "git remote add origin ADDRESS && git push -u origin main"
+        yield NextStep(command, "the same verbs run on GitHub")
+    elif try_command("git", "rev-list", "--max-count=1", "HEAD", "--not", "--remotes"):
+        yield NextStep("git push -u origin HEAD", "let the workflows judge it")
+    elif try_command("git", "branch", "--show-current") in DEFAULT_BRANCHES:
+        yield NextStep("git switch -c BRANCH", f"then change params.yaml or src/{package}/features.py")
+
+
+def suggest_judged_steps() -> Iterator[NextStep]:
+    """Yield what follows from the verdict, and print its sentence."""
+    verdict = load_current_verdict()
+    if verdict is None:
+        yield NextStep("make gate report", "judge the model on the rows it never saw")
+        return
+    print_line(f"{verdict['sentence']}\n")
+    if verdict["decision"] == "block":
+        yield NextStep("open reports/report.html", "worse: see where, and change it")
+    yield from suggest_git_steps(Project.load().package)
+
+
+def suggest_steps() -> list[NextStep]:
+    """Return the next steps, the most urgent first; what is less urgent waits until these are done."""
+    for suggest in (suggest_repairs, suggest_pipeline_steps, suggest_first_commit):
+        steps = list(suggest())
+        if steps:
+            return steps
+    return list(suggest_judged_steps())
 
 
 def main() -> int:
     """Show what to do next in this state of the project."""
-    for command, why in suggest_steps():
-        print_line(f"{colour_word('next', 6)}{command}\n{'':<6}{why}")
+    for step in suggest_steps():
+        print_line(f"{colour_word('next', 6)}{step.command}\n{'':<6}{step.reason}")
     print_line("\n`make help` lists every verb, `make doctor` looks at tools, remotes and locks")
     return 0

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from modelyard.core import start_model
 from modelyard.core.console import print_result
 from modelyard.core.deployments import find_deployed_champion
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
@@ -114,4 +115,6 @@ def main() -> int:
     from_release = fetch_champion_from_release()
     if from_release:
         print_result("pull", from_release)
+    if load_params().train.start:
+        start_model.main()
     return 0

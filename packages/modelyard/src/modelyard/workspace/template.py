@@ -1,11 +1,9 @@
 """The template that made a project: its address and commit, what is new in it, and the projects that it renders."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import InvalidFileError, ToolError, UserError
 from modelyard.core.files import atomic_write
-from modelyard.core.process import last_error_line, run_git
+from modelyard.core.process import last_error_line, run_git, run_process
 from modelyard.workspace.confirm import confirm
 from modelyard.workspace.library import LIBRARY
 
@@ -198,7 +196,7 @@ def render_template(
     options = ["--no-input", "--default-config", "-o", str(folder), str(template)]
     given = [f"{question}={answer}" for question, answer in answers.items() if not question.startswith("_")]
     command = [*find_cookiecutter(cookiecutter), *options, *given]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_process(command)
     if done.returncode:
         raise ToolError("cookiecutter", f"the template at {commit[:9]} does not render: {last_error_line(done.stderr)}")
     project = folder / answers["project_slug"]
@@ -212,10 +210,10 @@ def store_project(project: Path, index: Path) -> RenderedProject:
     git_folder = run_git("rev-parse", "--absolute-git-dir")
     prefix = run_git("rev-parse", "--show-prefix")
 
+    env = {"GIT_DIR": git_folder, "GIT_WORK_TREE": str(project), "GIT_INDEX_FILE": str(index)}
+
     def run_on_index(*arguments: str) -> str:
-        command = ["git", f"--git-dir={git_folder}", f"--work-tree={project}", *arguments]
-        env = os.environ | {"GIT_INDEX_FILE": str(index)}
-        return subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, text=True).stdout.strip()
+        return run_git(*arguments, cwd=project, env=env)
 
     def write_tree() -> str:
         tree = run_on_index("write-tree")

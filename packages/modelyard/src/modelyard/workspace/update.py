@@ -1,11 +1,10 @@
 """Bring a newer template to this project: the library is replaced, the other files are merged in three ways."""
 
-import subprocess
 from pathlib import Path
 
 from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
-from modelyard.core.process import run_git
+from modelyard.core.process import read_git_bytes, run_git, run_process
 from modelyard.core.project import Project
 from modelyard.workspace.library import DIGEST_FILE, LIBRARY, is_library_unchanged
 from modelyard.workspace.template import (
@@ -67,9 +66,7 @@ def diff_library(brought: RenderedProject) -> tuple[bytes, list[str]]:
     names = run_git("diff-tree", "-r", "--name-only", *sides).splitlines()
     folder = run_git("rev-parse", "--show-prefix") + str(LIBRARY)  # `git apply` counts from the repository's top
     prefixes = [f"--src-prefix=a/{folder}/", f"--dst-prefix=b/{folder}/"]
-    command = ["git", "diff-tree", "-r", "--patch", "--binary", *prefixes, *sides]
-    patch = subprocess.run(command, check=True, capture_output=True).stdout
-    return patch, names
+    return read_git_bytes("diff-tree", "-r", "--patch", "--binary", *prefixes, *sides), names
 
 
 def find_library_tree(tree: str) -> str:
@@ -191,7 +188,7 @@ def finish_update(conflicts: list[str], commit: str, test: bool) -> int:
     run_git("commit", "--quiet", "--no-verify", "--message", f"Template at {commit[:9]}")
     branch = run_git("branch", "--show-current")
     print_result("update", f"committed on the branch {branch}; `git switch -` goes back")
-    return subprocess.run(["make", "--no-print-directory", "test"], check=False).returncode if test else 0
+    return run_process(["make", "--no-print-directory", "test"], shown=True).returncode if test else 0
 
 
 def main(to: str = "", test: bool = True, keep: bool = False, yes: bool = False, cookiecutter: str = "") -> int:
