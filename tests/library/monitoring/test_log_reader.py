@@ -6,31 +6,40 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelyard.core.errors import UserError
-from modelyard.monitoring import log_reader
+from modelyard.core.errors import ToolError
+from modelyard.monitoring.log_reader import HashSample, ReadStats, fetch_logs, read_records, with_id_and_time
 
 
-def rows(count: int = 10, start: int = 0, **more: Any) -> pd.DataFrame:
+def make_records(count: int = 10, start: int = 0, **columns: Any) -> pd.DataFrame:
+    """Return records whose ids are counted from `start`."""
     times = pd.date_range("2024-01-01", periods=count, freq="h", tz="UTC").astype(str)
-    return pd.DataFrame({"id": [f"r{i + start}" for i in range(count)], "time": times, "model": "m", "x": 1.0, **more})
+    ids = [f"r{number}" for number in range(start, start + count)]
+    return pd.DataFrame({"id": ids, "time": times, "model": "m", "x": 1.0, **columns})
 
 
-def lines(frame: pd.DataFrame) -> str:
+def to_json_lines(frame: pd.DataFrame) -> str:
     return "".join(json.dumps(row) + "\n" for row in frame.to_dict("records"))
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, log_reader.ReadStats]:
-    tally = log_reader.ReadStats()
-    parts = list(log_reader.read_records(folder, "predictions", tally))
-    return (pd.concat(parts) if parts else pd.DataFrame()), tally
+def read_predictions(folder: Path) -> tuple[pd.DataFrame, ReadStats]:
+    stats = ReadStats()
+    parts = list(read_records(folder, "predictions", stats))
+    return (pd.concat(parts) if parts else pd.DataFrame()), stats
 
 
-def test_both_formats_are_read_in_order_of_names(tmp_path: Path) -> None:
-    (tmp_path / "predictions-1.jsonl").write_text(lines(rows(3)))
-    rows(3, 3).to_parquet(tmp_path / "predictions-2.parquet")
-    found, tally = read(tmp_path)
-    assert list(found["id"]) == [f"r{i}" for i in range(6)]
-    assert tally.counts["files"] == 2
+def fill_sample(frames: list[pd.DataFrame], size: int) -> HashSample:
+    sample = HashSample(size)
+    for frame in frames:
+        sample.add(with_id_and_time(frame, ReadStats()))
+    return sample
+
+
+def test_read_records_both_formats_in_order_of_names(tmp_path: Path) -> None:
+    (tmp_path / "predictions-1.jsonl").write_text(to_json_lines(make_records(3)), encoding="utf-8")
+    make_records(3, 3).to_parquet(tmp_path / "predictions-2.parquet")
+    found, stats = read_predictions(tmp_path)
+    assert list(found["id"]) == [f"r{number}" for number in range(6)]
+    assert stats.counts["files"] == 2
 
 
 @pytest.mark.parametrize(
@@ -38,91 +47,90 @@ def test_both_formats_are_read_in_order_of_names(tmp_path: Path) -> None:
     [
         pytest.param("", 0, 0, id="empty"),
         pytest.param("\n\n", 0, 0, id="blank lines"),
-        pytest.param(lines(rows(3))[:-20], 2, 1, id="half-written"),
-        pytest.param("not json\n" + lines(rows(3)), 3, 1, id="nonsense"),
-        pytest.param("[1, 2]\n" + lines(rows(3)), 3, 1, id="no objects"),
-        pytest.param(lines(rows(3)) + lines(rows(3, 3, y="new")), 6, 0, id="mixed versions"),
-        pytest.param(lines(rows(3)) + lines(rows(3, 3).assign(x="text")), 6, 0, id="mixed types"),
-        pytest.param("\x00\x00\x00\n" + lines(rows(2)), 2, 1, id="zeros"),
+        pytest.param(to_json_lines(make_records(3))[:-20], 2, 1, id="half-written"),
+        pytest.param("not json\n" + to_json_lines(make_records(3)), 3, 1, id="nonsense"),
+        pytest.param("[1, 2]\n" + to_json_lines(make_records(3)), 3, 1, id="no objects"),
+        pytest.param(to_json_lines(make_records(3)) + to_json_lines(make_records(3, 3, y="new")), 6, 0, id="versions"),
+        pytest.param(to_json_lines(make_records(3)) + to_json_lines(make_records(3, 3, x="text")), 6, 0, id="types"),
+        pytest.param("\x00\x00\x00\n" + to_json_lines(make_records(2)), 2, 1, id="zeros"),
     ],
 )
-def test_a_file_gives_the_lines_that_hold(tmp_path: Path, text: str, good: int, broken: int) -> None:
-    (tmp_path / "predictions-1.jsonl").write_text(text)
-    found, tally = read(tmp_path)
+def test_read_records_good_lines_of_any_file(tmp_path: Path, text: str, good: int, broken: int) -> None:
+    (tmp_path / "predictions-1.jsonl").write_text(text, encoding="utf-8")
+    found, stats = read_predictions(tmp_path)
     assert len(found) == good
-    assert tally.counts["broken lines"] == broken
+    assert stats.counts["broken lines"] == broken
 
 
-def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
-    rows().to_parquet(tmp_path / "predictions-1.parquet")
-    whole = (tmp_path / "predictions-1.parquet").read_bytes()
-    (tmp_path / "predictions-1.parquet").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "predictions-2.jsonl").write_text(lines(rows(2)))
-    found, tally = read(tmp_path)
+def test_read_records_truncated_parquet_file_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "predictions-1.parquet"
+    make_records().to_parquet(broken)
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    (tmp_path / "predictions-2.jsonl").write_text(to_json_lines(make_records(2)), encoding="utf-8")
+    found, stats = read_predictions(tmp_path)
     assert len(found) == 2
-    assert list(tally.broken) == ["predictions-1.parquet"]
+    assert list(stats.unreadable_files) == ["predictions-1.parquet"]
 
 
-def test_a_folder_that_is_missing_has_no_rows(tmp_path: Path) -> None:
-    assert read(tmp_path / "nowhere")[1].counts["files"] == 0
+def test_read_records_missing_folder_has_no_files(tmp_path: Path) -> None:
+    assert read_predictions(tmp_path / "nowhere")[1].counts["files"] == 0
 
 
-def test_rows_without_id_or_time_are_counted(tmp_path: Path) -> None:
-    frame = rows(4).astype(object)
-    frame.loc[0, "id"], frame.loc[1, "time"] = None, "yesterday"
-    (tmp_path / "predictions-1.jsonl").write_text(lines(frame))
-    found, tally = read(tmp_path)
+def test_read_records_without_id_or_time_are_counted(tmp_path: Path) -> None:
+    frame = make_records(4).astype(object)
+    frame.loc[0, "id"] = None
+    frame.loc[1, "time"] = "yesterday"
+    (tmp_path / "predictions-1.jsonl").write_text(to_json_lines(frame), encoding="utf-8")
+    found, stats = read_predictions(tmp_path)
     assert list(found["id"]) == ["r2", "r3"]
-    assert tally.counts["without id or time"] == 2
+    assert stats.counts["without id or time"] == 2
 
 
-def test_times_of_any_zone_are_utc() -> None:
-    found = log_reader.with_id_and_time(rows(1).assign(time="2024-01-01T02:00:00+02:00"), log_reader.ReadStats())
+def test_with_id_and_time_any_zone_is_utc() -> None:
+    found = with_id_and_time(make_records(1).assign(time="2024-01-01T02:00:00+02:00"), ReadStats())
     assert str(found["time"].iloc[0]) == "2024-01-01 00:00:00+00:00"
 
 
-def filled(frames: list[pd.DataFrame], size: int) -> log_reader.HashSample:
-    sample = log_reader.HashSample(size)
-    for frame in frames:
-        sample.add(log_reader.with_id_and_time(frame, log_reader.ReadStats()))
-    return sample
-
-
-def test_sample_does_not_depend_on_the_order_of_files() -> None:
-    parts = [rows(500, 500 * i) for i in range(20)]
-    first, second = filled(parts, 200).settle(), filled(parts[::-1], 200).settle()
+def test_hash_sample_order_of_parts_does_not_matter() -> None:
+    parts = [make_records(500, 500 * number) for number in range(20)]
+    first = fill_sample(parts, 200).shrink()
+    second = fill_sample(parts[::-1], 200).shrink()
     assert len(first) == 200
     assert set(first["id"]) == set(second["id"])
 
 
-def test_sample_holds_an_id_once_and_its_last_row() -> None:
-    sample = filled([rows(50, y=1), rows(50, y=2).assign(time="2025-01-01T00:00:00Z")], 100)
-    assert list(sample.settle()["y"].unique()) == [2]
+def test_hash_sample_repeated_id_keeps_the_latest_row() -> None:
+    later = make_records(50, y=2).assign(time="2025-01-01T00:00:00Z")
+    sample = fill_sample([make_records(50, y=1), later], 100)
+    assert list(sample.shrink()["y"].unique()) == [2]
     assert sample.repeated == 50
 
 
-def test_sample_is_fair() -> None:
-    frame = rows(20_000)
-    drawn = filled([frame], 2000).settle()["id"].str[1:].astype(int)
-    assert abs(drawn.mean() - 10_000) < 5 * 20_000 / np.sqrt(12 * 2000)
+def test_hash_sample_is_fair() -> None:
+    numbers = fill_sample([make_records(20_000)], 2000).shrink()["id"].str[1:].astype(int)
+    standard_error = 20_000 / np.sqrt(12 * 2000)
+    assert abs(numbers.mean() - 10_000) < 5 * standard_error
 
 
-def test_sample_is_bounded() -> None:
-    sample = log_reader.HashSample(100)
-    for i in range(50):
-        sample.add(log_reader.with_id_and_time(rows(1000, 1000 * i), log_reader.ReadStats()))
-        assert sample.held <= 4 * 100 + 1000
+def test_hash_sample_memory_is_bounded() -> None:
+    sample = HashSample(100)
+    for number in range(50):
+        sample.add(with_id_and_time(make_records(1000, 1000 * number), ReadStats()))
+        assert sample.rows_in_memory <= 4 * 100 + 1000
 
 
-def test_fetch_brings_a_folder_and_what_is_new_in_it(tmp_path: Path) -> None:
-    source, here = tmp_path / "bucket", tmp_path / "here" / "logs"
+def test_fetch_logs_replaces_what_was_fetched_before(tmp_path: Path) -> None:
+    source = tmp_path / "bucket"
+    folder = tmp_path / "here" / "logs"
     (source / "champion").mkdir(parents=True)
     for name in ("predictions-1.jsonl", "champion/predictions-2.jsonl"):
-        (source / name).write_text(lines(rows(3)))
-        log_reader.fetch_logs(str(source), here)
-    assert read(here)[1].counts["files"] == 2
+        (source / name).write_text(to_json_lines(make_records(3)), encoding="utf-8")
+        fetch_logs(str(source), folder)
+    assert read_predictions(folder)[1].counts["files"] == 2
 
 
-def test_fetch_from_nowhere_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="could not be fetched"):
-        log_reader.fetch_logs(str(tmp_path / "nowhere"), tmp_path / "logs")
+def test_fetch_logs_wrong_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        fetch_logs(str(tmp_path / "nowhere"), tmp_path / "logs")
+    assert caught.value.tool == "DVC"
+    assert "could not be fetched" in caught.value.problem

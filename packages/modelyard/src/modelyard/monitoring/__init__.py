@@ -1,1 +1,1 @@
-"""TODO."""
+"""Compare what the service predicts with what the deployed model was trained on: drift, performance, data quality."""

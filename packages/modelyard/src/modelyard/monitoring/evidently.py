@@ -1,30 +1,57 @@
-"""Verb: Evidently's own drift report on the rows that monitoring compares, from an environment of its own."""
+"""Write Evidently's own drift report on the rows that monitoring compares, from an environment of its own."""
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from modelyard.core.console import print_line
-from modelyard.core.errors import UserError
+import pandas as pd
+
+from modelyard.core.console import print_result
+from modelyard.core.errors import MissingToolError, ToolError
 from modelyard.core.files import atomic_write
 from modelyard.core.params import load_params
-from modelyard.core.process import last_error_line
-from modelyard.monitoring.run import explain_empty_windows, parse_timestamp
+from modelyard.core.process import last_error_line, run_process
+from modelyard.monitoring.run import parse_timestamp
 from modelyard.monitoring.windows import collect_windows, load_reference
 
 EVIDENTLY_REPORT = Path("reports/evidently.html")
-# Its release imports what pandas 3.1 no longer has, so it cannot share the project's environment.
+# Evidently imports what pandas 3.1 no longer has, so it cannot share the project's environment.
 REQUIREMENTS = ("evidently==0.7.23", "pandas<3.1", "pyarrow")
 REPORT_SCRIPT = """
 import sys
 import pandas as pd
 from evidently import Report
 from evidently.presets import DataDriftPreset
-then, now = map(pd.read_parquet, sys.argv[1:3])
-Report([DataDriftPreset()]).run(now, then).save_html(sys.argv[3])
+reference, current = map(pd.read_parquet, sys.argv[1:3])
+Report([DataDriftPreset()]).run(current, reference).save_html(sys.argv[3])
 """
+
+
+def write_evidently_report(uv: str, reference: pd.DataFrame, current: pd.DataFrame) -> None:
+    """Write reports/evidently.html.
+
+    Parameters
+    ----------
+    uv
+        The path of uv, which makes Evidently's environment.
+    reference, current
+        Raw rows: those that the model was trained on, and those of a window.
+
+    Raises
+    ------
+    ToolError
+        Evidently fails.
+    """
+    requirements = [f"--with={requirement}" for requirement in REQUIREMENTS]
+    environment = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable, *requirements]
+    with tempfile.TemporaryDirectory() as folder, atomic_write(EVIDENTLY_REPORT) as draft:
+        files = [Path(folder, "reference.parquet"), Path(folder, "current.parquet")]
+        for path, rows in zip(files, (reference, current), strict=True):
+            rows.to_parquet(path)
+        done = run_process([*environment, "python", "-c", REPORT_SCRIPT, *files, draft])
+        if done.returncode:
+            raise ToolError("Evidently", f"no report was written ({last_error_line(done.stderr)})")
 
 
 def main(until: str | None = None, uv: str = "uv") -> int:
@@ -33,25 +60,13 @@ def main(until: str | None = None, uv: str = "uv") -> int:
     UV is the program that makes Evidently's environment.
     """
     params = load_params()
-    if not (tool := shutil.which(uv)):
-        raise UserError(f"{uv} is not here; `make evidently` brings it")
-    ref = load_reference(params)
-    windows, tally = collect_windows(params, ref, parse_timestamp(until))
-    if not (full := [window for window in windows if len(window.raw)]):
-        raise UserError(explain_empty_windows(params, ref.model, tally))
-    with tempfile.TemporaryDirectory() as folder, atomic_write(EVIDENTLY_REPORT) as draft:
-        sides = {"then.parquet": ref.raw, "now.parquet": full[-1].raw}
-        for name, rows in sides.items():
-            rows.to_parquet(Path(folder, name))
-        needs = [f"--with={need}" for need in REQUIREMENTS]
-        command = [tool, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable, *needs]
-        files = [*(str(Path(folder, name)) for name in sides), str(draft)]
-        done = subprocess.run(
-            [*command, "python", "-c", REPORT_SCRIPT, *files], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise UserError(f"Evidently gave no report ({last_error_line(done.stderr)})")
-    print_line(
-        f"{'evidently':<10}the window from {full[-1].start:%Y-%m-%d}: {len(full[-1].raw):,} rows → {EVIDENTLY_REPORT}"
-    )
+    tool = shutil.which(uv)
+    if not tool:
+        raise MissingToolError(uv)
+    reference = load_reference(params)
+    windows, _ = collect_windows(params, reference, parse_timestamp(until))
+    latest = [window for window in windows if len(window.raw)][-1]
+    write_evidently_report(tool, reference.raw, latest.raw)
+    rows = f"{len(latest.raw):,} rows"
+    print_result("evidently", f"the window from {latest.start:%Y-%m-%d}: {rows} → {EVIDENTLY_REPORT}")
     return 0

@@ -1,4 +1,4 @@
-"""Verb: truth that came late is joined to predictions by their id."""
+"""Join labels that came late to the predictions, and add labelled predictions to the data."""
 
 import json
 from collections.abc import Callable
@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.console import print_result
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, MissingFileError, OptionError
 from modelyard.core.files import atomic_write, sha256
 from modelyard.core.params import Params, load_params
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.predictions import normalize_class_names
+from modelyard.core.project import Project
 from modelyard.data.hashing import hash_frame
 from modelyard.data.parquet import read_table
 from modelyard.data.schema import collect_failures, load_schema, read_key
-from modelyard.monitoring import log_reader
+from modelyard.data.source import open_table
+from modelyard.monitoring.log_reader import EmptyLogError, HashSample, ReadStats, hash_ids, read_records
 from modelyard.monitoring.windows import cast_columns
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -24,90 +26,160 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": pd.read_parquet,
     ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
 }
+ALL_ROWS = 2**62  # a sample of this size leaves nothing out
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """A table with id, truth and time (now where it has none); anything else is a `UserError`."""
-    if path.suffix not in READERS or not path.is_file():
-        raise UserError(f"{path} is no .csv, .parquet or .jsonl file; IN names the file with the labels")
+    """Return the labels in a file: `id`, `truth` and `time`, which is now where the file has none.
+
+    Raises
+    ------
+    MissingFileError, InvalidFileError
+        The file is missing, cannot be read, or lacks `id` or `truth`.
+    """
+    if not path.is_file():
+        raise MissingFileError(path, "name the file with the labels in IN")
+    if path.suffix not in READERS:
+        raise InvalidFileError(path, "is not a .csv, .parquet or .jsonl file", "convert it to one of them")
     try:
         table = READERS[path.suffix](path)
     except (ValueError, OSError) as problem:
-        raise UserError(f"{path} cannot be read ({' '.join(str(problem).split())[:120]}); write it again") from None
-    if missing := [name for name in ("id", "truth") if name not in table]:
-        raise UserError(f"{path} lacks {' and '.join(missing)}; it needs id and truth, and may have time")
+        reason = " ".join(str(problem).split())[:120]
+        raise InvalidFileError(path, f"cannot be read ({reason})", "write it again") from None
+    missing = [name for name in ("id", "truth") if name not in table]
+    if missing:
+        raise InvalidFileError(path, f"lacks {' and '.join(missing)}", "give it id and truth, and time if it is known")
     if "time" not in table:
         table["time"] = pd.Timestamp.now("UTC").isoformat()
     return table[["id", "truth", "time"]]
 
 
 def join_labels(path: Path, folder: Path) -> None:
-    """Keep a file's labels beside the predictions, of each id the latest; the same file twice is kept once."""
+    """Write a file's labels to a folder of logs, of each id the latest one, and print what was left out.
+
+    Parameters
+    ----------
+    path
+        The file with the labels.
+    folder
+        The folder of the prediction logs. The same labels twice are written once.
+    """
     table = read_labels(path)
     times = pd.to_datetime(table["time"], utc=True, errors="coerce", format="ISO8601")
-    good = table["truth"].notna() & table["id"].notna() & times.notna()
-    whole = table[good].assign(time=times[good], id=table["id"][good].astype(str)).sort_values("time", kind="stable")
-    last, differing = whole.drop_duplicates("id", keep="last"), whole.groupby("id")["truth"].nunique() > 1
-    rows = zip(last["id"], last["truth"].tolist(), last["time"], strict=True)
-    lines = [json.dumps({"id": name, "truth": truth, "time": when.isoformat()}) for name, truth, when in rows]
-    with atomic_write(folder / f"feedback-labels-{sha256(path)[:12]}.jsonl") as draft:
+    complete = table["truth"].notna() & table["id"].notna() & times.notna()
+    labels = table[complete].assign(time=times[complete], id=table["id"][complete].astype(str))
+    labels = labels.sort_values("time", kind="stable")
+    latest = labels.drop_duplicates("id", keep="last")
+    write_feedback(latest, folder / f"feedback-labels-{sha256(path)[:12]}.jsonl")
+    counts = {
+        "empty": int((~complete).sum()),
+        "repeated": len(labels) - len(latest),
+        "contradicting": int((labels.groupby("id")["truth"].nunique() > 1).sum()),
+        "of unknown predictions": count_unknown_ids(latest["id"], folder),
+    }
+    notes = ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
+    text = f"{len(latest):,} labels joined"
+    print_result("labels", f"{text}; {notes}" if notes else text)
+
+
+def write_feedback(labels: pd.DataFrame, path: Path) -> None:
+    """Write labels (`id`, `truth`, `time`) as JSON lines."""
+    rows = zip(labels["id"], labels["truth"].tolist(), labels["time"], strict=True)
+    lines = [json.dumps({"id": name, "truth": truth, "time": time.isoformat()}) for name, truth, time in rows]
+    with atomic_write(path) as draft:
         draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    unknown = np.unique(log_reader.hash_ids(last["id"]))
-    for part in log_reader.read_records(folder, "predictions", log_reader.ReadStats(), ["id", "time"]):
+
+
+def count_unknown_ids(ids: pd.Series, folder: Path) -> int:
+    """Return how many of the ids no prediction in the folder has."""
+    unknown = np.unique(hash_ids(ids))
+    for part in read_records(folder, "predictions", ReadStats(), ["id", "time"]):
         unknown = unknown[~np.isin(unknown, part["hash"].to_numpy())]
-    counts = {"empty": (~good).sum(), "repeated": len(whole) - len(last), "contradicting": differing.sum()}
-    counts["of unknown predictions"] = len(unknown)
-    notes = ", ".join(f"{value:,} {word}" for word, value in counts.items() if value)
-    print_result("labels", f"{len(last):,} labels joined" + (f"; {notes}" if notes else ""))
+    return len(unknown)
 
 
 def load_labelled_rows(folder: Path) -> pd.DataFrame:
-    """Every logged row whose truth is known, once, with `truth`."""
-    told, found = log_reader.HashSample(2**62), log_reader.HashSample(2**62)
-    for part in log_reader.read_records(folder, "feedback", log_reader.ReadStats()):
-        told.add(part[part["truth"].notna()] if "truth" in part else part.head(0))
-    if (truth := told.settle()).empty:
-        raise UserError(f"{folder}/ has no labels; `make labels IN=…` joins them")
-    for part in log_reader.read_records(folder, "predictions", log_reader.ReadStats()):
-        found.add(part[np.isin(part["hash"].to_numpy(), truth["hash"].to_numpy())])
-    if (rows := found.settle()).empty:
-        raise UserError(f"no prediction in {folder}/ has one of the {len(truth):,} labels; are they of other logs?")
+    """Return every logged prediction whose truth is known, once, with `truth`.
+
+    Raises
+    ------
+    EmptyLogError
+        There are no labels, or none of a logged prediction.
+    """
+    labels = HashSample(ALL_ROWS)
+    for part in read_records(folder, "feedback", ReadStats()):
+        if "truth" in part:
+            labels.add(part[part["truth"].notna()])
+    truth = labels.shrink()
+    if truth.empty:
+        raise EmptyLogError(folder, "has no labels", "join them with `make labels IN=…`")
+    predictions = HashSample(ALL_ROWS)
+    for part in read_records(folder, "predictions", ReadStats()):
+        predictions.add(part[np.isin(part["hash"].to_numpy(), truth["hash"].to_numpy())])
+    rows = predictions.shrink()
+    if rows.empty:
+        problem = f"has no prediction with one of its {len(truth):,} labels"
+        raise EmptyLogError(folder, problem, "use the logs that the labels belong to")
     return rows.drop(columns="truth", errors="ignore").merge(truth[["hash", "truth"]], on="hash")
 
 
 def append_labelled_rows(params: Params) -> None:
-    """Append what the logs have learned since to the data, in its columns and types; rows that it has stay alone."""
-    path, target, schema = Path(params.data.path), params.data.target, load_schema()
-    table, frame = read_table(path), load_labelled_rows(Path(params.monitor.logs))
-    rows, _ = cast_columns(frame, table.drop(columns=target))
-    needed = [str(n) for n, column in schema.columns.items() if n in table and not column.nullable]
-    if lacking := [str(n) for n in rows if n in needed and rows[n].isna().all()]:
-        raise UserError(
-            f"the log lacks {', '.join(lacking)}, which {SCHEMA_YAML} requires; send it along with each row"
-        )
-    rows[target] = (
-        normalize_class_names(frame["truth"])
-        if table[target].dtype == "str"
-        else pd.to_numeric(normalize_class_names(frame["truth"]))
-    )
-    rows = rows[list(table)].dropna(subset=needed).astype(table.dtypes.to_dict())
-    marks = read_key() or [name for name in map(str, table) if name != target]
-    new = rows[~np.isin(hash_frame(rows[marks]), hash_frame(table[marks]))].drop_duplicates(marks)
-    if len(broken := collect_failures(new, schema)):
-        raise UserError(f"the labelled predictions break {SCHEMA_YAML}: {broken['column'][0]} {broken['check'][0]}")
+    """Add the labelled predictions to the data, in its columns and types, except for rows that the data has.
+
+    Raises
+    ------
+    EmptyLogError
+        There are no labelled predictions.
+    InvalidFileError
+        The logs lack a column that schema.yaml requires, or hold rows that violate it.
+    OptionError
+        The project reads its rows from a source of its own.
+    """
+    path = Path(params.data.path)
+    if open_table(Project.load()) != path:
+        problem = "cannot add rows to a source that load() in data.py reads"
+        raise OptionError("GROW_DATA", problem, "add the labelled rows to that source yourself")
+    table = read_table(path)
+    rows = build_labelled_rows(params, table)
+    key = read_key() or [name for name in map(str, table) if name != params.data.target]
+    is_new = ~np.isin(hash_frame(rows[key]), hash_frame(table[key]))
+    new = rows[is_new].drop_duplicates(key)
+    failures = collect_failures(new, load_schema())
+    if len(failures):
+        problem = f"holds labelled predictions that violate {SCHEMA_YAML}"
+        check = f"{failures['column'][0]}: {failures['check'][0]}"
+        raise InvalidFileError(params.monitor.logs, f"{problem} ({check})", "correct the labels or the schema")
     if len(new):
         whole = pd.concat([table, new], ignore_index=True)
-        whole = whole.sort_values(params.data.time, kind="stable") if params.data.time else whole
+        if params.data.time:
+            whole = whole.sort_values(params.data.time, kind="stable")
         with atomic_write(path) as draft:
             whole.to_parquet(draft, index=False)
     print_result("labels", f"{len(new):,} new rows in {path}, {len(rows) - len(new):,} were there already")
 
 
+def build_labelled_rows(params: Params, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the labelled predictions as rows of the data: its columns, its types, nothing missing that is required."""
+    target = params.data.target
+    labelled = load_labelled_rows(Path(params.monitor.logs))
+    rows, _ = cast_columns(labelled, table.drop(columns=target))
+    schema = load_schema()
+    required = [str(name) for name, column in schema.columns.items() if name in table and not column.nullable]
+    missing = [str(name) for name in rows if name in required and rows[name].isna().all()]
+    if missing:
+        problem = f"lacks {', '.join(missing)}, which {SCHEMA_YAML} requires"
+        raise InvalidFileError(params.monitor.logs, problem, "send it to the service with each row")
+    truth = normalize_class_names(labelled["truth"])
+    rows[target] = truth if table[target].dtype == "str" else pd.to_numeric(truth)
+    return rows[list(table)].dropna(subset=required).astype(table.dtypes.to_dict())
+
+
 def main(in_: str = "", grow_data: bool = False) -> int:
-    """Join the truth in the file IN (id, truth, maybe time) to predictions; GROW_DATA=1 adds them to the data."""
+    """Join the labels in the file IN (id, truth, maybe time) to predictions; GROW_DATA=1 adds them to the data."""
     params = load_params()
     if not in_ and not grow_data:
-        raise UserError("name a file with labels (IN=labels.csv), or GROW_DATA=1 to add those there are to the data")
+        cure = "name a file with labels (IN=labels.csv), or add the labelled predictions to the data (GROW_DATA=1)"
+        raise OptionError("IN", "is not given", cure)
     if in_:
         join_labels(Path(in_), Path(params.monitor.logs))
     if grow_data:

@@ -1,7 +1,7 @@
-"""Prediction logs and feedback, read file by file in bounded memory, whatever state a file is in.
+"""Read prediction logs and feedback file by file, in bounded memory, whatever state the files are in.
 
-A record of `predictions-*` has id, time, model, the raw features, prediction and `p_<class>`; one of `feedback-*`
-has id, truth and time. Files are Parquet or JSON lines. Rows are told apart, and drawn, by the hash of their id.
+A record of `predictions-*` has id, time, model, the raw columns, prediction and `p_<class>`; a record of `feedback-*`
+has id, truth and time. Files are Parquet or JSON lines. Rows are identified, and sampled, by the hash of their id.
 """
 
 import json
@@ -18,124 +18,195 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import ToolError, UserError
 from modelyard.core.predictions import is_probability_column
 from modelyard.core.process import last_error_line, run_dvc
 
-BLOCK_BYTES = 16 << 20  # bytes of JSON lines
+BLOCK_BYTES = 16 << 20  # of JSON lines
 BATCH_ROWS = 1 << 16  # of Parquet
+SAMPLE_OVERFLOW = 4  # a sample holds this many times its size before it is shrunk
+
+
+class EmptyLogError(UserError):
+    """A folder of logs holds nothing that the command could use.
+
+    Parameters
+    ----------
+    folder
+        The folder of the logs.
+    problem, cure
+        What is missing, and what to do.
+    """
+
+    def __init__(self, folder: Path | str, problem: str, cure: str) -> None:
+        super().__init__(f"{folder}/ {problem}; {cure}")
+        self.folder = Path(folder)
+        self.problem = problem
 
 
 @dataclass
 class ReadStats:
-    """What was read and what had to be left out, by reason; `broken` names files that end in the middle."""
+    """Counts of what was read and what was left out, by reason; `unreadable_files` maps file names to errors."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    broken: dict[str, str] = field(default_factory=dict)
+    unreadable_files: dict[str, str] = field(default_factory=dict)
 
 
 def fetch_logs(address: str, folder: Path) -> None:
-    """Bring the logs from a bucket, a server or another folder, whatever address `dvc get-url` knows, anew."""
-    place = folder / "fetched"
-    shutil.rmtree(place, ignore_errors=True)
+    """Replace the fetched logs with those at an address.
+
+    Parameters
+    ----------
+    address
+        A bucket, a server or a folder, as `dvc get-url` accepts it.
+    folder
+        The folder of the logs; they are put into its sub-folder `fetched`.
+
+    Raises
+    ------
+    ToolError
+        DVC cannot fetch the address.
+    """
+    target = folder / "fetched"
+    shutil.rmtree(target, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    done = run_dvc("get-url", "--quiet", address, place)
+    done = run_dvc("get-url", "--quiet", address, target)
     if done.returncode:
-        why = last_error_line(done.stderr)
-        raise UserError(f"the logs at {address} could not be fetched ({why}); LOGS is a folder's address")
+        reason = last_error_line(done.stderr)
+        raise ToolError("DVC", f"the logs at {address} could not be fetched ({reason}); check the address in LOGS")
 
 
-def parse_json_lines(lines: list[bytes], tally: ReadStats) -> pd.DataFrame:
-    """The lines that are JSON objects; the others are counted."""
-    found = []
+def parse_json_lines(lines: list[bytes], stats: ReadStats) -> pd.DataFrame:
+    """Return the lines that are JSON objects, and count the others."""
+    records = []
     for line in filter(bytes.strip, lines):
         try:
-            row = json.loads(line)
+            record = json.loads(line)
         except ValueError:
-            row = None
-        if isinstance(row, dict):
-            found.append(row)
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
         else:
-            tally.counts["broken lines"] += 1
-    return pd.DataFrame(found)
+            stats.counts["broken lines"] += 1
+    return pd.DataFrame(records)
 
 
-def read_json_blocks(path: Path, tally: ReadStats) -> Iterator[pd.DataFrame]:
-    """A JSON-lines file in blocks; where a block does not hold together, its good lines."""
+def read_json_blocks(path: Path, stats: ReadStats) -> Iterator[pd.DataFrame]:
+    """Yield a JSON-lines file in blocks of 16 MB; a block with broken lines gives its good ones."""
     with path.open("rb") as file:
         while lines := file.readlines(BLOCK_BYTES):
             try:
                 yield pyarrow.json.read_json(pa.BufferReader(b"".join(lines))).to_pandas()
             except pa.ArrowException:
-                yield parse_json_lines(lines, tally)
+                yield parse_json_lines(lines, stats)
 
 
 def read_parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
-    """A Parquet file in batches of rows."""
+    """Yield a Parquet file in batches of rows, with these columns (None: all) and the probabilities."""
     with pq.ParquetFile(path) as file:
-        there = file.schema_arrow.names
-        wanted = [name for name in there if columns is None or name in columns or is_probability_column(name)]
+        names = file.schema_arrow.names
+        wanted = [name for name in names if columns is None or name in columns or is_probability_column(name)]
         for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
             yield batch.to_pandas()
 
 
 def read_records(
-    folder: Path, kind: str, tally: ReadStats, columns: Sequence[str] | None = None
+    folder: Path, kind: str, stats: ReadStats, columns: Sequence[str] | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Every readable part of the folder's `predictions-*` or `feedback-*`, by name: rows with id, time (UTC), hash."""
-    for path in sorted(p for p in folder.rglob(f"{kind}-*") if p.suffix in (".jsonl", ".parquet")):
-        tally.counts["files"] += 1
+    """Yield every readable part of a folder's logs, in the order of the file names.
+
+    Parameters
+    ----------
+    folder
+        The folder of the logs, searched with its sub-folders.
+    kind
+        "predictions" or "feedback".
+    stats
+        Receives the counts, and the files that cannot be read to the end.
+    columns
+        The columns to read from Parquet; all if None.
+
+    Yields
+    ------
+    DataFrame
+        Rows that have an id and a time, with `time` in UTC and the uint64 `hash` of the id.
+    """
+    paths = [path for path in folder.rglob(f"{kind}-*") if path.suffix in (".jsonl", ".parquet")]
+    for path in sorted(paths):
+        stats.counts["files"] += 1
         try:
-            parts = read_json_blocks(path, tally) if path.suffix == ".jsonl" else read_parquet_batches(path, columns)
-            yield from (found for part in parts if len(found := with_id_and_time(part, tally)))
+            is_json = path.suffix == ".jsonl"
+            parts = read_json_blocks(path, stats) if is_json else read_parquet_batches(path, columns)
+            for part in parts:
+                rows = with_id_and_time(part, stats)
+                if len(rows):
+                    yield rows
         except (pa.ArrowException, OSError, ValueError) as problem:
-            tally.broken[path.name] = " ".join(str(problem).split())[:120]
+            stats.unreadable_files[path.name] = " ".join(str(problem).split())[:120]
 
 
-def with_id_and_time(frame: pd.DataFrame, tally: ReadStats) -> pd.DataFrame:
-    """The rows with an id and a time, `time` as UTC and `hash` added; the others are counted."""
-    tally.counts["rows"] += len(frame)
+def with_id_and_time(frame: pd.DataFrame, stats: ReadStats) -> pd.DataFrame:
+    """Return the rows that have an id and a time, with `time` in UTC and `hash` added, and count the others."""
+    stats.counts["rows"] += len(frame)
     if not {"id", "time"} <= set(frame.columns):
-        tally.counts["without id or time"] += len(frame)
+        stats.counts["without id or time"] += len(frame)
         return frame.head(0)
     times = pd.to_datetime(frame["time"], utc=True, errors="coerce", format="ISO8601")
-    good = times.notna() & frame["id"].notna()
-    tally.counts["without id or time"] += int((~good).sum())
+    complete = times.notna() & frame["id"].notna()
+    stats.counts["without id or time"] += int((~complete).sum())
     frame = frame.assign(time=times.astype("datetime64[us, UTC]"), hash=hash_ids(frame["id"]))
-    return frame if good.all() else frame[good]
+    return frame if complete.all() else frame[complete]
 
 
 def hash_ids(ids: pd.Series) -> npt.NDArray[np.uint64]:
-    """A hash of each id: the same in every file and process."""
+    """Return the hash of each id, the same in every file and process; shape (n,)."""
     return pd.util.hash_array(ids.astype(str).to_numpy(dtype=object), categorize=False)
 
 
 class HashSample:
-    """The rows with the smallest hashes, each id once (the last one wins): a random draw that no order changes."""
+    """A random sample that does not depend on the order of the rows: those with the smallest hashes.
+
+    Of several rows with the same id, the latest is kept.
+
+    Parameters
+    ----------
+    size
+        The most rows of the sample.
+
+    Attributes
+    ----------
+    rows_in_memory
+        At most four times the size, plus one part.
+    repeated
+        The number of rows dropped because their id was there already.
+    """
 
     def __init__(self, size: int) -> None:
-        self.size, self.held, self.repeated = size, 0, 0
+        self.size = size
+        self.rows_in_memory = 0
+        self.repeated = 0
         self.max_hash = np.uint64(2**64 - 1)
         self.parts: list[pd.DataFrame] = []
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Take the rows in that may belong to the sample."""
+        """Add the rows that may belong to the sample."""
         frame = frame[(frame["hash"] <= self.max_hash).to_numpy()]
         if len(frame):
             self.parts.append(frame)
-            self.held += len(frame)
-        if self.held > 4 * self.size:
-            self.settle()
+            self.rows_in_memory += len(frame)
+        if self.rows_in_memory > SAMPLE_OVERFLOW * self.size:
+            self.shrink()
 
-    def settle(self) -> pd.DataFrame:
-        """The sample so far."""
+    def shrink(self) -> pd.DataFrame:
+        """Drop the rows that do not belong to the sample, and return it."""
         if not self.parts:
             return pd.DataFrame()
-        frame = pd.concat(self.parts, ignore_index=True).sort_values(["hash", "time"], kind="stable")
-        once = frame.drop_duplicates("hash", keep="last")
-        self.repeated += len(frame) - len(once)
-        frame = once.head(self.size)
-        if len(once) >= self.size:
-            self.max_hash = frame["hash"].iloc[-1]
-        self.parts, self.held = [frame], len(frame)
-        return frame
+        rows = pd.concat(self.parts, ignore_index=True).sort_values(["hash", "time"], kind="stable")
+        latest = rows.drop_duplicates("hash", keep="last")
+        self.repeated += len(rows) - len(latest)
+        sample = latest.head(self.size)
+        if len(latest) >= self.size:
+            self.max_hash = sample["hash"].iloc[-1]
+        self.parts = [sample]
+        self.rows_in_memory = len(sample)
+        return sample

@@ -1,82 +1,149 @@
-"""TODO doc."""
+"""The model's performance in each window: measured where labels have come, estimated elsewhere."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from modelyard.core.params import Params, parse_duration
+from modelyard.core.params import MonitorParams, Params, parse_duration
 from modelyard.core.predictions import Predictions, encode_classes, normalize_class_names, read_class_names
-from modelyard.monitoring.signals import SEVERITY_BY_KIND, YEAR, Signal
+from modelyard.monitoring.signals import SEVERITY_BY_KIND, YEAR, Signal, WindowValues
 from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics import drift
-from modelyard.statistics.comparison import ConfidenceInterval, compute_margin, compute_row_counts, standard_error
+from modelyard.statistics.comparison import (
+    ConfidenceInterval,
+    compute_interval,
+    compute_margin,
+    compute_row_counts,
+    compute_standard_error,
+)
 from modelyard.statistics.drift import Array
 from modelyard.statistics.metrics import get_metric
 
+NORMAL_QUANTILE = 1.96  # of a 95 % interval; Student's quantile would cost the import of SciPy
 
-def encode_labelled_rows(ref: ReferenceData, frame: pd.DataFrame) -> tuple[Array, Array]:
-    """Truth and scores of labelled rows as the metrics take them; truth that the model cannot say is left out."""
-    classes = read_class_names(ref.predictions)
-    predictions = Predictions.from_frame(frame).align_to(classes)
+
+def encode_labelled_rows(reference: ReferenceData, labelled: pd.DataFrame) -> tuple[Array, Array]:
+    """Return the truth and the scores of labelled rows as the metrics take them.
+
+    Parameters
+    ----------
+    reference
+        The reference, which has the model's classes.
+    labelled
+        Predictions with `truth`, n rows.
+
+    Returns
+    -------
+    tuple
+        Class codes, shape (m,), and probabilities, shape (m, k), or true and predicted numbers, both of shape (m,).
+        Rows with a class that the model does not know, or without a number, are left out.
+    """
+    classes = read_class_names(reference.predictions)
+    predictions = Predictions.from_frame(labelled).align_to(classes)
     if classes:
-        codes = encode_classes(normalize_class_names(frame["truth"]), classes)
-        truth = codes[codes >= 0]
-        scores = np.asarray(predictions.probabilities)[codes >= 0]
-        good = np.isfinite(scores).all(axis=1)
+        truth = encode_classes(normalize_class_names(labelled["truth"]), classes)
+        scores = np.asarray(predictions.probabilities)
+        complete = (truth >= 0) & np.isfinite(scores).all(axis=1)
     else:
-        truth = pd.to_numeric(frame["truth"], errors="coerce").to_numpy(dtype=float)
+        truth = pd.to_numeric(labelled["truth"], errors="coerce").to_numpy(dtype=float)
         scores = predictions.values.astype(float)
-        good = np.isfinite(truth) & np.isfinite(scores)
-    return truth[good], scores[good]
+        complete = np.isfinite(truth) & np.isfinite(scores)
+    return truth[complete], scores[complete]
 
 
-def measure_metric(params: Params, ref: ReferenceData, frame: pd.DataFrame) -> ConfidenceInterval | None:
-    """The primary metric on rows with truth, or None where they are too few."""
-    metric, least = get_metric(params.evaluate.metric), params.monitor.minimum
-    if len(frame) < least:
+def measure_metric(params: Params, reference: ReferenceData, labelled: pd.DataFrame) -> ConfidenceInterval | None:
+    """Return the primary metric on rows with `truth`, with its 95 % interval; None where the rows are too few."""
+    minimum = params.monitor.minimum
+    if len(labelled) < minimum:
         return None
-    truth, scores = encode_labelled_rows(ref, frame)
-    if len(truth) < least or not compute_row_counts(metric.name, truth, scores).is_sufficient:
+    metric = get_metric(params.evaluate.metric)
+    truth, scores = encode_labelled_rows(reference, labelled)
+    if len(truth) < minimum or not compute_row_counts(metric.name, truth, scores).is_sufficient:
         return None
-    one = metric.compute_influence(truth, scores, params.evaluate.cost)
-    error = standard_error(metric, truth, one)[0]  # Student's quantile would cost the import of SciPy
-    return ConfidenceInterval(
-        metric.name, one.value, one.value - 1.96 * error, one.value + 1.96 * error, error, "normal"
-    )
+    if metric.influence_function is None:
+        return compute_interval(metric.name, truth, scores, cost=params.evaluate.cost)
+    influence = metric.compute_influence(truth, scores, params.evaluate.cost)
+    error, _ = compute_standard_error(metric, truth, influence)
+    low = influence.value - NORMAL_QUANTILE * error
+    high = influence.value + NORMAL_QUANTILE * error
+    return ConfidenceInterval(metric.name, influence.value, low, high, error, "normal")
 
 
-def estimate_metric(params: Params, ref: ReferenceData, window: Window) -> ConfidenceInterval | None:
-    """The metric if each score still meant what it meant on the holdout: this sees other rows, not another world."""
+def estimate_metric(params: Params, reference: ReferenceData, window: Window) -> ConfidenceInterval | None:
+    """Return the metric under covariate shift: on holdout rows drawn so that their scores are like the window's.
+
+    None where the window has too few rows. This cannot see concept drift, since it supposes that a score means what it
+    meant on the holdout.
+    """
     if len(window.sample) < params.monitor.minimum:
         return None
-    reference = Predictions.from_frame(ref.predictions)
-    current = Predictions.from_frame(window.sample).align_to(reference.classes, missing=np.nan)
-    rows = drift.reweight_to_scores(reference.compute_scores(), current.compute_scores())
-    return measure_metric(params, ref, ref.predictions.iloc[rows])
+    holdout = Predictions.from_frame(reference.predictions)
+    current = Predictions.from_frame(window.sample).align_to(holdout.classes, missing=np.nan)
+    rows = drift.reweight_to_scores(holdout.compute_scores(), current.compute_scores())
+    return measure_metric(params, reference, reference.predictions.iloc[rows])
 
 
 def performance_drop(
-    params: Params, kind: str, base: ConfidenceInterval, found: Sequence[ConfidenceInterval | None]
+    params: Params, kind: str, holdout: ConfidenceInterval, found: Sequence[ConfidenceInterval | None]
 ) -> Signal:
-    """How much worse than on the holdout the metric is, in each window that has it."""
-    rules, metric = params.monitor, get_metric(params.evaluate.metric)
-    margin, sign = compute_margin(metric.name, base.value, rules.margin), 1 if metric.higher_is_better else -1
-    year, rate = YEAR / parse_duration(rules.window), rules.false_alarms / 2
-    limits = [
-        max(margin, drift.compute_loss_limit(base.error, one.error, year, *rules.persist, rate)) if one else None
-        for one in found
-    ]
-    signal = Signal(kind, metric.name, [sign * (base.value - one.value) if one else None for one in found], limits)
+    """Return the loss in the metric since the holdout in each window.
+
+    Parameters
+    ----------
+    params
+        The project's parameters.
+    kind
+        "performance" if the metric was measured, "estimate" if it was estimated.
+    holdout
+        The metric on the holdout.
+    found
+        The metric in each window, None where it is not known.
+
+    Returns
+    -------
+    Signal
+        A loss is positive, whether the metric is better when higher or lower. Its limit is the margin, or, where that
+        is larger, what k of n windows hardly ever lose by chance in a year.
+    """
+    metric = get_metric(params.evaluate.metric)
+    sign = 1 if metric.higher_is_better else -1
+    losses = [sign * (holdout.value - one.value) if one else None for one in found]
+    signal = Signal(kind, metric.name, losses, compute_loss_limits(params.monitor, holdout, found))
     signal.shown = [[one.value, one.low, one.high] if one else None for one in found]
-    signal.base = base.value
-    return signal.settle(SEVERITY_BY_KIND[kind], *rules.persist)
+    signal.base = holdout.value
+    return signal.set_state(SEVERITY_BY_KIND[kind], *params.monitor.persist)
 
 
-def model_performance(params: Params, ref: ReferenceData, windows: Sequence[Window]) -> list[Signal]:
-    """The loss since the holdout: measured where labels have come, estimated elsewhere."""
-    if not (base := measure_metric(params, ref, ref.predictions)):
+def compute_loss_limits(
+    rules: MonitorParams, holdout: ConfidenceInterval, found: Sequence[ConfidenceInterval | None]
+) -> WindowValues:
+    """Return the limit of the loss in each window; see `performance_drop`."""
+    margin = compute_margin(holdout.metric, holdout.value, rules.margin)
+    windows_per_year = YEAR / parse_duration(rules.window)
+    rate = rules.false_alarms / 2
+    limits: WindowValues = []
+    for one in found:
+        if one is None:
+            limits.append(None)
+        else:
+            by_chance = drift.compute_loss_limit(holdout.error, one.error, windows_per_year, *rules.persist, rate)
+            limits.append(max(margin, by_chance))
+    return limits
+
+
+def model_performance(params: Params, reference: ReferenceData, windows: Sequence[Window]) -> list[Signal]:
+    """Return the measured loss since the holdout, and the estimated one in windows without enough labels."""
+    holdout = measure_metric(params, reference, reference.predictions)
+    if holdout is None:
         return []
-    told = [measure_metric(params, ref, w.labelled) for w in windows]
-    guessed = [None if one else estimate_metric(params, ref, w) for w, one in zip(windows, told, strict=True)]
-    return [performance_drop(params, "performance", base, told), performance_drop(params, "estimate", base, guessed)]
+    measured = []
+    estimated = []
+    for window in windows:
+        metric = measure_metric(params, reference, window.labelled)
+        measured.append(metric)
+        estimated.append(None if metric else estimate_metric(params, reference, window))
+    return [
+        performance_drop(params, "performance", holdout, measured),
+        performance_drop(params, "estimate", holdout, estimated),
+    ]

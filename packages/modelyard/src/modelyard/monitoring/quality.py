@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Signals about data quality: how many of each column's values schema.yaml does not allow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,42 +8,70 @@ import pandas as pd
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
 from modelyard.core.paths import SCHEMA_YAML
-from modelyard.data.schema_fields import SchemaField, read_column_specs, read_personal_columns
-from modelyard.data.schema_fields import build_field as rule_of
+from modelyard.data.schema_fields import SchemaField, build_field, read_column_specs, read_personal_columns
 from modelyard.monitoring.signals import Signal, threshold_check
 from modelyard.monitoring.windows import ReferenceData, Window
 
+CRITICAL_SHARE = 0.5  # of a column's values; from here on a violation is critical
 
-def data_quality(params: Params, ref: ReferenceData, windows: Sequence[Window]) -> list[Signal]:
-    """The share of each column's values that schema.yaml does not allow; one window of them is enough."""
-    specs, rules, found = read_column_specs(SCHEMA_YAML), params.monitor, []
-    some = [w if len(w.raw) >= rules.minimum else None for w in windows]
-    hidden = read_personal_columns()
-    for column in (name for name in map(str, ref.raw) if name not in hidden):
-        rule = parse_column_rule(column, specs[column]) if column in specs else None
-        values = [
-            compute_violation_share(rule, w.raw[column], w.unreadable_shares[column]) if w else None for w in some
-        ]
-        share = next((value for value in values[::-1] if value is not None), 0.0)
-        sentence = f"{share:.1%} of the values of {column} break schema.yaml"
-        grave = "critical" if share > 0.5 else "warning"
-        found.append(threshold_check("quality", column, values, rules.broken, grave, sentence))
+
+def data_quality(params: Params, reference: ReferenceData, windows: Sequence[Window]) -> list[Signal]:
+    """Return the share of each column's values that schema.yaml does not allow, in each window.
+
+    One window above the limit is enough. Columns marked personal are left out.
+    """
+    specs = read_column_specs(SCHEMA_YAML)
+    personal = read_personal_columns()
+    found = []
+    for column in map(str, reference.raw):
+        if column not in personal:
+            field = parse_column_rule(column, specs[column]) if column in specs else None
+            found.append(column_quality(params, column, field, windows))
     return found
 
 
+def column_quality(params: Params, column: str, field: SchemaField | None, windows: Sequence[Window]) -> Signal:
+    """Return the share of one column's values that its field does not allow; None in windows of too few rows."""
+    values: list[float | None] = []
+    for window in windows:
+        if len(window.raw) < params.monitor.minimum:
+            values.append(None)
+        else:
+            values.append(compute_violation_share(field, window.raw[column], window.unreadable_shares[column]))
+    known = [value for value in values if value is not None]
+    latest = known[-1] if known else 0.0
+    state = "critical" if latest > CRITICAL_SHARE else "warning"
+    sentence = f"{latest:.1%} of the values of {column} violate schema.yaml"
+    return threshold_check("quality", column, values, params.monitor.broken, state, sentence)
+
+
 def parse_column_rule(column: str, spec: dict[str, Any]) -> SchemaField | None:
-    """What a column may hold; None for a check that no single value can be held to."""
+    """Return what schema.yaml allows in a column; None if it has a check that cannot be applied to single values."""
     try:
-        return rule_of(column, spec, True)
-    except UserError:
+        return build_field(column, spec, True)
+    except UserError:  # such a check is for the pipeline alone
         return None
 
 
-def compute_violation_share(rule: SchemaField | None, values: pd.Series, unread: float) -> float:
-    """The share of values that are none of the column's type, missing where none may be, or fail a check."""
-    if rule is None:
-        return unread
+def compute_violation_share(field: SchemaField | None, values: pd.Series, unreadable_share: float) -> float:
+    """Return the share of values that are of another type, missing where that is not allowed, or fail a check.
+
+    Parameters
+    ----------
+    field
+        What is allowed; None for the type alone.
+    values
+        The values of a window; those of another type are missing.
+    unreadable_share
+        The share of values of another type.
+    """
+    if field is None:
+        return unreadable_share
     counts = values.value_counts()
-    plain = [v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in counts.index.tolist()]
-    broken = sum(number for value, number in zip(plain, counts, strict=True) if not rule.accepts(value))
-    return broken / len(values) + (unread if rule.nullable else float(values.isna().mean()))
+    violations = 0
+    for value, count in zip(counts.index.tolist(), counts.tolist(), strict=True):
+        plain = value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+        if not field.accepts(plain):
+            violations += count
+    missing_share = unreadable_share if field.nullable else float(values.isna().mean())
+    return violations / len(values) + missing_share

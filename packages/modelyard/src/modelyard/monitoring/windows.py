@@ -1,4 +1,4 @@
-"""What monitoring compares: the rows that the deployed model learned from, and windows of what it was asked."""
+"""Collect what monitoring compares: the deployed model's training rows, and windows of the logged predictions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,20 +11,22 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
-from modelyard.core import dvc_lock, git_objects, model_at, paths
-from modelyard.core.errors import UserError
+from modelyard.core import dvc_lock, git_objects, model_at
+from modelyard.core.deployments import DeployedModel, find_deployed_champion
+from modelyard.core.errors import MissingFileError
 from modelyard.core.files import sha256
 from modelyard.core.params import MonitorParams, Params, parse_duration
 from modelyard.core.paths import DVC_LOCK, HOLDOUT_PARQUET, MODEL_FILE, PREDICTIONS_PARQUET, TRAIN_PARQUET
 from modelyard.core.predictions import to_log_column
 from modelyard.core.process import DVC_COMMAND
 from modelyard.core.project import Project
-from modelyard.monitoring import log_reader
+from modelyard.monitoring.log_reader import EmptyLogError, HashSample, ReadStats, read_records
 from modelyard.statistics import drift
 
-REFERENCE_ROWS = 20_000  # drawn from the training rows
-MAX_LABELS = 100_000  # drawn from the feedback
-WINDOW_ORIGIN = pd.Timestamp("1970-01-05", tz="UTC")
+REFERENCE_ROWS = 20_000  # sampled from the training rows
+MAX_LABELS = 100_000  # sampled from the feedback
+CLOCK_TOLERANCE = pd.Timedelta("1h")  # rows that are later than now by more than this are counted
+WINDOW_ORIGIN = pd.Timestamp("1970-01-05", tz="UTC")  # a Monday
 REFERENCE_FILES = (TRAIN_PARQUET, HOLDOUT_PARQUET, PREDICTIONS_PARQUET)
 LOG_COLUMNS = ("id", "time", "model", "prediction")
 Array = npt.NDArray[Any]
@@ -32,21 +34,47 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """What a model learned from, as raw columns and as features; what it said of its holdout; stretches of both."""
+    """The data behind a model, with which windows are compared.
+
+    Parameters
+    ----------
+    model
+        The SHA-256 of the model's file.
+    raw, features
+        A sample of the training rows: raw columns, and the features made from them.
+    predictions
+        The predictions on the holdout, with their truth.
+    train_periods, holdout_periods
+        The positions of the rows (of `raw`, and of the holdout) in each period as long as a window; empty without
+        times, or where the periods are too few.
+    """
 
     model: str
     raw: pd.DataFrame
-    table: pd.DataFrame
+    features: pd.DataFrame
     predictions: pd.DataFrame
-    learned: Sequence[Array] = ()
-    held: Sequence[Array] = ()
+    train_periods: Sequence[Array] = ()
+    holdout_periods: Sequence[Array] = ()
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time: how many predictions there were, a sample of them, and one of those with truth.
+    """A period of the service.
 
-    `raw` are the sample's rows with the reference's types, `unread` the share of each column that has no such value.
+    Parameters
+    ----------
+    start
+        When the window begins.
+    rows
+        The number of predictions.
+    sample
+        A sample of the predictions, as logged.
+    labelled
+        A sample of the predictions whose truth is known, with `truth`.
+    raw
+        The raw columns of the sample, with the types of the reference.
+    unreadable_shares
+        For each raw column, the share of values of another type.
     """
 
     start: pd.Timestamp
@@ -57,136 +85,208 @@ class Window:
     unreadable_shares: dict[str, float]
 
 
-def locate_reference_files(deployed: dict[str, Any] | None) -> tuple[str, dict[Path, Path]]:
-    """A model's digest, and where its rows and predictions lie: here, or in DVC's cache for one that is deployed."""
-    if not deployed or (MODEL_FILE.exists() and sha256(MODEL_FILE) == deployed["model"]):
-        if missing := [str(path) for path in (MODEL_FILE, *REFERENCE_FILES) if not path.exists()]:
-            raise UserError(f"there is nothing to compare with: {', '.join(missing)} missing; `make pipeline` makes it")
+def locate_reference_files(deployed: DeployedModel | None) -> tuple[str, dict[Path, Path]]:
+    """Return the digest of a model, and where its training rows, holdout and predictions are.
+
+    Parameters
+    ----------
+    deployed
+        The deployed model; None for the model in this folder.
+
+    Returns
+    -------
+    tuple
+        The SHA-256 of the model, and the place of each of `REFERENCE_FILES`: this folder, or DVC's cache for a
+        deployed model, whose stages are run again where the cache lacks them.
+
+    Raises
+    ------
+    MissingFileError
+        A file is missing, and cannot be made again.
+    """
+    if not deployed or (MODEL_FILE.exists() and sha256(MODEL_FILE) == deployed.model):
+        for path in (MODEL_FILE, *REFERENCE_FILES):
+            if not path.exists():
+                raise MissingFileError(path, "run `make pipeline` to have something to compare with")
         return sha256(MODEL_FILE), {path: path for path in REFERENCE_FILES}
-    commit = deployed["commit"]
-    outs = dvc_lock.get_hashes(git_objects.read_yaml_at(commit, DVC_LOCK) or {})
-    places = {path: dvc_lock.get_cache_path(outs.get(str(path))) for path in REFERENCE_FILES}
+    commit = deployed.commit
+    hashes = dvc_lock.get_hashes(git_objects.read_yaml_at(commit, DVC_LOCK) or {})
+    places = {path: dvc_lock.get_cache_path(hashes.get(str(path))) for path in REFERENCE_FILES}
     if not all(place.is_file() for place in places.values()):
         with git_objects.checkout_commit(commit) as project:
             model_at.run_in_checkout(project, *DVC_COMMAND, "repro", "evaluate")
-    if not all(place.is_file() for place in places.values()):
-        raise UserError(f"the rows of the deployed model are gone; check out {commit[:12]} and `make pipeline` there")
-    return str(deployed["model"]), places
+    for path, place in places.items():
+        if not place.is_file():
+            raise MissingFileError(path, f"check out {commit[:12]}, the deployed commit, and run `make pipeline` there")
+    return deployed.model, places
 
 
 def split_into_periods(times: pd.Series, rules: MonitorParams) -> list[Array]:
-    """The rows of each stretch of time as long as a window, where they are enough."""
+    """Return the positions of the rows in each period as long as a window, where the rows are enough."""
     width = pd.Timedelta(parse_duration(rules.window)).as_unit("ns").value
     return drift.group_rows_by_period(times.astype("datetime64[ns]").astype("int64").to_numpy(), width, rules.minimum)
 
 
 def load_reference(params: Params) -> ReferenceData:
-    """The reference of the deployed model, else of the one here, in samples of fixed size."""
-    model, places = locate_reference_files(
-        (git_objects.read_yaml_at("HEAD", paths.PRODUCTION_YAML) or {}).get("champion")
-    )
-    data, rules = params.data, params.monitor
-    wanted = dict.fromkeys([*data.features, *filter(None, [data.time])])
-    whole = pq.read_table(places[TRAIN_PARQUET], columns=list(wanted), use_threads=False)
-    chosen = np.sort(np.random.default_rng(0).choice(len(whole), min(REFERENCE_ROWS, len(whole)), replace=False))
-    rows, said = whole.take(chosen).to_pandas().reset_index(drop=True), pd.read_parquet(places[PREDICTIONS_PARQUET])
+    """Return the data of the model deployed to production, else of the model in this folder."""
+    model, places = locate_reference_files(find_deployed_champion())
+    data = params.data
+    rows = sample_training_rows(params, places[TRAIN_PARQUET])
     raw = rows[data.features]
+    features = Project.load().features(raw)
+    predictions = pd.read_parquet(places[PREDICTIONS_PARQUET])
     if not data.time:
-        return ReferenceData(model, raw, Project.load().features(raw), said)
-    held = pd.read_parquet(places[HOLDOUT_PARQUET], columns=[data.time])[data.time]
+        return ReferenceData(model, raw, features, predictions)
+    holdout_times = pd.read_parquet(places[HOLDOUT_PARQUET], columns=[data.time])[data.time]
+    train_periods = split_into_periods(rows[data.time], params.monitor)
     return ReferenceData(
-        model,
-        raw,
-        Project.load().features(raw),
-        said,
-        split_into_periods(rows[data.time], rules),
-        split_into_periods(held, rules),
+        model, raw, features, predictions, train_periods, split_into_periods(holdout_times, params.monitor)
     )
 
 
-def cast_column(logged: pd.Series, like: pd.Series) -> pd.Series:
-    """Logged values as the type of a column; what is no such value becomes missing."""
-    if pd.api.types.is_datetime64_any_dtype(like):
+def sample_training_rows(params: Params, path: Path) -> pd.DataFrame:
+    """Return at most 20,000 of the training rows, drawn at random: the raw columns and the time."""
+    columns = [*params.data.features]
+    if params.data.time and params.data.time not in columns:
+        columns.append(params.data.time)
+    table = pq.read_table(path, columns=columns, use_threads=False)
+    chosen = np.random.default_rng(0).choice(len(table), min(REFERENCE_ROWS, len(table)), replace=False)
+    return table.take(np.sort(chosen)).to_pandas().reset_index(drop=True)
+
+
+def cast_column(logged: pd.Series, reference: pd.Series) -> pd.Series:
+    """Return logged values with the type of the reference's column; values of another type become missing."""
+    if pd.api.types.is_datetime64_any_dtype(reference):
         times = pd.to_datetime(logged, errors="coerce", format="ISO8601", utc=True)
-        return times if getattr(like.dt, "tz", None) else times.dt.tz_localize(None)
-    if pd.api.types.is_bool_dtype(like) or not pd.api.types.is_numeric_dtype(like):
+        return times if getattr(reference.dt, "tz", None) else times.dt.tz_localize(None)
+    if pd.api.types.is_bool_dtype(reference) or not pd.api.types.is_numeric_dtype(reference):
         return logged.astype("str")
     return pd.to_numeric(logged, errors="coerce")
 
 
-def cast_columns(frame: pd.DataFrame, like: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Logged rows with the reference's columns and types; for each column the share that has no such value."""
-    if frame.empty:
-        return like.head(0), dict.fromkeys(map(str, like), 0.0)
-    table, unread = {}, {}
-    for name in map(str, like):
-        there = to_log_column(name) in frame
-        logged = frame[to_log_column(name)] if there else pd.Series(None, index=frame.index, dtype="object")
-        table[name] = cast_column(logged, like[name])
-        unread[name] = float((table[name].isna() & logged.notna()).mean())
-    return pd.DataFrame(table), unread
+def cast_columns(logged: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return logged rows with the columns and types of the reference, and each column's share of unreadable values."""
+    if logged.empty:
+        return reference.head(0), dict.fromkeys(map(str, reference), 0.0)
+    table = {}
+    unreadable_shares = {}
+    for name in map(str, reference):
+        column = to_log_column(name)
+        values = logged[column] if column in logged else pd.Series(None, index=logged.index, dtype="object")
+        table[name] = cast_column(values, reference[name])
+        unreadable_shares[name] = float((table[name].isna() & values.notna()).mean())
+    return pd.DataFrame(table), unreadable_shares
 
 
 class WindowCollector:
-    """Samples of each whole window's predictions, filled part by part; windows lie on one grid from Monday on."""
+    """Fill samples of the predictions in each whole window, part by part.
+
+    All windows lie on one grid that begins on a Monday, so that the same row is in the same window in every run.
+
+    Parameters
+    ----------
+    params
+        The project's parameters.
+    model
+        The digest of the model whose predictions are collected.
+    now
+        The last window ends at this time at the latest.
+    size
+        The rows of a window's sample.
+    """
 
     def __init__(self, params: Params, model: str, now: pd.Timestamp, size: int) -> None:
-        rules, self.width = params.monitor, pd.Timedelta(parse_duration(params.monitor.window))
-        self.model, self.now, self.tally = model, now, log_reader.ReadStats()
+        history = params.monitor.history
+        self.width = pd.Timedelta(parse_duration(params.monitor.window))
+        self.model = model
+        self.now = now
+        self.stats = ReadStats()
         end = WINDOW_ORIGIN + (now - WINDOW_ORIGIN) // self.width * self.width
-        self.starts = [end - self.width * i for i in range(rules.history, 0, -1)]
-        self.window_samples = [log_reader.HashSample(size) for _ in self.starts]
-        self.told = [log_reader.HashSample(max(MAX_LABELS // rules.history, size)) for _ in self.starts]
-        self.rows: Counter[int] = Counter()
+        self.starts = [end - self.width * number for number in range(history, 0, -1)]
+        self.samples = [HashSample(size) for _ in self.starts]
+        self.labelled_samples = [HashSample(max(MAX_LABELS // history, size)) for _ in self.starts]
+        self.row_counts: Counter[int] = Counter()
         self.truth = pd.DataFrame({"hash": np.array([], np.uint64), "truth": []})
 
     def add_labels(self, folder: Path) -> None:
-        """Take a sample of the truth that came since the first window; of one id the latest holds."""
-        drawn, read = log_reader.HashSample(MAX_LABELS), log_reader.ReadStats()
-        for part in log_reader.read_records(folder, "feedback", read):
+        """Read a sample of the labels that have come since the first window; the latest label of an id counts."""
+        sample = HashSample(MAX_LABELS)
+        stats = ReadStats()
+        for part in read_records(folder, "feedback", stats):
             if "truth" in part:
                 good = part["truth"].notna() & (part["time"] >= self.starts[0])
-                drawn.add(part.loc[good, ["hash", "truth", "time"]].astype({"truth": "object"}))
-        if len(found := drawn.settle()):
-            self.truth = found[["hash", "truth"]]
-        self.tally.counts.update({"labels": read.counts["rows"], "labels repeated": drawn.repeated})
-        self.tally.counts["broken lines"] += read.counts["broken lines"]
-        self.tally.broken |= read.broken
+                sample.add(part.loc[good, ["hash", "truth", "time"]].astype({"truth": "object"}))
+        labels = sample.shrink()
+        if len(labels):
+            self.truth = labels[["hash", "truth"]]
+        self.stats.counts["labels"] += stats.counts["rows"]
+        self.stats.counts["labels repeated"] += sample.repeated
+        self.stats.counts["broken lines"] += stats.counts["broken lines"]
+        self.stats.unreadable_files |= stats.unreadable_files
+
+    def select_own_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that the model predicted, and count the others."""
+        models = frame["model"] if "model" in frame else pd.Series(None, index=frame.index, dtype="object")
+        own = (models == self.model).to_numpy(dtype=bool, na_value=False)
+        self.stats.counts["of no model"] += int(models.isna().sum())
+        self.stats.counts["of another model"] += int((~own & models.notna()).sum())
+        return frame if own.all() else frame[own]
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Take the model's rows into the samples of their windows; those of other models are counted."""
-        models = frame["model"] if "model" in frame else pd.Series(None, index=frame.index, dtype="object")
-        ours = (models == self.model).to_numpy(dtype=bool, na_value=False)
-        self.tally.counts["of no model"] += int(models.isna().sum())
-        self.tally.counts["of another model"] += int((~ours & models.notna()).sum())
-        frame = frame if ours.all() else frame[ours]
-        self.tally.counts["in the future"] += int((frame["time"] > self.now + pd.Timedelta("1h")).sum())
-        number = ((frame["time"] - self.starts[0]) // self.width).to_numpy()
-        heard = np.isin(frame["hash"].to_numpy(), self.truth["hash"].to_numpy())
-        for i in np.unique(number[(number >= 0) & (number < len(self.starts))]).astype(int):
-            here = number == i
-            self.rows[i] += int(here.sum())
-            self.window_samples[i].add(frame[here])
-            self.told[i].add(frame[here & heard])
+        """Add the model's rows to the samples of their windows."""
+        frame = self.select_own_rows(frame)
+        self.stats.counts["in the future"] += int((frame["time"] > self.now + CLOCK_TOLERANCE).sum())
+        window_numbers = ((frame["time"] - self.starts[0]) // self.width).to_numpy()
+        is_labelled = np.isin(frame["hash"].to_numpy(), self.truth["hash"].to_numpy())
+        in_a_window = (window_numbers >= 0) & (window_numbers < len(self.starts))
+        for number in np.unique(window_numbers[in_a_window]).astype(int):
+            here = window_numbers == number
+            self.row_counts[number] += int(here.sum())
+            self.samples[number].add(frame[here])
+            self.labelled_samples[number].add(frame[here & is_labelled])
 
-    def windows(self, like: pd.DataFrame) -> list[Window]:
-        """The windows, oldest first."""
-        found = []
-        for i, start in enumerate(self.starts):
-            sample, labelled = self.window_samples[i].settle(), self.told[i].settle()
+    def build_windows(self, reference: pd.DataFrame) -> list[Window]:
+        """Return the windows, the oldest first; their raw columns have the types of the reference."""
+        windows = []
+        for number, start in enumerate(self.starts):
+            sample = self.samples[number].shrink()
+            labelled = self.labelled_samples[number].shrink()
             if len(labelled):
                 labelled = labelled.drop(columns="truth", errors="ignore").merge(self.truth, on="hash")
-            self.tally.counts["repeated, in the samples"] += self.window_samples[i].repeated
-            found.append(Window(start, self.rows[i], sample, labelled, *cast_columns(sample, like)))
-        return found
+            self.stats.counts["repeated, in the samples"] += self.samples[number].repeated
+            raw, unreadable_shares = cast_columns(sample, reference)
+            windows.append(Window(start, self.row_counts[number], sample, labelled, raw, unreadable_shares))
+        return windows
 
 
-def collect_windows(params: Params, ref: ReferenceData, now: pd.Timestamp) -> tuple[list[Window], log_reader.ReadStats]:
-    """The windows up to now, from logs that are read once, file by file."""
-    size = min(params.monitor.sample, max(len(ref.raw) // 2, 1))
-    collector, folder = WindowCollector(params, ref.model, now, size), Path(params.monitor.logs)
+def collect_windows(params: Params, reference: ReferenceData, now: pd.Timestamp) -> tuple[list[Window], ReadStats]:
+    """Return the whole windows up to now, from logs that are read once, file by file.
+
+    Raises
+    ------
+    EmptyLogError
+        No window has a prediction of the reference's model.
+    """
+    sample_size = min(params.monitor.sample, max(len(reference.raw) // 2, 1))
+    collector = WindowCollector(params, reference.model, now, sample_size)
+    folder = Path(params.monitor.logs)
     collector.add_labels(folder)
     columns = [*LOG_COLUMNS, *map(to_log_column, params.data.features)]
-    for part in log_reader.read_records(folder, "predictions", collector.tally, columns):
+    for part in read_records(folder, "predictions", collector.stats, columns):
         collector.add(part)
-    return collector.windows(ref.raw), collector.tally
+    windows = collector.build_windows(reference.raw)
+    if not any(window.rows for window in windows):
+        raise explain_empty_windows(params.monitor, reference.model, collector.stats)
+    return windows, collector.stats
+
+
+def explain_empty_windows(rules: MonitorParams, model: str, stats: ReadStats) -> EmptyLogError:
+    """Return an error that says why no window has a prediction."""
+    if not stats.counts["rows"]:
+        problem = "has no predictions (predictions-*.jsonl or .parquet)"
+        return EmptyLogError(rules.logs, problem, "start the service, which writes them")
+    if stats.counts["of another model"]:
+        problem = f"has only predictions of other models than {model[:12]}"
+        return EmptyLogError(rules.logs, problem, "use the logs of the deployed model")
+    problem = f"has no prediction in the last {rules.history} whole windows of {rules.window}"
+    return EmptyLogError(rules.logs, problem, "use newer logs, or give UNTIL an earlier time")
