@@ -42,13 +42,14 @@ def test_main_leaves_no_older_plot() -> None:
 
 def test_encode_gives_codes_and_a_column_for_each_class() -> None:
     frame = pd.DataFrame({"prediction": ["b", "a"], "p_a": [0.2, 0.9], "p_b": [0.8, 0.1]})
-    codes, scores = predictions.encode_predictions(pd.Series(["b", "c"]), frame)
+    codes, scores = predictions.Predictions.from_frame(frame).encode(pd.Series(["b", "c"]))
     assert codes.tolist() == [1, 2]
     assert scores.tolist() == [[0.2, 0.8, 0.0], [0.9, 0.1, 0.0]]
 
 
 def test_encode_gives_numbers_for_a_regression() -> None:
-    truth, scores = predictions.encode_predictions(pd.Series([1, 2]), pd.DataFrame({"prediction": [1.5, 2.5]}))
+    numbers = predictions.Predictions(np.array([1.5, 2.5]))
+    truth, scores = numbers.encode(pd.Series([1, 2]))
     assert (truth.tolist(), scores.tolist()) == ([1.0, 2.0], [1.5, 2.5])
 
 

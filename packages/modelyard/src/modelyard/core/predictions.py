@@ -233,25 +233,3 @@ def normalize_class_names(values: "pd.Series") -> "pd.Series":
         text = str(int(value) if isinstance(value, bool | np.bool_) else value)
         names.append(re.sub(r"^(-?\d+)\.0$", r"\1", text))
     return pd.Series(np.array(names, dtype=object)[codes], values.index, name=PREDICTION_COLUMN)
-
-
-def encode_predictions(
-    truth: "pd.Series", frame: "pd.DataFrame", classes: list[str] | None = None
-) -> tuple[Array, Array]:
-    """Use `Predictions.encode`; this goes when no module calls it any more."""
-    found = Predictions.from_frame(frame)
-    if not classes or not found.classes:
-        return found.encode(truth)
-    aligned = found.align_to(classes)
-    return encode_classes(truth, classes), np.asarray(aligned.probabilities)
-
-
-def list_class_names(truth: "pd.Series", *frames: "pd.DataFrame") -> list[str]:
-    """Use `merge_class_names`; this goes when no module calls it any more."""
-    return merge_class_names(truth, *(Predictions.from_frame(frame) for frame in frames))
-
-
-def compute_scores(frame: "pd.DataFrame", like: "pd.DataFrame") -> Array:
-    """Use `Predictions.compute_scores`; this goes when no module calls it any more."""
-    classes = Predictions.from_frame(like).classes
-    return Predictions.from_frame(frame).align_to(classes, missing=np.nan).compute_scores()

@@ -1,58 +1,101 @@
-"""The champion: which model a change is held against, where its bytes are, and what it says of today's rows."""
+"""The champion: the model that a candidate is compared with, and its predictions of today's rows."""
 
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from modelyard.core.deployments import find_deployed_champion
+from modelyard.core.errors import UserError
 from modelyard.core.git_objects import read_yaml_at
 from modelyard.core.model_at import Champion, bring_start_model, run_in_checkout
 from modelyard.core.params import load_params
 from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, TRAIN_PARQUET
+from modelyard.core.predictions import Predictions
 from modelyard.core.yaml import dump_yaml, read_yaml
+
+MODELYARD_COMMAND = (sys.executable, "-m", "modelyard")
+
+
+class ChampionPredictionError(UserError):
+    """The champion's own code returned something else than one prediction per row."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(
+            f"the champion returned {found:,} predictions for {expected:,} rows; its features() must keep every row"
+        )
+        self.expected = expected
+        self.found = found
 
 
 def find_champion(base: str, target: str) -> Champion:
-    """The deployed model, else the one at `base`, else none (a dummy): also when the target changed."""
+    """Return the model that a candidate is compared with.
+
+    Parameters
+    ----------
+    base
+        The commit that a change is compared with.
+    target
+        The target column of the candidate.
+
+    Returns
+    -------
+    Champion
+        The deployed model, else the one that `base` made. It is a dummy where there is none, or where it predicts
+        another target.
+    """
     deployed = find_deployed_champion(base)
     if deployed:
         found = Champion("deployed", deployed.model, deployed.commit)
     else:
         found = Champion("base", None, base)
-    params, lock = read_yaml_at(str(found.commit), PARAMS_YAML), read_yaml_at(str(found.commit), DVC_LOCK)
+    params = read_yaml_at(str(found.commit), PARAMS_YAML)
+    lock = read_yaml_at(str(found.commit), DVC_LOCK)
     if not params or not lock or params["data"]["target"] != target:
         return Champion("dummy")
     return found
 
 
-def predict_at_commit(project: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """What the model in a checkout says of raw rows, by that checkout's own code."""
+def predict_at_commit(project: Path, rows: pd.DataFrame) -> Predictions:
+    """Return the predictions of raw rows by a checkout's model and own code, in a process of its own.
+
+    Raises
+    ------
+    ToolError
+        That code fails.
+    ChampionPredictionError
+        It returns another number of rows.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        here, there = Path(folder, "rows.parquet"), Path(folder, "answers.parquet")
-        rows.to_parquet(here, index=False)
-        run_in_checkout(project, sys.executable, "-m", "modelyard", "predict", "--rows", str(here), "--out", str(there))
-        return pd.read_parquet(there).set_axis(rows.index)
+        rows_path = Path(folder, "rows.parquet")
+        predictions_path = Path(folder, "predictions.parquet")
+        rows.to_parquet(rows_path, index=False)
+        options = ["--rows", str(rows_path), "--out", str(predictions_path)]
+        run_in_checkout(project, *MODELYARD_COMMAND, "predict", *options)
+        predictions = Predictions.from_parquet(predictions_path)
+    if len(predictions) != len(rows):
+        raise ChampionPredictionError(len(rows), len(predictions))
+    return predictions
 
 
 def retrain_champion(project: Path, train: pd.DataFrame) -> None:
-    """Train the champion's recipe on today's rows, without the features that are gone."""
+    """Train a checkout's recipe on today's training rows, without the features that the rows no longer have."""
     (project / TRAIN_PARQUET).parent.mkdir(parents=True, exist_ok=True)
     train.to_parquet(project / TRAIN_PARQUET, index=False)
     params = read_yaml(project / PARAMS_YAML)
     params["data"]["features"] = [name for name in params["data"]["features"] if name in train]
     (project / PARAMS_YAML).write_text(dump_yaml(params), encoding="utf-8")
     bring_start_model(project)
-    run_in_checkout(project, sys.executable, "-m", "modelyard", "train")
+    run_in_checkout(project, *MODELYARD_COMMAND, "train")
 
 
-def predict_dummy(rows: pd.DataFrame) -> pd.DataFrame:
-    """What a model without any features says: the classes' shares in the training rows, or their mean."""
-    params = load_params()
-    target = pd.read_parquet(TRAIN_PARQUET, columns=[params.data.target])[params.data.target]
-    if params.data.task != "classification":
-        return pd.DataFrame({"prediction": float(target.mean())}, index=rows.index)
+def predict_dummy(rows: pd.DataFrame) -> Predictions:
+    """Return the predictions of a model without features: the classes' shares in the training rows, or their mean."""
+    data = load_params().data
+    target = pd.read_parquet(TRAIN_PARQUET, columns=[data.target])[data.target]
+    if data.task != "classification":
+        return Predictions(np.full(len(rows), float(target.mean())))
     shares = target.astype(str).value_counts(normalize=True).sort_index()
-    said = {"prediction": str(shares.idxmax()), **{f"p_{name}": share for name, share in shares.items()}}
-    return pd.DataFrame(said, index=rows.index)
+    return Predictions.from_probabilities(np.tile(shares.to_numpy(), (len(rows), 1)), shares.index.to_numpy())

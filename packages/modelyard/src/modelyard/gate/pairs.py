@@ -1,6 +1,5 @@
-"""TODO doc."""
+"""The predictions of champion and candidate on the same rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +7,33 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.params import Params
-from modelyard.core.predictions import encode_predictions, list_class_names
-from modelyard.statistics.comparison import Difference, RowCounts, compute_difference, compute_row_counts
+from modelyard.core.predictions import Predictions, encode_aligned
+from modelyard.statistics.comparison import (
+    Difference,
+    SliceComparison,
+    compare_slices,
+    compute_difference,
+    compute_row_counts,
+)
 from modelyard.statistics.metrics import compute_all_metrics
+from modelyard.statistics.paired_scores import RowCounts
 
 
 @dataclass(frozen=True)
 class PairedPredictions:
-    """What is compared: truth, the scores of both models, and the rows, all in one order."""
+    """The truth and the scores of both models on the same n rows, in one order.
+
+    Parameters
+    ----------
+    params
+        The parameters whose metric and rules apply.
+    rows
+        The raw rows.
+    truth
+        Class codes or numbers, shape (n,).
+    champion, candidate
+        Probabilities, shape (n, k), or numbers, shape (n,).
+    """
 
     params: Params
     rows: pd.DataFrame
@@ -25,34 +43,42 @@ class PairedPredictions:
 
     @classmethod
     def of(
-        cls, params: Params, rows: pd.DataFrame, champion: pd.DataFrame, candidate: pd.DataFrame
+        cls, params: Params, rows: pd.DataFrame, champion: Predictions, candidate: Predictions
     ) -> "PairedPredictions":
-        """What two models say of the same rows, with a column for every class that one of them or the truth knows."""
+        """Pair the predictions of two models, with a column for every class that a model or the truth knows."""
         truth = rows[params.data.target]
-        classes = list_class_names(truth, candidate, champion)
-        (codes, old), (_, new) = (encode_predictions(truth, said, classes) for said in (champion, candidate))
-        return cls(params, rows, codes, old, new)
+        codes, (candidate_scores, champion_scores) = encode_aligned(truth, candidate, champion)
+        return cls(params, rows, codes, champion_scores, candidate_scores)
 
     @property
     def groups(self) -> np.ndarray | None:
-        """The group of each row, where the project names one."""
-        name = self.params.data.group
-        return self.rows[name].to_numpy() if name else None
+        """The group of each row, shape (n,); None where params.yaml names no group."""
+        column = self.params.data.group
+        return self.rows[column].to_numpy() if column else None
 
-    def apply_comparison(self, judge: Callable[..., Any], metric: str, *more: Any) -> Any:
-        """What a comparison of `compare` finds in a metric, by the rules of params.yaml."""
-        cost, confidence = self.params.evaluate.cost, self.params.gate.confidence
-        options = {"groups": self.groups, "cost": cost, "confidence": confidence}
-        return judge(metric, self.truth, self.champion, self.candidate, *more, **options)
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of every comparison: groups, costs and confidence."""
+        return {
+            "groups": self.groups,
+            "cost": self.params.evaluate.cost,
+            "confidence": self.params.gate.confidence,
+        }
 
     def compare_metric(self, metric: str) -> Difference:
-        """The paired difference in one metric."""
-        return self.apply_comparison(compute_difference, metric)
+        """Return the paired difference in one metric."""
+        return compute_difference(metric, self.truth, self.champion, self.candidate, **self.options)
 
-    def metrics(self, scores: np.ndarray) -> dict[str, float]:
-        """Every metric of a side's scores that these rows define."""
+    def compare_slices(self, labels: dict[str, np.ndarray]) -> list[SliceComparison]:
+        """Return the paired difference in the primary metric for every slice; labels are one per row and column."""
+        metric = self.params.evaluate.metric
+        margin = self.params.gate.margin
+        return compare_slices(metric, self.truth, self.champion, self.candidate, labels, margin, **self.options)
+
+    def compute_metrics(self, scores: np.ndarray) -> dict[str, float]:
+        """Return every metric of one model's scores that these rows define."""
         return compute_all_metrics(self.params.data.task, self.truth, scores, self.params.evaluate.cost)
 
-    def size(self) -> RowCounts:
-        """How many rows, rows of the rarest class and groups are compared."""
+    def count_rows(self) -> RowCounts:
+        """Return the number of rows, of rows of the rarest class and of groups."""
         return compute_row_counts(self.params.evaluate.metric, self.truth, self.candidate, self.groups)

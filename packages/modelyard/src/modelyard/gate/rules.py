@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""The rules of the gate beside the verdict: floors, ceiling, dummy, slices, fairness, drop and budgets."""
 
 import time
 from dataclasses import asdict
@@ -7,183 +7,261 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import SettingError
 from modelyard.core.files import read_json, sha256
 from modelyard.core.params import Params
 from modelyard.core.paths import MODEL_FILE, TRAINING_JSON
+from modelyard.core.predictions import Predictions
 from modelyard.data.schema_fields import read_personal_columns
-from modelyard.gate import champion
+from modelyard.gate.champion import predict_dummy
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from modelyard.pipeline.preprocessing import select_features
-from modelyard.statistics.comparison import Difference, compare_slices
+from modelyard.statistics.comparison import Difference
 from modelyard.statistics.metrics import get_metric
 
+RuleResult = dict[str, Any]  # name, passed, blocking, sentence
 SliceResults = list[dict[str, Any]]
+RANKING_METRICS = ("roc_auc", "average_precision")  # a dummy ranks nothing
+LATENCY_RUNS = 9
+MAX_DISTINCT_LABELS = 10  # a number with more distinct values is sliced by its quarters
+MIN_GROUP_ROWS = 50
 
 
-def build_rule_result(name: str, passed: bool, sentence: str, *, blocking: bool = True) -> dict[str, Any]:
-    """One further rule's line in the verdict."""
+def build_rule_result(name: str, passed: bool, sentence: str, *, blocking: bool = True) -> RuleResult:
+    """Return the line of one rule in the verdict."""
     return {"name": name, "passed": bool(passed), "blocking": blocking, "sentence": sentence}
 
 
-def check_floors_and_ceiling(params: Params, metrics: dict[str, float]) -> list[dict[str, Any]]:
-    """Floors and the leakage ceiling: what the candidate must reach, and what is too good to be true."""
-    found = []
+def check_all_rules(
+    pairs: PairedPredictions,
+    candidate: Predictions,
+    source: str,
+    primary: Difference,
+    margin: float,
+    slices: SliceResults,
+) -> list[RuleResult]:
+    """Return a line for each rule beside the verdict.
+
+    Parameters
+    ----------
+    pairs
+        The predictions of both models, n rows.
+    candidate
+        The candidate's predictions of the same rows.
+    source
+        The source of the champion.
+    primary
+        The difference in the primary metric.
+    margin
+        The loss that does not matter, in the metric's unit.
+    slices
+        The comparisons by slice.
+    """
+    metrics = pairs.compute_metrics(pairs.candidate)
+    results = check_floors(pairs.params, metrics)
+    results += check_ceiling(pairs.params, metrics)
+    results.append(check_beats_dummy(pairs, candidate))
+    results += check_cumulative_drop(pairs.params, source, primary, margin)
+    results += check_slices(slices)
+    results += check_fairness(pairs)
+    results += check_size(pairs.params)
+    results += check_latency(pairs.params, pairs.rows)
+    results += check_training_budgets(pairs.params)
+    return results
+
+
+def check_floors(params: Params, metrics: dict[str, float]) -> list[RuleResult]:
+    """Check that the candidate reaches the values of `gate.floors`.
+
+    Raises
+    ------
+    SettingError
+        A floor names a metric that the task does not have.
+    """
+    results = []
     for name, floor in params.gate.floors.items():
         if name not in metrics:
-            raise UserError(f"gate.floors names {name}, which this task does not have: {', '.join(metrics)}")
-        higher = get_metric(name).higher_is_better
-        holds = metrics[name] >= floor if higher else metrics[name] <= floor
-        found.append(
-            build_rule_result("floor", holds, f"{name} {metrics[name]:.4g} {'≥' if higher else '≤'} {floor:g}")
-        )
-    name, ceiling = params.evaluate.metric, params.gate.ceiling
-    if ceiling is not None:
-        holds = metrics[name] <= ceiling if get_metric(name).higher_is_better else metrics[name] >= ceiling
-        found.append(
-            build_rule_result("ceiling", holds, f"{name} {metrics[name]:.4g}; beyond {ceiling:g} a leak is likely")
-        )
-    return found
+            raise SettingError("gate.floors", f"names {name}", f"this task has {', '.join(metrics)}")
+        value = metrics[name]
+        if get_metric(name).higher_is_better:
+            results.append(build_rule_result("floor", value >= floor, f"{name} {value:.4g} ≥ {floor:g}"))
+        else:
+            results.append(build_rule_result("floor", value <= floor, f"{name} {value:.4g} ≤ {floor:g}"))
+    return results
 
 
-def check_beats_dummy(sides: PairedPredictions, mine: pd.DataFrame) -> dict[str, Any]:
-    """The candidate beats a model without features; with too few rows to tell, that is only shown."""
-    metric = sides.params.evaluate.metric
-    metric = "log_loss" if metric in ("roc_auc", "average_precision") else metric
-    against = PairedPredictions.of(sides.params, sides.rows, champion.predict_dummy(sides.rows), mine).compare_metric(
-        metric
-    )
-    sentence = f"{metric} {against.candidate:.4g} against {against.champion:.4g} of a dummy model"
-    return build_rule_result("dummy", against.low > 0, sentence, blocking=sides.size().is_sufficient)
-
-
-def check_budgets(params: Params, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The model's size, and the CPU time of one row through the model as it is."""
-    from threadpoolctl import threadpool_limits
-
-    found = []
-    if params.gate.megabytes is not None:
-        size = MODEL_FILE.stat().st_size / 1e6
-        found.append(
-            build_rule_result("size", size <= params.gate.megabytes, f"{size:.2f} MB of {params.gate.megabytes:g}")
-        )
-    if params.gate.milliseconds is not None:
-        pipeline, one, spent = load_model(MODEL_FILE), select_features(params, rows.head(1)), []
-        with threadpool_limits(1):
-            for _ in range(9):
-                start = time.process_time()
-                predict_frame(pipeline, one)
-                spent.append(1000 * (time.process_time() - start))
-        took = min(spent)  # what the model costs, not what else the machine was doing
-        budget = params.gate.milliseconds
-        found.append(build_rule_result("latency", took <= budget, f"{took:.1f} ms a row of {budget:g}"))
-    return [*found, *check_training_budgets(params)]
-
-
-def check_training_budgets(params: Params) -> list[dict[str, Any]]:
-    """The CPU seconds and the memory of learning, where this model was learned here."""
-    took = read_json(TRAINING_JSON) if TRAINING_JSON.exists() else {}
-    if took.get("model") != sha256(MODEL_FILE):
+def check_ceiling(params: Params, metrics: dict[str, float]) -> list[RuleResult]:
+    """Check that the candidate is not too good to be true."""
+    ceiling = params.gate.ceiling
+    if ceiling is None:
         return []
-    limits = [
-        ("training time", took["seconds"], params.gate.seconds, "CPU s"),
-        ("training memory", took["megabytes"], params.gate.peak, "MB"),
-    ]
-    return [
-        build_rule_result(name, spent <= budget, f"{spent:,.4g} {unit} of {budget:,.6g}")
-        for name, spent, budget, unit in limits
-        if budget is not None
-    ]
+    name = params.evaluate.metric
+    value = metrics[name]
+    passed = value <= ceiling if get_metric(name).higher_is_better else value >= ceiling
+    return [build_rule_result("ceiling", passed, f"{name} {value:.4g}; beyond {ceiling:g} a leak is likely")]
 
 
-def label_slices(rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
-    """The slice of each row for each named column: its value, or its quarter where it is a number."""
-    found, hidden = {}, read_personal_columns()
-    for name in names:
-        if name not in rows:
-            raise UserError(f"gate.slices names {name}, which the data does not have")
-        values = rows[name]
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 10:
-            values = pd.qcut(values, 4, duplicates="drop")
-        elif pd.api.types.is_datetime64_any_dtype(values):
-            values = values.dt.to_period("M")
-        text = values.astype(str)
-        if name in hidden:
-            text = "group " + text.rank(method="dense", na_option="bottom").astype(int).astype(str)
-        found[name] = text.to_numpy()
-    return found
+def check_beats_dummy(pairs: PairedPredictions, candidate: Predictions) -> RuleResult:
+    """Check that the candidate beats a model without features; too few rows to tell only warn."""
+    metric = pairs.params.evaluate.metric
+    if metric in RANKING_METRICS:
+        metric = "log_loss"
+    dummy = PairedPredictions.of(pairs.params, pairs.rows, predict_dummy(pairs.rows), candidate)
+    found = dummy.compare_metric(metric)
+    sentence = f"{metric} {found.candidate:.4g} against {found.champion:.4g} of a dummy model"
+    return build_rule_result("dummy", found.low > 0, sentence, blocking=pairs.count_rows().is_sufficient)
 
 
-def build_slice_results(sides: PairedPredictions) -> SliceResults:
-    """The same paired test in every slice that has enough rows, corrected for their number."""
-    gate = sides.params.gate
-    columns = list(dict.fromkeys([*gate.slices, *sides.params.data.sensitive]))
-    found = sides.apply_comparison(
-        compare_slices, sides.params.evaluate.metric, label_slices(sides.rows, columns), gate.margin
-    )
-    return [asdict(item) for item in found]
+def check_cumulative_drop(params: Params, source: str, primary: Difference, margin: float) -> list[RuleResult]:
+    """Check that small losses have not added up: the loss since the last promotion is within a few margins."""
+    if source not in ("deployed", "rebuilt"):
+        return []
+    limit = -params.gate.drop * margin
+    failed = primary.difference <= limit and primary.high < 0
+    sentence = f"{primary.difference:+.4g} since the last promotion; {limit:.4g} blocks"
+    return [build_rule_result("drop", not failed, sentence)]
+
+
+def check_slices(slices: SliceResults) -> list[RuleResult]:
+    """Check that no slice became worse."""
+    if not slices:
+        return []
+    worse = [f"{part['column']} = {part['value']}" for part in slices if part["blocks"]]
+    if worse:
+        return [build_rule_result("slices", False, f"worse in {', '.join(worse)}")]
+    return [build_rule_result("slices", True, f"none of {len(slices)} slices became worse")]
+
+
+def build_slice_results(pairs: PairedPredictions) -> SliceResults:
+    """Compare both models in every slice of the columns in `gate.slices` and `data.sensitive`."""
+    columns = [*pairs.params.gate.slices, *pairs.params.data.sensitive]
+    labels = label_slices(pairs.rows, list(dict.fromkeys(columns)))
+    return [asdict(part) for part in pairs.compare_slices(labels)]
+
+
+def label_slices(rows: pd.DataFrame, columns: list[str]) -> dict[str, np.ndarray]:
+    """Return the slice of each row for each column, shape (n,).
+
+    A slice is a value, the quarter of a number, or the month of a time. The values of a personal column are numbered,
+    so that the report shows none of them.
+
+    Raises
+    ------
+    SettingError
+        The data does not have the column.
+    """
+    personal = read_personal_columns()
+    labels = {}
+    for column in columns:
+        if column not in rows:
+            raise SettingError("gate.slices", f"names {column}, which the data does not have", "name another column")
+        text = _label_values(rows[column])
+        if column in personal:
+            numbers = text.rank(method="dense", na_option="bottom").astype(int)
+            text = "group " + numbers.astype(str)
+        labels[column] = text.to_numpy()
+    return labels
+
+
+def _label_values(values: pd.Series) -> "pd.Series[str]":
+    """Return the slice of each value of a column."""
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > MAX_DISTINCT_LABELS:
+        return pd.qcut(values, 4, duplicates="drop").astype(str)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return values.dt.to_period("M").astype(str)
+    return values.astype(str)
+
+
+def check_fairness(pairs: PairedPredictions) -> list[RuleResult]:
+    """Check that the groups of each sensitive column are treated alike; without `gate.fairness` that only informs."""
+    limit = pairs.params.gate.fairness
+    results = []
+    for column, groups in label_slices(pairs.rows, pairs.params.data.sensitive).items():
+        gaps = compute_fairness_gaps(pairs.truth, pairs.candidate, groups)
+        passed = limit is None or max(gaps.values()) <= limit
+        differences = [f"{name} differs by {gap:.3g}" for name, gap in gaps.items()]
+        sentence = f"{column}: {', '.join(differences)} between its groups"
+        results.append(build_rule_result("fairness", passed, sentence, blocking=limit is not None))
+    return results
+
+
+def compute_fairness_gaps(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """Return the largest differences between groups by fairness measure.
+
+    For classes these are how often the last class is predicted in a group (demographic parity), and how often in its
+    rows of that class (equal opportunity); for numbers the mean prediction and the mean error.
+
+    Parameters
+    ----------
+    truth
+        Class codes or numbers, shape (n,).
+    scores
+        Probabilities, shape (n, k), or numbers, shape (n,).
+    groups
+        The group of each row, shape (n,).
+    """
+    if scores.ndim == 1:
+        return {
+            "mean prediction": compute_group_gap(scores, groups),
+            "mean error": compute_group_gap(scores - truth, groups),
+        }
+    last_class = scores.shape[1] - 1
+    predicted = scores.argmax(axis=1) == last_class
+    actual = truth == last_class
+    return {
+        "demographic parity": compute_group_gap(predicted, groups),
+        "equal opportunity": compute_group_gap(predicted[actual], groups[actual]),
+    }
 
 
 def compute_group_gap(values: np.ndarray, groups: np.ndarray) -> float:
-    """The largest difference between the means of groups with at least 50 rows; 0 where there are not two."""
-    means = pd.Series(np.asarray(values, float)).groupby(groups).agg(["mean", "size"]).query("size >= 50")["mean"]
+    """Return the largest difference between the means of groups with at least 50 rows; 0 where there are not two."""
+    by_group = pd.Series(np.asarray(values, float)).groupby(groups).agg(["mean", "size"])
+    means = by_group["mean"][by_group["size"] >= MIN_GROUP_ROWS]
     return float(means.max() - means.min()) if len(means) else 0.0
 
 
-def check_fairness(sides: PairedPredictions) -> list[dict[str, Any]]:
-    """The gaps between the groups of each sensitive column.
-
-    Of a classifier how often it says the last class: to all (demographic parity), and to those that
-    are of it (equal opportunity); of a regressor the mean prediction and the mean error.
-    """
-    last, found = sides.candidate.shape[-1] - 1, []
-    for name, groups in label_slices(sides.rows, sides.params.data.sensitive).items():
-        if sides.candidate.ndim == 2:
-            said, true = sides.candidate.argmax(1) == last, sides.truth == last
-            gaps = {
-                "demographic parity": compute_group_gap(said, groups),
-                "equal opportunity": compute_group_gap(said[true], groups[true]),
-            }
-        else:
-            errors = sides.candidate - sides.truth
-            gaps = {
-                "mean prediction": compute_group_gap(sides.candidate, groups),
-                "mean error": compute_group_gap(errors, groups),
-            }
-        limit = sides.params.gate.fairness
-        holds = limit is None or max(gaps.values()) <= limit
-        text = f"{name}: {', '.join(f'{kind} differs by {value:.3g}' for kind, value in gaps.items())}"
-        found.append(build_rule_result("fairness", holds, f"{text} between its groups", blocking=limit is not None))
-    return found
-
-
-def check_cumulative_drop(
-    sides: PairedPredictions, source: str, primary: Difference, margin: float
-) -> list[dict[str, Any]]:
-    """Small losses must not add up: the loss since the last promotion stays within a few margins."""
-    if source not in ("deployed", "rebuilt"):
+def check_size(params: Params) -> list[RuleResult]:
+    """Check the size of the model's file against `gate.megabytes`."""
+    budget = params.gate.megabytes
+    if budget is None:
         return []
-    limit = -sides.params.gate.drop * margin
-    text = f"{primary.difference:+.4g} since the last promotion; {limit:.4g} blocks"
-    return [build_rule_result("drop", not (primary.difference <= limit and primary.high < 0), text)]
+    size = MODEL_FILE.stat().st_size / 1e6
+    return [build_rule_result("size", size <= budget, f"{size:.2f} MB of {budget:g}")]
 
 
-def check_all_rules(
-    sides: PairedPredictions, mine: pd.DataFrame, source: str, primary: Difference, margin: float, parts: SliceResults
-) -> list[dict[str, Any]]:
-    """Every rule beside the verdict's word, a line each."""
-    params = sides.params
-    worse = ", ".join(f"{part['column']} = {part['value']}" for part in parts if part["blocks"])
-    sliced = build_rule_result(
-        "slices", not worse, f"worse in {worse}" if worse else f"none of {len(parts)} slices became worse"
+def check_latency(params: Params, rows: pd.DataFrame) -> list[RuleResult]:
+    """Check the CPU time of one row through the pipeline against `gate.milliseconds`."""
+    from threadpoolctl import threadpool_limits
+
+    budget = params.gate.milliseconds
+    if budget is None:
+        return []
+    pipeline = load_model(MODEL_FILE)
+    row = select_features(params, rows.head(1))
+    milliseconds = []
+    with threadpool_limits(1):
+        for _ in range(LATENCY_RUNS):
+            start = time.process_time()
+            predict_frame(pipeline, row)
+            milliseconds.append(1000 * (time.process_time() - start))
+    fastest = min(milliseconds)  # the others also measure what else the machine was doing
+    return [build_rule_result("latency", fastest <= budget, f"{fastest:.1f} ms a row of {budget:g}")]
+
+
+def check_training_budgets(params: Params) -> list[RuleResult]:
+    """Check the CPU seconds and the memory of the training, where this model was trained on this machine."""
+    training = read_json(TRAINING_JSON) if TRAINING_JSON.exists() else {}
+    if training.get("model") != sha256(MODEL_FILE):
+        return []
+    budgets = (
+        ("training time", training["seconds"], params.gate.seconds, "CPU s"),
+        ("training memory", training["megabytes"], params.gate.peak, "MB"),
     )
-    return [
-        *check_floors_and_ceiling(params, sides.metrics(sides.candidate)),
-        check_beats_dummy(sides, mine),
-        *check_cumulative_drop(sides, source, primary, margin),
-        *([sliced] if parts else []),
-        *check_fairness(sides),
-        *check_budgets(params, sides.rows),
-    ]
+    results = []
+    for name, spent, budget, unit in budgets:
+        if budget is not None:
+            results.append(build_rule_result(name, spent <= budget, f"{spent:,.4g} {unit} of {budget:,.6g}"))
+    return results

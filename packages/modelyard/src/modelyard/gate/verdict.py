@@ -1,23 +1,22 @@
-"""Verb: the candidate is judged against the champion on the same rows, by the rules of the base."""
+"""Judge the candidate in this folder against the champion: write reports/verdict.json."""
 
 import os
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from modelyard.core import dvc_lock, git_objects, model_at
 from modelyard.core.console import print_result
-from modelyard.core.errors import UserError
+from modelyard.core.dvc_lock import verify_model_matches_lock
+from modelyard.core.errors import MissingFileError, UserError
 from modelyard.core.files import flatten_mapping, read_json, replace_nonfinite, sha256, write_json
-from modelyard.core.model_at import Champion
+from modelyard.core.git_objects import read_yaml_at, resolve_base
 from modelyard.core.params import GATE_RULES_VARIABLE, Params, load_params
 from modelyard.core.paths import (
-    DVC_LOCK,
+    DATA_JSON,
     HOLDOUT_PARQUET,
     MODEL_FILE,
+    PARAMS_YAML,
     PREDICTIONS_PARQUET,
     SCHEMA_YAML,
     TRAIN_PARQUET,
@@ -27,28 +26,23 @@ from modelyard.core.process import run_git
 from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
 from modelyard.data.parquet import read_table
-from modelyard.data.schema import read_key
 from modelyard.data.source import open_table
-from modelyard.gate import champion
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
-from modelyard.gate.isolation import apply_base_rules, run_base_gate
-from modelyard.gate.leakage import find_rows_seen_in_training
+from modelyard.gate.isolation import apply_base_rules, find_judge_notes, run_base_gate
 from modelyard.gate.pairs import PairedPredictions
-from modelyard.gate.rules import build_slice_results, check_all_rules
-from modelyard.pipeline.estimator import predict_frame
-from modelyard.pipeline.model_file import load_model
-from modelyard.pipeline.preprocessing import select_features
-from modelyard.pipeline.split import split_table
+from modelyard.gate.rules import RuleResult, build_slice_results, check_all_rules
+from modelyard.gate.scoring import load_candidate_predictions, score_champion
 from modelyard.statistics.comparison import (
-    MIN_UNITS,
     Difference,
-    RowCounts,
     compute_detectable_difference,
     compute_margin,
     decide_verdict,
     is_margin_resolved,
 )
+from modelyard.statistics.paired_scores import MIN_UNITS, RowCounts
 
+VERSION = 1  # of the form of reports/verdict.json, which docs/gate.md of the template describes
+COULD_NOT_JUDGE = 2
 UNATTENDED_ACTIONS = {"unchanged": "nothing", "better": "open", "not worse": "keep", "worse": "issue"}
 VERDICT_PHRASES = {
     "unchanged": "Unchanged, the champion's own model",
@@ -59,179 +53,222 @@ VERDICT_PHRASES = {
 }
 
 
-def load_candidate_predictions(params: Params, table: pd.DataFrame, splits: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The holdout by the base's split rule, and what the candidate says of it."""
-    if not splits:
-        rows = pd.read_parquet(HOLDOUT_PARQUET)
-        return rows, pd.read_parquet(PREDICTIONS_PARQUET).drop(columns="truth")
-    _, rows = split_table(table, params.data, read_key(), params.split.holdout, params.split.seed)
-    rows = rows.reset_index(drop=True)
-    return rows, predict_frame(load_model(MODEL_FILE), select_features(params, rows))
-
-
-def has_enough_rows(params: Params, truth: pd.Series, keep: np.ndarray) -> bool:
-    """Whether the clean rows can carry a comparison: half of the holdout, and 50 of the rarer class."""
-    rarest = truth[keep].value_counts().min() if params.data.task == "classification" else keep.sum()
-    return bool(keep.mean() >= 0.5 and rarest >= min(50, truth.value_counts().min()))
-
-
-def score_champion(
-    params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame, mine: pd.DataFrame
-) -> tuple[Champion, pd.DataFrame, np.ndarray, list[str]]:
-    """Have the champion answer for the same rows: as it is, or its recipe trained on today's rows.
-
-    Which champion that is, its answers, the rows that neither model has learned, and how it was had.
-    """
-    own = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows, table)
-    keep = ~own if own is not None else np.ones(len(rows), bool)
-    found = champion.find_champion(base, params.data.target)
-    if found.source == "dummy":
-        return found, champion.predict_dummy(rows), keep, []
-    if is_champion(found):
-        return replace(found, model=sha256(MODEL_FILE)), mine, keep, []
-    with git_objects.checkout_commit(str(found.commit)) as project:
-        found = model_at.restore_model(project, found)
-        seen = find_rows_seen_in_training(
-            project, git_objects.read_yaml_at(str(found.commit), SCHEMA_YAML), rows, table
-        )
-        gone = [
-            n for n in git_objects.read_yaml_at(str(found.commit), "params.yaml")["data"]["features"] if n not in table
-        ]
-        clean = keep & ~seen if seen is not None else keep & False
-        if not gone and has_enough_rows(params, rows[params.data.target], clean):
-            return found, champion.predict_at_commit(project, rows), clean, []
-        train, _ = split_table(table, params.data, read_key(), params.split.holdout, params.split.seed)
-        champion.retrain_champion(project, train)
-        why = f"its columns {', '.join(gone)} are gone" if gone else "it had learned from most of today's holdout"
-        note = f"The champion could not be scored as it was ({why}): its recipe was trained on today's training rows."
-        return replace(found, source="retrained"), champion.predict_at_commit(project, rows), keep, [note]
-
-
-def is_champion(found: Champion) -> bool:
-    """Whether our model is the champion, by digest or by the MD5 in both dvc.lock files."""
-    if found.model:
-        return found.model == sha256(MODEL_FILE)
-    ours, theirs = dvc_lock.load_lock(), git_objects.read_yaml_at(str(found.commit), DVC_LOCK)
-    return dvc_lock.get_hashes(ours).get(str(MODEL_FILE)) == dvc_lock.get_hashes(theirs).get(str(MODEL_FILE))
-
-
-def diff_with_base(base: str) -> dict[str, dict[str, list[Any]]]:
-    """What differs from the base in parameters, schema and data: name to [before, now]."""
-    found = {}
-    for title, path in (("parameters", "params.yaml"), ("schema", "schema.yaml"), ("data", "reports/data.json")):
-        old = flatten_mapping(git_objects.read_yaml_at(base, path) or {})
-        new = flatten_mapping(read_yaml(Path(path)))
-        names = [name for name in {**old, **new} if old.get(name) != new.get(name)] if old else []
-        found[title] = {name: [old.get(name), new.get(name)] for name in names}
-    return found
-
-
-def build_verdict(base: str) -> dict[str, Any]:
-    """The verdict on the model in this folder, as reports/verdict.json holds it (docs/gate.md of the template)."""
-    params, differing = apply_base_rules(base, load_params())
-    table = read_table(open_table(Project.load()))
-    rows, mine = load_candidate_predictions(params, table, "split" in differing)
-    champion, answers, keep, had = score_champion(params, base, table, rows, mine)
-    if not keep.any():
-        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
-    sides = PairedPredictions.of(params, rows[keep].reset_index(drop=True), answers[keep], mine[keep])
-    size, primary = sides.size(), sides.compare_metric(params.evaluate.metric)
-    margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
-    own = champion.source != "retrained" and champion.model == sha256(MODEL_FILE)
-    word = "unchanged" if own else decide_verdict(primary, margin, size.minority, size.groups)
-    write_curves(sides, choose_models(champion.source, own))
-    parts = [] if own else build_slice_results(sides)
-    rules = check_all_rules(sides, mine[keep], champion.source, primary, margin, parts)
-    notes = build_notes(differing, had, keep, size)
-    if word in ("not worse", "inconclusive") and not is_margin_resolved(primary.error, margin):
-        notes.append("This holdout is too small for this margin: a loss of two margins may pass unseen.")
-    held = {"holdout": len(rows), "compared": size.rows, "left_out": int((~keep).sum())}
-    defined = sides.metrics(sides.candidate)
-    return {
-        **build_conclusion(params, word, rules, primary, margin, champion.source),
-        "version": 1,
-        "base": base,
-        "rules_from": os.environ.get(GATE_RULES_VARIABLE, base),
-        "notes": notes,
-        "champion": asdict(champion),
-        "candidate": {"model": sha256(MODEL_FILE), "commit": run_git("rev-parse", "HEAD")},
-        "rows": {**held, "minority": size.minority, "groups": size.groups},
-        "rules": rules,
-        "slices": parts,
-        "metrics": [asdict(sides.compare_metric(name)) for name in sides.metrics(sides.champion) if name in defined],
-        "changes": diff_with_base(base),
-    }
-
-
-def build_notes(differing: list[str], had: list[str], keep: np.ndarray, size: RowCounts) -> list[str]:
-    """What the report says first: rules that were changed, how the champion was had, and rows that are missing."""
-    named, left_out = ", ".join(f"`{name}`" for name in differing), int((~keep).sum())
-    changed = f"This branch changes the rules ({named}); it was judged by the base's." if named else ""
-    known = f"{left_out:,} of {len(keep):,} holdout rows were left out: one of the models had learned from them."
-    return list(filter(None, [changed, *had, known if left_out else "", *build_size_notes(size)]))
-
-
-def build_size_notes(size: RowCounts) -> list[str]:
-    """What is too few for a verdict."""
-    if size.is_sufficient:
-        return []
-    few_groups = size.groups is not None and size.groups < MIN_UNITS
-    few = f"{size.groups} groups" if few_groups else f"{size.minority} rows of the rarest class"
-    return [f"Only {few} were compared; with fewer than {MIN_UNITS} no interval is to be trusted."]
-
-
-def build_conclusion(
-    params: Params, word: str, rules: list[dict[str, Any]], primary: Difference, margin: float, source: str
-) -> dict[str, Any]:
-    """Verdict, decision and the sentence that says both, with the numbers they rest on."""
-    failed = [item for item in rules if item["blocking"] and not item["passed"]]
-    block = word == "worse" or bool(failed)
-    if word == "inconclusive" and not block:
-        decision = params.gate.inconclusive
-    else:
-        decision = "block" if block else "pass"
-    words = VERDICT_PHRASES[word].replace("champion", "dummy model") if source == "dummy" else VERDICT_PHRASES[word]
-    text = (
-        f"{words}: {primary.metric} {primary.candidate:.4f} against {primary.champion:.4f}, "
-        f"difference {primary.difference:+.4f} [{primary.low:+.4f}, {primary.high:+.4f}], margin {margin:.4f}."
-    )
-    if failed:
-        text = f"Blocked by {', '.join(sorted({item['name'] for item in failed}))}. {text}"
-    least = compute_detectable_difference(primary.error, params.gate.confidence)
-    return {
-        "verdict": word,
-        "decision": decision,
-        "unattended": "issue" if block else UNATTENDED_ACTIONS.get(word, "keep"),
-        "sentence": text,
-        "primary": {**asdict(primary), "margin": margin, "detectable": least},
-    }
-
-
 def main(base: str | None = None) -> int:
     """Judge the model in this folder against BASE; exit 0 pass, 1 block, 2 could not judge."""
     try:
-        for path in (MODEL_FILE, TRAIN_PARQUET, HOLDOUT_PARQUET, PREDICTIONS_PARQUET):
-            if not path.exists():
-                raise UserError(f"{path} is missing; `make pipeline` makes it")
-        dvc_lock.verify_model_matches_lock()
-        revision = git_objects.resolve_base(base)
+        require_pipeline_outputs()
+        revision = resolve_base(base)
         VERDICT_JSON.unlink(missing_ok=True)
         CURVES_PARQUET.unlink(missing_ok=True)
-        elsewhere = run_base_gate(revision)
-        if elsewhere is not None:
-            return elsewhere
+        exit_code = run_base_gate(revision)
+        if exit_code is not None:
+            return exit_code
         verdict = build_verdict(revision)
     except UserError as problem:
-        raise UserError(str(problem), code=2) from None
+        problem.code = COULD_NOT_JUDGE
+        raise
     write_json(VERDICT_JSON, replace_nonfinite(verdict))
     print_result("gate", f"{verdict['sentence']}\n{'':<10}{verdict['decision']} → {VERDICT_JSON}")
     return 1 if verdict["decision"] == "block" else 0
 
 
+def require_pipeline_outputs() -> None:
+    """Raise an error unless the pipeline has run and the model is the one that dvc.lock names."""
+    for path in (MODEL_FILE, TRAIN_PARQUET, HOLDOUT_PARQUET, PREDICTIONS_PARQUET):
+        if not path.exists():
+            raise MissingFileError(path, "`make pipeline` makes it")
+    verify_model_matches_lock()
+
+
+def build_verdict(base: str) -> dict[str, Any]:
+    """Return the verdict on the model in this folder, as reports/verdict.json holds it.
+
+    Parameters
+    ----------
+    base
+        The commit that the change is compared with.
+
+    Raises
+    ------
+    UserError
+        The models cannot be compared.
+    """
+    base_rules = apply_base_rules(base, load_params())
+    params = base_rules.params
+    table = read_table(open_table(Project.load()))
+    rows, candidate = load_candidate_predictions(params, table, "split" in base_rules.changed)
+    scored = score_champion(params, base, table, rows, candidate)
+    clean = scored.clean
+    if not clean.any():
+        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
+    candidate = candidate.select_rows(clean)
+    compared_rows = rows[clean].reset_index(drop=True)
+    pairs = PairedPredictions.of(params, compared_rows, scored.predictions.select_rows(clean), candidate)
+    is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
+    write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
+
+    counts = pairs.count_rows()
+    primary = pairs.compare_metric(params.evaluate.metric)
+    margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
+    word = "unchanged" if is_unchanged else decide_verdict(primary, margin, counts.minority, counts.groups)
+    slices = [] if is_unchanged else build_slice_results(pairs)
+    rules = check_all_rules(pairs, candidate, scored.champion.source, primary, margin, slices)
+    notes = [
+        *find_judge_notes(base),
+        *base_rules.notes,
+        *build_notes(base_rules.changed, scored.notes, clean, counts),
+        *build_power_notes(word, primary, margin),
+    ]
+    return {
+        **build_conclusion(params, word, rules, primary, margin, scored.champion.source),
+        "version": VERSION,
+        "base": base,
+        "rules_from": os.environ.get(GATE_RULES_VARIABLE, base),
+        "notes": notes,
+        "champion": asdict(scored.champion),
+        "candidate": {"model": sha256(MODEL_FILE), "commit": run_git("rev-parse", "HEAD")},
+        "rows": describe_rows(clean, counts),
+        "rules": rules,
+        "slices": slices,
+        "metrics": compare_all_metrics(pairs),
+        "changes": diff_with_base(base),
+    }
+
+
+def describe_rows(clean: np.ndarray, counts: RowCounts) -> dict[str, int | None]:
+    """Return the numbers of rows in the verdict."""
+    return {
+        "holdout": len(clean),
+        "compared": counts.rows,
+        "left_out": int((~clean).sum()),
+        "minority": counts.minority,
+        "groups": counts.groups,
+    }
+
+
+def compare_all_metrics(pairs: PairedPredictions) -> list[dict[str, Any]]:
+    """Return the difference in every metric that is defined for both models."""
+    of_candidate = pairs.compute_metrics(pairs.candidate)
+    names = [name for name in pairs.compute_metrics(pairs.champion) if name in of_candidate]
+    return [asdict(pairs.compare_metric(name)) for name in names]
+
+
+def diff_with_base(base: str) -> dict[str, dict[str, list[Any]]]:
+    """Return what differs from the base in parameters, schema and data: by name, the values before and now."""
+    changes = {}
+    for title, path in (("parameters", PARAMS_YAML), ("schema", SCHEMA_YAML), ("data", DATA_JSON)):
+        before = flatten_mapping(read_yaml_at(base, path) or {})
+        now = flatten_mapping(read_yaml(path))
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)] if before else []
+        changes[title] = {name: [before.get(name), now.get(name)] for name in names}
+    return changes
+
+
+def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray, counts: RowCounts) -> list[str]:
+    """Return the sentences that the report begins with.
+
+    Parameters
+    ----------
+    changed
+        The rule sections that the branch changes.
+    scoring_notes
+        How the champion was scored.
+    clean
+        The holdout rows that neither model was trained on, booleans of shape (n,).
+    counts
+        The size of the comparison.
+    """
+    notes = []
+    if changed:
+        names = ", ".join(f"`{name}`" for name in changed)
+        notes.append(f"This branch changes the rules ({names}); it was judged by the base's.")
+    notes += scoring_notes
+    left_out = int((~clean).sum())
+    if left_out:
+        total = len(clean)
+        notes.append(f"{left_out:,} of {total:,} holdout rows were left out: one of the models was trained on them.")
+    return notes + build_size_notes(counts)
+
+
+def build_size_notes(counts: RowCounts) -> list[str]:
+    """Return a sentence where there are too few rows or groups for a verdict."""
+    if counts.is_sufficient:
+        return []
+    if counts.groups is not None and counts.groups < MIN_UNITS:
+        few = f"{counts.groups} groups"
+    else:
+        few = f"{counts.minority} rows of the rarest class"
+    return [f"Only {few} were compared; with fewer than {MIN_UNITS} no interval can be trusted."]
+
+
+def build_power_notes(word: str, primary: Difference, margin: float) -> list[str]:
+    """Return a sentence where the holdout may miss a loss of two margins."""
+    if word not in ("not worse", "inconclusive") or is_margin_resolved(primary.error, margin):
+        return []
+    return ["This holdout is too small for this margin: a loss of two margins may go unnoticed."]
+
+
+def build_conclusion(
+    params: Params, word: str, rules: list[RuleResult], primary: Difference, margin: float, source: str
+) -> dict[str, Any]:
+    """Return the verdict, the decision, and the sentence with the numbers that they rest on.
+
+    Parameters
+    ----------
+    params
+        The parameters with the base's rules.
+    word
+        The verdict.
+    rules
+        The lines of the further rules.
+    primary
+        The difference in the primary metric.
+    margin
+        The loss that does not matter, in the metric's unit.
+    source
+        The source of the champion.
+    """
+    failed = sorted({rule["name"] for rule in rules if rule["blocking"] and not rule["passed"]})
+    is_blocked = word == "worse" or bool(failed)
+    decision = "block" if is_blocked else "pass"
+    if word == "inconclusive" and not is_blocked:
+        decision = params.gate.inconclusive
+    sentence = describe_difference(word, primary, margin, source)
+    if failed:
+        sentence = f"Blocked by {', '.join(failed)}. {sentence}"
+    detectable = compute_detectable_difference(primary.error, params.gate.confidence)
+    return {
+        "verdict": word,
+        "decision": decision,
+        "unattended": "issue" if is_blocked else UNATTENDED_ACTIONS.get(word, "keep"),
+        "sentence": sentence,
+        "primary": {**asdict(primary), "margin": margin, "detectable": detectable},
+    }
+
+
+def describe_difference(word: str, primary: Difference, margin: float, source: str) -> str:
+    """Return the verdict as a sentence with its numbers."""
+    phrase = VERDICT_PHRASES[word]
+    if source == "dummy":
+        phrase = phrase.replace("champion", "dummy model")
+    return (
+        f"{phrase}: {primary.metric} {primary.candidate:.4f} against {primary.champion:.4f}, "
+        f"difference {primary.difference:+.4f} [{primary.low:+.4f}, {primary.high:+.4f}], margin {margin:.4f}."
+    )
+
+
 def load_verdict() -> dict[str, Any]:
-    """The verdict on this folder's model; a missing one, or another model's, is a `UserError`."""
+    """Return the verdict on this folder's model.
+
+    Raises
+    ------
+    MissingFileError
+        There is none.
+    UserError
+        It is about another model.
+    """
     if not VERDICT_JSON.exists():
-        raise UserError("there is no verdict yet; `make gate` makes it")
+        raise MissingFileError(VERDICT_JSON, "`make gate` makes it")
     verdict: dict[str, Any] = read_json(VERDICT_JSON)
     if verdict["candidate"]["model"] != sha256(MODEL_FILE):
         raise UserError("the verdict is about another model; run `make gate` again")

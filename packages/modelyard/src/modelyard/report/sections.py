@@ -207,7 +207,7 @@ def compare_training_sets(params: Params, first: pd.DataFrame, second: pd.DataFr
             model = fit_pipeline(params, select_features(params, rows), rows[target])
         except UserError:  # too few rows for this estimator
             return None
-        predictions.append(predict_frame(model, select_features(params, holdout)))
+        predictions.append(Predictions.from_frame(predict_frame(model, select_features(params, holdout))))
     return PairedPredictions.of(params, holdout, *predictions).compare_metric(params.evaluate.metric)
 
 
