@@ -1,9 +1,10 @@
-"""Verb: schema.yaml is inferred again from the data; what the data still keeps stays as it is written."""
+"""Infer schema.yaml again from the data; rules that the data keeps stay as they are written."""
 
 import difflib
 import math
-import re
 from typing import Any
+
+import pandas as pd
 
 from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import UserError
@@ -13,6 +14,7 @@ from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.project import Project
 from modelyard.core.yaml_edit import YamlEditor
 from modelyard.data.parquet import read_table
+from modelyard.data.personal import is_personal_name
 from modelyard.data.profiling import ColumnProfile, profile_columns
 from modelyard.data.schema import collect_failures, load_schema
 from modelyard.data.source import open_table
@@ -24,78 +26,173 @@ schema_type: dataframe
 api: pandas
 columns: {}
 """
-# Columns that by their name are about one person; `personal: false` says that a column is not.
-PERSONAL_NAME_PATTERN = re.compile(
-    r"(?i)(^|_)(e_?mail|phone|mobile|fax|(first|last|full|middle|given|family|sur|maiden)_?name|street|birth_?da(y|te)"
-    r"|date_of_birth|dob|ssn|passport|iban|ip_address|(home|mail|postal)_?address)(_|$)"
-)
 INFERRED_KEYS = ("dtype", "nullable", "isin", "in_range", "str_length")
 UNIQUENESS_CHECK = "multiple_fields_uniqueness"  # pandera's name of the rule that no two rows have one key
 
 
 def to_flow_style(value: dict[str, Any] | list[Any]) -> Any:
-    """A mapping or list that YAML writes in one line."""
+    """Return a mapping or list that YAML writes in one line."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    made = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
-    made.fa.set_flow_style()
-    return made
+    styled = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
+    styled.fa.set_flow_style()
+    return styled
 
 
 def widen_range(low: float, high: float) -> tuple[float, float]:
-    """A range with half of itself added on both sides, in round numbers; what was never negative stays so."""
+    """Widen a range by half of its width on both sides, to round numbers.
+
+    Parameters
+    ----------
+    low, high
+        The least and the greatest value that were seen.
+
+    Returns
+    -------
+    tuple[float, float]
+        The range of values like these. A range of only positive or only negative numbers does not cross zero, and one
+        within 0 and 1 becomes 0 to 1.
+    """
     if low == high:
-        low, high = min(low, 0), max(high, 0)
+        low = min(low, 0)
+        high = max(high, 0)
     if low >= 0 and high <= 1:
         return 0, 1
     room = (high - low) / 2
     step = 10 ** math.floor(math.log10(room))
-    least, most = math.floor((low - room) / step) * step, math.ceil((high + room) / step) * step
-    return (max(0, least) if low >= 0 else least), (min(0, most) if high <= 0 else most)
+    least = math.floor((low - room) / step) * step
+    most = math.ceil((high + room) / step) * step
+    if low >= 0:
+        least = max(0, least)
+    if high <= 0:
+        most = min(0, most)
+    return least, most
 
 
 def is_personal_name(name: str) -> bool:
-    """Whether a column is about one person, by its name."""
-    return bool(PERSONAL_NAME_PATTERN.search(re.sub(r"\W+", "_", name)))
+    """Return whether a column is about one person, by its name."""
+    words = re.sub(r"\W+", "_", name)
+    return bool(PERSONAL_NAME_PATTERN.search(words))
 
 
-def infer_column_rules(facts: ColumnProfile, data: DataParams) -> dict[str, Any]:
-    """What holds for a column's values and for values like them: type, gaps, categories or range."""
-    found: dict[str, Any] = {"dtype": facts.type} | ({"nullable": True} if facts.missing_count else {})
-    found |= {"personal": True} if is_personal_name(facts.name) else {}
-    few = facts.count <= min(MAX_CATEGORIES, facts.rows / 10) and (facts.type == "str" or facts.count == 2)
-    if facts.low is None or facts.type.startswith("datetime") or facts.name in data.left_out:
-        return found
-    classes = facts.name == data.target and data.task == "classification"
-    if classes or (few and facts.type != "float64"):
-        return found | {"isin": to_flow_style(sorted(facts.values or ()))}
-    if facts.type == "str":
-        return found | {"str_length": to_flow_style({"min_value": 1, "max_value": 2 * facts.high})}
-    low, high = widen_range(float(facts.low), float(facts.high))
-    kind = int if facts.type == "int64" else lambda value: float(f"{value:.6g}")
-    return found | {"in_range": to_flow_style({"min_value": kind(low), "max_value": kind(high)})}
+def infer_column_rules(profile: ColumnProfile, data: DataParams) -> dict[str, Any]:
+    """Infer what holds for a column's values and for values like them.
+
+    Parameters
+    ----------
+    profile
+        The profile of the column.
+    data
+        The parameters of the table.
+
+    Returns
+    -------
+    dict[str, Any]
+        The column's entry in schema.yaml: its type, gaps, and its categories, lengths or range.
+    """
+    rules: dict[str, Any] = {"dtype": profile.type}
+    if profile.missing_count:
+        rules["nullable"] = True
+    if is_personal_name(profile.name):
+        rules["personal"] = True
+    if profile.low is None or profile.type.startswith("datetime") or profile.name in data.left_out:
+        return rules
+    if has_categories(profile, data):
+        rules["isin"] = to_flow_style(sorted(profile.values or ()))
+    elif profile.type == "str":
+        rules["str_length"] = to_flow_style({"min_value": 1, "max_value": 2 * profile.high})
+    else:
+        rules["in_range"] = to_flow_style(infer_range(profile))
+    return rules
+
+
+def has_categories(profile: ColumnProfile, data: DataParams) -> bool:
+    """Return whether a column's values are listed: classes of the target always, others where they are few."""
+    if profile.name == data.target and data.task == "classification":
+        return True
+    is_few = profile.count <= min(MAX_CATEGORIES, profile.rows / 10)
+    return is_few and (profile.type == "str" or (profile.count == 2 and profile.type != "float64"))
+
+
+def infer_range(profile: ColumnProfile) -> dict[str, float]:
+    """Infer the range of a column of numbers, whole ones for whole numbers."""
+    limits = widen_range(float(profile.low), float(profile.high))
+    if profile.type == "int64":
+        low, high = (int(limit) for limit in limits)
+    else:
+        low, high = (float(f"{limit:.6g}") for limit in limits)
+    return {"min_value": low, "max_value": high}
+
+
+def amend_entry(entry: dict[str, Any], profile: ColumnProfile, data: DataParams) -> None:
+    """Replace the inferred rules of a column's entry; what its owner says about `personal` stays."""
+    rules = infer_column_rules(profile, data)
+    if "personal" in entry:
+        rules["personal"] = entry["personal"]
+    for rule in INFERRED_KEYS:
+        if rule in entry and rule not in rules:
+            del entry[rule]
+    entry.update(rules)
 
 
 def amend_schema(
-    old: str, facts: dict[str, ColumnProfile], data: DataParams, wrong: set[str], key: list[str] | None = None
+    text: str,
+    profiles: dict[str, ColumnProfile],
+    data: DataParams,
+    broken: set[str],
+    key: list[str] | None = None,
 ) -> str:
-    """The schema with new rules for columns that are new or break theirs; comments and further keys stay."""
-    editor = YamlEditor(old)
-    columns = editor.document["columns"]
+    """Write new rules for columns that are new or break theirs.
+
+    Parameters
+    ----------
+    text
+        The schema as it is.
+    profiles
+        The profile of each column of the table.
+    data
+        The parameters of the table.
+    broken
+        The columns that break their rules, and `UNIQUENESS_CHECK` where the key repeats.
+    key
+        The columns that no two rows share.
+
+    Returns
+    -------
+    str
+        The new schema; comments and further keys stay.
+    """
+    editor = YamlEditor(text)
+    document = editor.document
+    columns = document["columns"]
     columns.fa.set_block_style()
-    for name in [name for name in columns if name not in facts]:
-        del columns[name]
-    for name, column in facts.items():
+    for name in list(columns):
+        if name not in profiles:
+            del columns[name]
+    for name, profile in profiles.items():
         entry = columns.setdefault(name, {})
-        if not entry or name in wrong:
-            fresh = infer_column_rules(column, data) | ({"personal": entry["personal"]} if "personal" in entry else {})
-            for rule in [rule for rule in INFERRED_KEYS if rule in entry and rule not in fresh]:
-                del entry[rule]
-            entry.update(fresh)
-    if UNIQUENESS_CHECK in wrong or not set(editor.document.get("unique") or []) <= set(facts):
-        del editor.document["unique"]
-    editor.document.update({"unique": to_flow_style(key)} if key else {})
+        if not entry or name in broken:
+            amend_entry(entry, profile, data)
+    if UNIQUENESS_CHECK in broken or not set(document.get("unique") or []) <= set(profiles):
+        del document["unique"]
+    if key:
+        document["unique"] = to_flow_style(key)
     return editor.to_yaml()
+
+
+def find_broken_rules(table: pd.DataFrame) -> set[str]:
+    """Return the columns that break the rules of schema.yaml, and `UNIQUENESS_CHECK` where the key repeats."""
+    failures = collect_failures(table, load_schema())
+    is_key = failures["check"] == UNIQUENESS_CHECK
+    return set(failures["column"].where(~is_key, UNIQUENESS_CHECK))
+
+
+def diff_schemas(old: str, new: str) -> str:
+    """Return the difference of two schemas as a unified diff; empty where there is none."""
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), str(SCHEMA_YAML), f"{SCHEMA_YAML} as the data is", n=2, lineterm=""
+    )
+    return "\n".join(lines)
 
 
 def main(write: bool = False) -> int:
@@ -106,23 +203,21 @@ def main(write: bool = False) -> int:
     project = Project.load()
     data = project.params.data
     path = open_table(project)
-    table, facts = read_table(path), profile_columns(path)
+    table = read_table(path)
+    profiles = profile_columns(path)
     old = SCHEMA_YAML.read_text(encoding="utf-8") if SCHEMA_YAML.exists() else ""
     try:
-        found = collect_failures(table, load_schema())
-        wrong = found["column"].where(found["check"] != UNIQUENESS_CHECK, UNIQUENESS_CHECK)
-        new = amend_schema(old, facts, data, set(wrong))
-    except UserError as problem:  # it cannot be read: a new one
-        print_result("schema", f"{problem}")
-        new = amend_schema(EMPTY_SCHEMA, facts, data, set())
-    names = str(SCHEMA_YAML), f"{SCHEMA_YAML} as the data is"
-    shown = "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), *names, n=2, lineterm=""))
-    if not shown:
+        new = amend_schema(old, profiles, data, find_broken_rules(table))
+    except UserError as problem:  # the schema cannot be read, so it is inferred from nothing
+        print_result("schema", str(problem))
+        new = amend_schema(EMPTY_SCHEMA, profiles, data, set())
+    difference = diff_schemas(old, new)
+    if not difference:
         print_result("schema", f"{SCHEMA_YAML} holds for the data")
         return 0
-    print_line(shown)
+    print_line(difference)
     if write:
         with atomic_write(SCHEMA_YAML) as draft:
             draft.write_text(new, encoding="utf-8")
-    print_result("schema", f"{'written' if write else 'nothing written; `make schema WRITE=1` writes it'}")
+    print_result("schema", "written" if write else "nothing written; `make schema WRITE=1` writes it")
     return 0

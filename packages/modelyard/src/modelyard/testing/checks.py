@@ -1,0 +1,61 @@
+"""Every check for a project's tests, in one place."""
+
+from modelyard.testing.data_checks import (
+    check_columns_are_used_or_left_out,
+    check_features_are_columns,
+    check_key_is_unique,
+    check_numbers_are_finite,
+    check_personal_columns_are_marked,
+    check_rows_keep_schema,
+    check_schema_names_columns,
+    check_slices_are_columns,
+    check_split_keeps_groups_and_time,
+    check_target_is_complete,
+)
+from modelyard.testing.feature_checks import (
+    check_other_columns_are_text,
+    check_raw_rows_stay,
+    check_row_alone_has_same_features,
+    check_rows_keep_their_place,
+)
+from modelyard.testing.model_checks import (
+    check_beats_guessing,
+    check_direction_follows_strongest_column,
+    check_drawn_settings_are_not_better,
+    check_left_out_columns_do_not_matter,
+    check_linear_model_is_not_better,
+    check_missing_values_are_predicted,
+    check_no_feature_harms,
+    check_no_group_prefers_guessing,
+    check_order_does_not_matter,
+    check_row_alone_is_predicted_the_same,
+    check_unknown_category_is_predicted,
+)
+
+__all__ = [
+    "check_beats_guessing",
+    "check_columns_are_used_or_left_out",
+    "check_direction_follows_strongest_column",
+    "check_drawn_settings_are_not_better",
+    "check_features_are_columns",
+    "check_key_is_unique",
+    "check_left_out_columns_do_not_matter",
+    "check_linear_model_is_not_better",
+    "check_missing_values_are_predicted",
+    "check_no_feature_harms",
+    "check_no_group_prefers_guessing",
+    "check_numbers_are_finite",
+    "check_order_does_not_matter",
+    "check_other_columns_are_text",
+    "check_personal_columns_are_marked",
+    "check_raw_rows_stay",
+    "check_row_alone_has_same_features",
+    "check_row_alone_is_predicted_the_same",
+    "check_rows_keep_schema",
+    "check_rows_keep_their_place",
+    "check_schema_names_columns",
+    "check_slices_are_columns",
+    "check_split_keeps_groups_and_time",
+    "check_target_is_complete",
+    "check_unknown_category_is_predicted",
+]
