@@ -192,7 +192,7 @@ def encode_classes(truth: "pd.Series", classes: Sequence[str]) -> Array:
     """Return the number of each row's class, shape (n,); -1 for a class that is not in the list."""
     import pandas as pd
 
-    return pd.Index(list(classes), dtype=str).get_indexer(truth.astype(str))
+    return pd.Index(list(classes), dtype=str).get_indexer(pd.Index(truth.astype(str)))
 
 
 def read_class_names(frame: "pd.DataFrame") -> tuple[str, ...]:

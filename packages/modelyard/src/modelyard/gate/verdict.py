@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from modelyard.core.console import print_result
 from modelyard.core.dvc_lock import verify_model_matches_lock
@@ -22,6 +23,7 @@ from modelyard.core.paths import (
     TRAIN_PARQUET,
     VERDICT_JSON,
 )
+from modelyard.core.predictions import Predictions
 from modelyard.core.process import run_git
 from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
@@ -31,7 +33,7 @@ from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
 from modelyard.gate.isolation import apply_base_rules, find_judge_notes, run_base_gate
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import RuleResult, build_slice_results, check_all_rules
-from modelyard.gate.scoring import load_candidate_predictions, score_champion
+from modelyard.gate.scoring import ChampionScores, load_candidate_predictions, score_champion
 from modelyard.statistics.comparison import (
     Difference,
     compute_detectable_difference,
@@ -98,12 +100,7 @@ def build_verdict(base: str) -> dict[str, Any]:
     table = read_table(open_table(Project.load()))
     rows, candidate = load_candidate_predictions(params, table, "split" in base_rules.changed)
     scored = score_champion(params, base, table, rows, candidate)
-    clean = scored.clean
-    if not clean.any():
-        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
-    candidate = candidate.select_rows(clean)
-    compared_rows = rows[clean].reset_index(drop=True)
-    pairs = PairedPredictions.of(params, compared_rows, scored.predictions.select_rows(clean), candidate)
+    pairs = pair_clean_rows(params, rows, candidate, scored)
     is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
     write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
 
@@ -112,11 +109,11 @@ def build_verdict(base: str) -> dict[str, Any]:
     margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
     word = "unchanged" if is_unchanged else decide_verdict(primary, margin, counts.minority, counts.groups)
     slices = [] if is_unchanged else build_slice_results(pairs)
-    rules = check_all_rules(pairs, candidate, scored.champion.source, primary, margin, slices)
+    rules = check_all_rules(pairs, candidate.select_rows(scored.clean), scored.champion.source, primary, margin, slices)
     notes = [
         *find_judge_notes(base),
         *base_rules.notes,
-        *build_notes(base_rules.changed, scored.notes, clean, counts),
+        *build_notes(base_rules.changed, scored.notes, scored.clean, counts),
         *build_power_notes(word, primary, margin),
     ]
     return {
@@ -127,12 +124,23 @@ def build_verdict(base: str) -> dict[str, Any]:
         "notes": notes,
         "champion": asdict(scored.champion),
         "candidate": {"model": sha256(MODEL_FILE), "commit": run_git("rev-parse", "HEAD")},
-        "rows": describe_rows(clean, counts),
+        "rows": describe_rows(scored.clean, counts),
         "rules": rules,
         "slices": slices,
         "metrics": compare_all_metrics(pairs),
         "changes": diff_with_base(base),
     }
+
+
+def pair_clean_rows(
+    params: Params, rows: pd.DataFrame, candidate: Predictions, scored: ChampionScores
+) -> PairedPredictions:
+    """Pair the predictions of the holdout rows that neither model was trained on, or raise a `UserError`."""
+    clean = scored.clean
+    if not clean.any():
+        raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
+    champion = scored.predictions.select_rows(clean)
+    return PairedPredictions.of(params, rows[clean].reset_index(drop=True), champion, candidate.select_rows(clean))
 
 
 def describe_rows(clean: np.ndarray, counts: RowCounts) -> dict[str, int | None]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params, SearchRange, TrainParams
-from modelyard.core.predictions import Predictions, encode_aligned
+from modelyard.core.predictions import Predictions, encode_aligned, to_probability_column
 from modelyard.pipeline.estimator import fit_pipeline
 from modelyard.pipeline.preprocessing import select_features
 from modelyard.statistics.comparison import Difference, compute_difference, compute_margin
@@ -82,7 +82,7 @@ def check_beats_guessing(model: SampleModel) -> None:
         guess = pd.DataFrame({"prediction": target.mean()}, index=index)
     else:
         shares = target.astype(str).value_counts(normalize=True)
-        guess = pd.DataFrame({f"p_{name}": share for name, share in shares.items()}, index=index)
+        guess = pd.DataFrame({to_probability_column(name): share for name, share in shares.items()}, index=index)
     assert compare_with(model, guess).high > 0, "guessing is better than the model"
 
 
