@@ -80,7 +80,7 @@ def main() -> None:
         for before, after in (*RULES, ("127.0.0.1:8081", f"127.0.0.1:{port}")):
             params.write_text(params.read_text().replace(before, after))
         first, second = learn(project, "0.05"), learn(project, "0.06")
-        row = json.dumps(json.loads((project / "models/passport.json").read_text())["rows"][0])
+        row = json.dumps(json.loads((project / "models/bundle.json").read_text())["rows"][0])
         deploy, back = (make(project, verb, "ENV=staging") for verb in ("deploy", "rollback"))
         try:
             wish(project, first)
@@ -92,7 +92,7 @@ def main() -> None:
         finally:
             none = dict.fromkeys(("FRONT", "CHAMPION", "CANDIDATE"), "none") | {"ADDRESS": "127.0.0.1:1"}
             file = f"--file={project}/compose.yaml"
-            down = ("compose", file, "--project-name=flight-delays-staging", "down", "--volumes")
+            down = ("compose", file, "--project-name=flight-delays_staging", "down", "--volumes")
             run("docker", *down, **none)
         sent, good = seen.pop("sent"), seen.pop("200", 0)
         print("| connections | requests answered | failed | seconds |\n|---:|---:|---:|---:|")

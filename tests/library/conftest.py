@@ -10,8 +10,12 @@ import pytest
 import yaml
 
 from modelyard.core.params import Params, load_params
+from modelyard.core.process import run_git
+from modelyard.inference.bundle import BUNDLE_JSON, RUNTIME_FILES, ModelBundle
+from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.pipeline import evaluate, split, train, validate
 from modelyard.testing.rows import DEFAULT_ROWS, make_rows, parse_checks
+from tests.library import recorded as recording
 from tests.library.support import PROJECT, TEMPLATE, Key
 
 FILES = ("schema.yaml", "dvc.yaml", "deploy", "requirements/dev.txt", "requirements/serve.txt")
@@ -87,3 +91,41 @@ def project(piped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     shutil.copytree(piped, folder)
     monkeypatch.chdir(folder)
     yield folder
+
+
+@pytest.fixture(scope="session")
+def recorded(piped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That project in a repository of its own, with the dvc.lock that DVC wrote, and promoted to production."""
+    folder = tmp_path_factory.mktemp("recorded") / "project"
+    recording.copy_project(piped, folder)
+    run_git("init", "--quiet", cwd=folder)
+    recording.record(folder)
+    return folder
+
+
+@pytest.fixture
+def here(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, for one test, as the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(recorded, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_files(piped: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files that `make compile` writes for the small project, made once for the session."""
+    folder = tmp_path_factory.mktemp("compiled") / "project"
+    shutil.copytree(piped, folder)
+    with contextlib.chdir(folder):
+        load_or_build_bundle(params)
+        return {str(path): path.read_bytes() for path in (BUNDLE_JSON, RUNTIME_FILES["compiled"])}
+
+
+@pytest.fixture
+def bundle(project: Path, params: Params, bundle_files: dict[str, bytes]) -> ModelBundle:
+    """The model bundle of the project in the current folder."""
+    for name, content in bundle_files.items():
+        (project / name).write_bytes(content)
+    return load_or_build_bundle(params)

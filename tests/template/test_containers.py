@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures(
 
 SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
 PACKAGE = SLUG.replace("-", "_")
-PREFIX = f"{SLUG}-staging"
+PREFIX = f"{SLUG}_staging"
 
 
 STAGING = free_address()
@@ -183,7 +183,7 @@ def load(row: dict[str, Any], connections: int = 8) -> Iterator[Counter[Any]]:
 
 @pytest.fixture(scope="module")
 def row(shipped: Shipped) -> dict[str, Any]:
-    return dict(json.loads(shipped.project.read("models/passport.json"))["rows"][0])
+    return dict(json.loads(shipped.project.read("models/bundle.json"))["rows"][0])
 
 
 @pytest.fixture
@@ -520,13 +520,13 @@ def test_the_same_commit_gives_the_same_layer_of_code_whatever_the_libraries(
 
 def test_an_image_with_scikit_learn_is_not_large(shipped: Shipped) -> None:
     stop = f"from {PACKAGE} import compile; compile.graph = None; compile.main()"
-    passport = shipped.project.path / "models/passport.json"
-    passport.unlink()
+    bundle = shipped.project.path / "models/bundle.json"
+    bundle.unlink()
     shipped.project.run(shipped.venv / "bin/python", "-c", stop, PYTHONPATH="src")
     shipped.make("image")  # which has the image answer real rows
     image = json.loads(shipped.project.read("reports/image.json"))
     assert image["engine"] == "scikit-learn" and above_base(image["image"]) <= 300
-    passport.unlink()
+    bundle.unlink()
     shipped.make("compile")
 
 
@@ -553,7 +553,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.usefixtures("first_serves")
 def test_only_a_judged_image_of_the_registry_is_pulled_and_served(shipped: Shipped, registry: str) -> None:
-    model = json.loads(shipped.project.read("models/passport.json"))["model"]
+    model = json.loads(shipped.project.read("models/bundle.json"))["model"]
     params = shipped.project.path / "params.yaml"
     params.write_text(params.read_text().replace("repository: null", f"repository: {registry}"))
     shipped.commit("Use a registry")

@@ -14,7 +14,7 @@ from modelyard.delivery import docker
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], Any]]:
     found = list[tuple[tuple[str, ...], Any]]()
-    monkeypatch.setattr(docker, "run_docker", lambda *arguments, text=None: found.append((arguments, text)))
+    monkeypatch.setattr(docker, "run_docker", lambda *arguments, text=None, **_: found.append((arguments, text)))
     return found
 
 

@@ -34,7 +34,7 @@ def test_promote_needs_a_verdict() -> None:
 
 def test_promote_refuses_a_blocked_model() -> None:
     judged("block")
-    with pytest.raises(UserError, match="the gate blocked this model"):
+    with pytest.raises(promote.BlockedModelError, match="the gate blocked this model"):
         promote.load_promotable_verdict()
 
 

@@ -1,4 +1,4 @@
-"""Verb: an environment runs again what ran before, and /version proves it."""
+"""Brings an environment back to what it ran before."""
 
 from modelyard.core import deployments
 from modelyard.core.errors import UserError
@@ -9,20 +9,32 @@ from modelyard.delivery.promote import record_champion
 
 
 def find_previous_state(history: list[DeploymentState]) -> DeploymentState:
-    """The last state: the same champion alone where a candidate is tried, else the champion before it."""
+    """Return the state to go back to: the same champion alone where a candidate was tried, else the one before it.
+
+    Parameters
+    ----------
+    history
+        The states that an environment had, oldest first.
+
+    Raises
+    ------
+    UserError
+        The environment had no other state.
+    """
     for state in reversed(history):
         if history[-1].get("candidate") or state["champion"] != history[-1]["champion"]:
             return {"champion": state["champion"], "candidate": None, "weight": 0, "mirror": False}
-    raise UserError("nothing else ran here before; there is no state to go back to")
+    raise UserError("this environment ran nothing else before; deploy another model instead")
 
 
 def main(env: str) -> int:
-    """Bring ENV back to what ran before, at once; deploy/<ENV>.yaml and its history then say so."""
+    """Bring ENV back to what it ran before, at once, and write that to deploy/<ENV>.yaml and its history."""
     rules = load_params().deploy
     environment = Environment(env, rules)
     environment.start_proxy()
     wanted = find_previous_state(read_deployed_states(environment))
     deploy_state(environment, wanted, rules, fast=True)
     check_live_model(environment, wanted)
-    record_champion(env, wanted["champion"]["model"], {"action": "rollback"}, {**deployments.load_state(env), **wanted})
+    state = deployments.load_state(env) | wanted
+    record_champion(env, wanted["champion"]["model"], {"action": "rollback"}, state)
     return 0

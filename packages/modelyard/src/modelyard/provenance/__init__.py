@@ -1,1 +1,1 @@
-"""TODO."""
+"""Follows a model back to its data, states what it was made of, and checks signatures and dvc.lock."""

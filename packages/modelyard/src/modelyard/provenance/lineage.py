@@ -1,4 +1,8 @@
-"""The chain of a model: commit, dvc.lock, parameters, code, data, bytes; and the statement that says it in one file."""
+"""Follows a model back to its data, and writes the statement of what it was made of.
+
+The links are commit, dvc.lock, parameters, code, data and model. Each is checked by digest; the first that does not
+hold is an `IntegrityError` that names it. Paths are relative to the project, which may be a folder of a repository.
+"""
 
 import hashlib
 import importlib.metadata
@@ -7,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.dvc_lock import get_cache_path, get_hashes, hash_folder, load_lock
+from modelyard.core.dvc_lock import get_cache_path, get_hashes, hash_folder, hash_path, load_lock
 from modelyard.core.errors import IntegrityError, UserError
 from modelyard.core.files import get_nested, md5, read_json, sha256, write_json
 from modelyard.core.git_objects import read_blob, read_folder_blobs
@@ -20,139 +24,241 @@ from modelyard.tracking.store import find_recorded_run
 LINEAGE_JSON = Path("reports/lineage.json")
 ENVIRONMENT_SBOM = Path("reports/environment.json")
 DEV_REQUIREMENTS = Path("requirements/dev.txt")
-ProvenanceClaim = dict[str, Any]  # what a service, an image or a commit says: model, commit, dvc_lock, data
+LINKS = ("commit", "dvc.lock", "parameters", "code", "data", "model")
+# What a service, an image or a commit claims: `model`, `dvc_lock` and `data` (SHA-256), and `commit`.
+ProvenanceClaim = dict[str, Any]
 
 
-def verify_file(link: str, commit: str, path: str, name: str) -> str | None:
-    """The SHA-256 of the bytes that dvc.lock means: in git, DVC's cache or this folder; None where they are nowhere."""
-    if (there := read_blob(commit, path)) is not None:
-        if md5(there) != name:
+def verify_file(link: str, commit: str, path: str, digest: str) -> str | None:
+    """Find the bytes that dvc.lock means by a file: in git, in DVC's cache or in this folder.
+
+    Parameters
+    ----------
+    link
+        The link of the chain that the file belongs to.
+    commit
+        The commit of the dvc.lock.
+    path
+        The file.
+    digest
+        Its MD5 in dvc.lock.
+
+    Returns
+    -------
+    str or None
+        The SHA-256 of the bytes; None where they are in none of these places.
+
+    Raises
+    ------
+    IntegrityError
+        Other bytes are in git or in DVC's cache.
+    """
+    content = read_blob(commit, path)
+    if content is not None:
+        if md5(content) != digest:
             raise IntegrityError(link, f"{path} at {commit[:12]} is not what {DVC_LOCK} was made with")
-        return hashlib.sha256(there).hexdigest()
-    for place in (get_cache_path(name), Path(path)):
-        if place.is_file():
-            if md5(place) == name:
-                return sha256(place)
-            if place != Path(path):
-                raise IntegrityError(link, f"{place} holds other bytes than its name says; delete it and `make pull`")
+        return hashlib.sha256(content).hexdigest()
+    cached = get_cache_path(digest)
+    if cached.is_file():
+        if md5(cached) != digest:
+            raise IntegrityError(link, f"{cached} holds other bytes than its name says; delete it and `make pull`")
+        return sha256(cached)
+    file = Path(path)
+    if file.is_file() and md5(file) == digest:
+        return sha256(file)
     return None
 
 
-def verify_folder(commit: str, path: str, name: str) -> None:
-    """Raise where a folder that a stage read is another one at the commit."""
-    files = {inside: md5(content) for inside, content in read_folder_blobs(commit, path).items()}
-    if hash_folder(files) != name:
+def verify_folder(commit: str, path: str, digest: str) -> None:
+    """Raise an `IntegrityError` where a folder at a commit does not have the digest in dvc.lock (`<MD5>.dir`)."""
+    files = {name: md5(content) for name, content in read_folder_blobs(commit, path).items()}
+    if hash_folder(files) != digest:
         raise IntegrityError("code", f"{path} at {commit[:12]} is not what {DVC_LOCK} was made with")
 
 
-def load_verified_lock(told: ProvenanceClaim) -> dict[str, Any]:
-    """The dvc.lock of the commit, after both were found to be those that were told."""
+def load_verified_lock(claim: ProvenanceClaim) -> dict[str, Any]:
+    """Return the dvc.lock of a claim's commit.
+
+    Raises
+    ------
+    IntegrityError
+        The commit is not an ancestor of HEAD, or its dvc.lock is not the one that is claimed.
+    """
+    commit = claim["commit"]
     try:
-        run_git("merge-base", "--is-ancestor", told["commit"], "HEAD")
+        run_git("merge-base", "--is-ancestor", commit, "HEAD")
     except UserError:
-        raise IntegrityError("commit", f"{told['commit'][:12]} is not on this branch; fetch or merge it") from None
-    there = read_blob(told["commit"], DVC_LOCK)
-    if there is None or hashlib.sha256(there).hexdigest() != told["dvc_lock"]:
-        raise IntegrityError("dvc.lock", f"{DVC_LOCK} at {told['commit'][:12]} is not {told['dvc_lock'][:12]}")
-    found: dict[str, Any] = parse_yaml(there)
-    return found
+        raise IntegrityError("commit", f"{commit[:12]} is not on this branch; fetch or merge it") from None
+    content = read_blob(commit, DVC_LOCK)
+    if content is None or hashlib.sha256(content).hexdigest() != claim["dvc_lock"]:
+        raise IntegrityError("dvc.lock", f"{DVC_LOCK} at {commit[:12]} is not {claim['dvc_lock'][:12]}")
+    lock: dict[str, Any] = parse_yaml(content)
+    return lock
 
 
 def verify_parameters(commit: str, lock: dict[str, Any]) -> None:
-    """Raise where a parameter in dvc.lock is another one at the commit."""
+    """Raise an `IntegrityError` where a parameter in dvc.lock has another value at the commit."""
     for stage in lock["stages"].values():
-        for path, said in stage.get("params", {}).items():
-            there = parse_yaml(read_blob(commit, path) or b"")
-            for key, value in said.items():
-                if get_nested(there, key) != value:
+        for path, values in stage.get("params", {}).items():
+            committed = parse_yaml(read_blob(commit, path) or b"")
+            for key, value in values.items():
+                if get_nested(committed, key) != value:
                     raise IntegrityError("parameters", f"{path} at {commit[:12]} has another {key} than {DVC_LOCK}")
 
 
-def verify_code(commit: str, lock: dict[str, Any], raw: str) -> None:
-    """Raise where a stage read another file than the commit has, or than an earlier stage made."""
-    made = get_hashes(lock)
-    for name, stage in lock["stages"].items():
-        for dep in stage.get("deps", []):
-            path, named = dep["path"], dep.get("md5", "")
-            if path in made and made[path] != named:
-                raise IntegrityError(
-                    "dvc.lock", f"{name} read another {path} than was made; `dvc repro --force` makes it anew"
-                )
-            if named.endswith(".dir"):
-                verify_folder(commit, path, named)
-            elif path not in made and path != raw:
-                verify_file("code", commit, path, named)
+def verify_code(commit: str, lock: dict[str, Any], data_path: str) -> None:
+    """Raise an `IntegrityError` where a stage read something else than is at the commit or than a stage made.
 
-
-def verify_lineage(told: ProvenanceClaim, strict: bool = True) -> list[str]:
-    """The links from a commit back to the data, by name; raises at the first that does not hold.
-
-    Where it is not strict, bytes that are nowhere here are not held against the chain: a service checks its own.
+    Parameters
+    ----------
+    commit
+        The commit.
+    lock
+        Its dvc.lock.
+    data_path
+        The raw data, which is a link of its own.
     """
-    lock, commit = load_verified_lock(told), told["commit"]
-    made, about = get_hashes(lock), json.loads(read_blob(commit, DATA_JSON) or b"{}")
+    outputs = get_hashes(lock)
+    for name, stage in lock["stages"].items():
+        for dependency in stage.get("deps", []):
+            path = dependency["path"]
+            digest = dependency.get("md5", "")
+            if path in outputs and outputs[path] != digest:
+                sentence = f"{name} read another {path} than was made; `dvc repro --force` makes it anew"
+                raise IntegrityError("dvc.lock", sentence)
+            if path in outputs or path == data_path:
+                continue
+            if digest.endswith(".dir"):
+                verify_folder(commit, path, digest)
+            else:
+                verify_file("code", commit, path, digest)
+
+
+def verify_bytes(link: str, commit: str, path: str, digest: str, claimed: str, strict: bool) -> None:
+    """Raise an `IntegrityError` unless a file that dvc.lock names by MD5 has the SHA-256 that is claimed.
+
+    A folder (`<MD5>.dir`) is compared with dvc.lock only.
+    """
+    if digest.endswith(".dir"):
+        found = claimed if Path(path).is_dir() and hash_path(Path(path)) == digest else None
+    else:
+        found = verify_file(link, commit, path, digest)
+    if found is None and strict:
+        raise IntegrityError(link, f"the bytes of {claimed[:12]} are nowhere here; `make pull` fetches them")
+    if found not in (None, claimed):
+        raise IntegrityError(link, f"{DVC_LOCK} names the bytes {str(found)[:12]}, not {claimed[:12]}")
+
+
+def verify_lineage(claim: ProvenanceClaim, strict: bool = True) -> list[str]:
+    """Check every link from a commit back to the data.
+
+    Parameters
+    ----------
+    claim
+        What a service, an image or a commit claims.
+    strict
+        Whether the bytes of data and model must be here. A deployment does not need them: a service checks its own.
+
+    Returns
+    -------
+    list of str
+        The names of the links, all of which hold.
+
+    Raises
+    ------
+    IntegrityError
+        The first link that does not hold.
+    """
+    commit = claim["commit"]
+    lock = load_verified_lock(claim)
+    outputs = get_hashes(lock)
+    data = json.loads(read_blob(commit, DATA_JSON) or b"{}")
+    data_path = str(data.get("path", ""))
     verify_parameters(commit, lock)
-    raw = str(about.get("path", ""))
-    verify_code(commit, lock, raw)
-    verify_file("data", commit, str(DATA_JSON), made.get(str(DATA_JSON), ""))
-    if about.get("sha256") != told["data"]:
-        raise IntegrityError("data", f"{DATA_JSON} at {commit[:12]} is about other data than {told['data'][:12]}")
-    for link, path, bytes_of in (("data", raw, get_hashes(lock, "deps")), ("model", str(MODEL_FILE), made)):
-        found, said = verify_file(link, commit, path, bytes_of.get(path, "")), told[link]
-        if found is None and strict:
-            raise IntegrityError(link, f"the bytes of {said[:12]} are nowhere here; `make pull` fetches them")
-        if found not in (None, said):
-            raise IntegrityError(link, f"{DVC_LOCK} names the bytes {str(found)[:12]}, not {said[:12]}")
-    return ["commit", "dvc.lock", "parameters", "code", "data", "model"]
+    verify_code(commit, lock, data_path)
+    verify_file("data", commit, str(DATA_JSON), outputs.get(str(DATA_JSON), ""))
+    if data.get("sha256") != claim["data"]:
+        raise IntegrityError("data", f"{DATA_JSON} at {commit[:12]} is about other data than {claim['data'][:12]}")
+    data_digest = get_hashes(lock, "deps").get(data_path, "")
+    verify_bytes("data", commit, data_path, data_digest, claim["data"], strict)
+    verify_bytes("model", commit, str(MODEL_FILE), outputs.get(str(MODEL_FILE), ""), claim["model"], strict)
+    return list(LINKS)
 
 
 def build_claim(model: str, commit: str) -> ProvenanceClaim:
-    """What a commit says of the model that is said to be its own."""
-    lock, about = read_blob(commit, DVC_LOCK), json.loads(read_blob(commit, DATA_JSON) or b"{}")
-    digest = hashlib.sha256(lock).hexdigest() if lock else "none"
-    return {"model": model, "commit": commit, "dvc_lock": digest, "data": about.get("sha256", "none")}
+    """Return what a commit claims of a model (SHA-256) that is said to be its own."""
+    lock = read_blob(commit, DVC_LOCK)
+    data = json.loads(read_blob(commit, DATA_JSON) or b"{}")
+    return {
+        "model": model,
+        "commit": commit,
+        "dvc_lock": hashlib.sha256(lock).hexdigest() if lock else "none",
+        "data": data.get("sha256", "none"),
+    }
 
 
 def collect_dependencies() -> dict[str, dict[str, str]]:
-    """What this folder's model was made of, by name: files by their bytes, code as dvc.lock names it, the commit."""
-    about, read = read_json(DATA_JSON), get_hashes(load_lock(), "deps")
-    found = {str(path): {"sha256": sha256(path)} for path in (DVC_LOCK, PARAMS_YAML, SCHEMA_YAML, DEV_REQUIREMENTS)}
-    found |= {path: {"md5": digest} for path, digest in read.items() if path == "src" or path.startswith("packages/")}
-    return {"commit": {"gitCommit": run_git("rev-parse", "HEAD")}, about["path"]: {"sha256": about["sha256"]}, **found}
+    """Return the digests of what this folder's model was made of, by name.
+
+    The commit and the data come first, then files by SHA-256, then folders of code by DVC's digest.
+    """
+    data = read_json(DATA_JSON)
+    found = {"commit": {"gitCommit": run_git("rev-parse", "HEAD")}, data["path"]: {"sha256": data["sha256"]}}
+    for file in (DVC_LOCK, PARAMS_YAML, SCHEMA_YAML, DEV_REQUIREMENTS):
+        found[str(file)] = {"sha256": sha256(file)}
+    for path, digest in get_hashes(load_lock(), "deps").items():
+        if path == "src" or path.startswith("packages/"):
+            found[path] = {"md5": digest}
+    return found
 
 
 def build_statement(image: str = "") -> dict[str, Any]:
-    """What was made of what, as an in-toto statement with SLSA's provenance."""
-    made = {str(MODEL_FILE): sha256(MODEL_FILE)} | (
-        {image.partition("@")[0]: image.rpartition(":")[2]} if image else {}
-    )
-    judged = [{"name": str(VERDICT_JSON), "digest": {"sha256": sha256(VERDICT_JSON)}}] if VERDICT_JSON.exists() else []
+    """Return what was made of what, as an in-toto statement with SLSA's provenance.
+
+    Parameters
+    ----------
+    image
+        The reference by digest of an image of the model, if there is one.
+
+    References
+    ----------
+    https://slsa.dev/spec/v1.0/provenance
+    """
+    products = {str(MODEL_FILE): sha256(MODEL_FILE)}
+    if image:
+        products[image.partition("@")[0]] = image.rpartition(":")[2]
+    byproducts = []
+    if VERDICT_JSON.exists():
+        byproducts.append({"name": str(VERDICT_JSON), "digest": {"sha256": sha256(VERDICT_JSON)}})
+    dependencies = [{"name": name, "digest": digest} for name, digest in collect_dependencies().items()]
     return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in made.items()],
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in products.items()],
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": {
                 "buildType": "https://dvc.org/doc/user-guide/pipelines",
                 "externalParameters": {"verb": "pipeline"},
-                "resolvedDependencies": [
-                    {"name": name, "digest": digest} for name, digest in collect_dependencies().items()
-                ],
+                "resolvedDependencies": dependencies,
             },
             "runDetails": {
                 "builder": {"id": os.environ.get("GITHUB_WORKFLOW_REF", "local")},
                 "metadata": {"invocationId": find_recorded_run(sha256(DVC_LOCK))},
-                "byproducts": judged,
+                "byproducts": byproducts,
             },
         },
     }
 
 
 def write_lineage(image: str = "") -> None:
-    """Write reports/lineage.json, and what this environment is made of."""
-    installed = sorted({(one.name, one.version) for one in importlib.metadata.distributions()})
+    """Write reports/lineage.json, and the packages of this environment to reports/environment.json.
+
+    Parameters
+    ----------
+    image
+        The reference by digest of an image of the model, if there is one.
+    """
+    installed = sorted({(package.name, package.version) for package in importlib.metadata.distributions()})
+    packages = [("pypi", name, version) for name, version in installed]
     write_json(LINEAGE_JSON, build_statement(image))
-    write_json(
-        ENVIRONMENT_SBOM,
-        build_sbom("application", "environment", sha256(DEV_REQUIREMENTS)[:12], [("pypi", *one) for one in installed]),
-    )
+    write_json(ENVIRONMENT_SBOM, build_sbom("application", "environment", sha256(DEV_REQUIREMENTS)[:12], packages))

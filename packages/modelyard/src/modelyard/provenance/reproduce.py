@@ -1,56 +1,95 @@
-"""TODO doc."""
+"""Runs the pipeline again in a scratch checkout, and looks for a dvc.lock that is older than the files beside it."""
 
 import os
 from typing import Any
 
-from modelyard.core.console import print_line
+from modelyard.core.console import print_annotation, print_line
 from modelyard.core.dvc_lock import find_stale_entries, get_hashes, load_lock
 from modelyard.core.errors import UserError
 from modelyard.core.files import read_json
 from modelyard.core.git_objects import checkout_commit, read_yaml_at
-from modelyard.core.model_at import run_in_checkout
-from modelyard.core.paths import DVC_LOCK, METRICS_JSON
+from modelyard.core.model_at import bring_start_model, run_in_checkout
+from modelyard.core.paths import DVC_LOCK, METRICS_JSON, PARAMS_YAML
 from modelyard.core.process import DVC_COMMAND, run_git
 from modelyard.core.yaml import read_yaml
 
-
-def find_metric_mismatches(said: dict[str, float], made: dict[str, float], tolerance: float) -> list[str]:
-    """The metrics that a fresh run does not confirm."""
-    pairs = {name: (said.get(name, float("nan")), made.get(name, float("nan"))) for name in sorted({**said, **made})}
-    return [f"{n} {said.get(n)} but {made.get(n)}" for n, (a, b) in pairs.items() if not abs(a - b) <= tolerance]
+PIPELINE_FILES = (str(DVC_LOCK), "dvc.yaml", str(PARAMS_YAML), ".python-version")
+PIPELINE_FOLDERS = ("src/", "packages/", "requirements/", "data/")
+MAX_NAMED = 5
 
 
-def print_annotation(kind: str, sentence: str) -> None:
-    """Say it on the terminal, and in GitHub Actions as an annotation of dvc.lock."""
-    mark = f"::{kind} file={DVC_LOCK},title=dvc.lock::" if os.environ.get("GITHUB_ACTIONS") else f"{kind}: "
-    print_line(mark + sentence)
+def find_metric_mismatches(committed: dict[str, float], fresh: dict[str, float], tolerance: float) -> list[str]:
+    """Return one phrase for each metric that a fresh run does not confirm.
+
+    Parameters
+    ----------
+    committed, fresh
+        The metrics in git and those of the fresh run, by name.
+    tolerance
+        The largest absolute difference that counts as rounding.
+    """
+    found = []
+    for name in sorted({**committed, **fresh}):
+        old = committed.get(name)
+        new = fresh.get(name)
+        agrees = old is not None and new is not None and abs(old - new) <= tolerance
+        if not agrees:
+            found.append(f"{name} {old} but {new}")
+    return found
+
+
+def report_lock_problem(kind: str, sentence: str) -> None:
+    """Print a sentence about dvc.lock; in GitHub Actions as an annotation of that file.
+
+    Parameters
+    ----------
+    kind
+        notice, warning or error.
+    sentence
+        The problem and what to do.
+    """
+    if os.environ.get("GITHUB_ACTIONS"):
+        folder = run_git("rev-parse", "--show-prefix")  # GitHub counts from the top of the repository
+        print_annotation(kind, str(DVC_LOCK), sentence, file=f"{folder}{DVC_LOCK}")
+    else:
+        print_line(f"{kind}: {sentence}")
 
 
 def warn_if_lock_stale() -> int:
-    """Warn when the committed dvc.lock is older than the files beside it; never fails."""
-    said, cure = read_yaml_at("HEAD", DVC_LOCK), "run `make pipeline` and commit dvc.lock and reports/"
-    if not said:
-        print_annotation("warning", f"there is no dvc.lock in this commit: {cure}")
-    elif found := find_stale_entries(said, load_lock()):
-        names = ", ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
-        print_annotation("warning", f"it is stale ({names}): {cure}")
+    """Warn when the committed dvc.lock was not made from the files beside it; return 0."""
+    committed = read_yaml_at("HEAD", DVC_LOCK)
+    cure = "run `make pipeline` and commit dvc.lock and reports/"
+    if not committed:
+        report_lock_problem("warning", f"there is no dvc.lock in this commit: {cure}")
+        return 0
+    stale = find_stale_entries(committed, load_lock())
+    if stale:
+        names = ", ".join(str(entry) for entry in stale[:MAX_NAMED])
+        more = " …" if len(stale) > MAX_NAMED else ""
+        report_lock_problem("warning", f"it is stale ({names}{more}): {cure}")
     return 0
 
 
 def rerun_pipeline() -> tuple[dict[str, Any], dict[str, float]]:
-    """The dvc.lock and the metrics that the commit's own code makes, from the raw data on."""
+    """Run the whole pipeline of HEAD with its own code in a scratch checkout.
+
+    Returns
+    -------
+    tuple
+        The dvc.lock and the metrics that it makes.
+    """
     with checkout_commit("HEAD") as project:
         run_in_checkout(project, *DVC_COMMAND, "checkout", "--quiet", "--allow-missing", "--force")
+        bring_start_model(project)
         run_in_checkout(project, *DVC_COMMAND, "repro", "--quiet", "--force", "--no-run-cache")
-        made = read_yaml(project / DVC_LOCK)
-        return made, read_json(project / METRICS_JSON)
+        return read_yaml(project / DVC_LOCK), read_json(project / METRICS_JSON)
 
 
 def has_pipeline_changed(base: str) -> bool:
-    """Whether anything that the pipeline reads differs between a commit and this one; unknown counts as yes."""
+    """Return whether a file that the pipeline reads differs between a commit and HEAD; True where it is unknown."""
     try:
-        changed = run_git("diff", "--name-only", base, "HEAD").splitlines()
-    except UserError:
+        changed = run_git("diff", "--name-only", "--relative", base, "HEAD").splitlines()
+    except UserError:  # the commit was not fetched
         return True
-    own = {*get_hashes(load_lock(), "deps"), str(DVC_LOCK), "dvc.yaml", "params.yaml", ".python-version"}
-    return any(name in own or name.startswith(("src/", "packages/", "requirements/", "data/")) for name in changed)
+    inputs = {*get_hashes(load_lock(), "deps"), *PIPELINE_FILES}
+    return any(name in inputs or name.startswith(PIPELINE_FOLDERS) for name in changed)

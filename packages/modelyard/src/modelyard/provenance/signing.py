@@ -1,20 +1,62 @@
-"""TODO doc."""
+"""Checks signatures with the command that params.yaml names for it."""
 
 import subprocess
 from collections.abc import Sequence
-from functools import reduce
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import SettingError, UserError
 from modelyard.core.process import last_error_line
 
 
-def verify_signature(what: str, key: str, command: Sequence[str], **words: str) -> None:
-    """Raise unless the command that params.yaml names under a key finds something signed; none asks for nothing."""
-    filled = [reduce(lambda text, name: text.replace(f"{{{name}}}", words[name]), words, word) for word in command]
+class SignatureError(UserError):
+    """Something is not signed as params.yaml asks for.
+
+    Parameters
+    ----------
+    subject
+        What is not signed.
+    setting
+        The setting in params.yaml that holds the command.
+    reason
+        The last line of the command's output.
+    """
+
+    def __init__(self, subject: str, setting: str, reason: str) -> None:
+        super().__init__(f"{subject} is not signed as params.yaml ({setting}) asks for: {reason}")
+        self.subject = subject
+        self.setting = setting
+
+
+def verify_signature(subject: str, setting: str, command: Sequence[str], **values: str) -> None:
+    """Run the command that verifies a signature.
+
+    Parameters
+    ----------
+    subject
+        What is verified, for the message.
+    setting
+        The setting in params.yaml that holds the command.
+    command
+        The words of the command; no words ask for no signature.
+    **values
+        What takes the place of `{name}` in each word.
+
+    Raises
+    ------
+    SettingError
+        The command cannot be run.
+    SignatureError
+        The command failed.
+    """
+    if not command:
+        return
+    words = []
+    for word in command:
+        for name, value in values.items():
+            word = word.replace(f"{{{name}}}", value)
+        words.append(word)
     try:
-        done = subprocess.run(filled, capture_output=True, text=True, check=False) if filled else None
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as problem:
-        raise UserError(f"{key} in params.yaml cannot be run ({problem}); install what it names") from None
-    if done and done.returncode:
-        why = last_error_line(done.stderr or done.stdout)
-        raise UserError(f"{what} is not signed as params.yaml ({key}) asks for: {why}")
+        raise SettingError(f"{setting} in params.yaml", f"cannot be run ({problem})", "install what it names") from None
+    if done.returncode:
+        raise SignatureError(subject, setting, last_error_line(done.stderr or done.stdout))
