@@ -59,7 +59,7 @@ def main() -> None:
                     break
                 except OSError:
                     time.sleep(0.2)
-            row = json.loads((project / "models/passport.json").read_text())["rows"][0]
+            row = json.loads((project / "models/bundle.json").read_text())["rows"][0]
             body = json.dumps([row] * ROWS).encode()
             for clients in (LIMIT, CLIENTS, LIMIT):
                 print(f"{clients} connections: {dict(asyncio.run(flood(port, body, clients)))}")

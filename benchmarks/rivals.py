@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PASSPORT = Path("models/passport.json")
+BUNDLE = Path("models/bundle.json")
 
 
 class Model:
@@ -20,7 +20,7 @@ class Model:
 
         threadpool_limits(1)
         self.pipeline, self.predict = load(Path("models/model.skops")), predict
-        self.types = json.loads(PASSPORT.read_text())["dtypes"]
+        self.types = json.loads(BUNDLE.read_text())["dtypes"]
 
     def answer(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """A row of predictions for each row."""

@@ -180,7 +180,7 @@ def asked(server: Server, work: Path, port: int, body: bytes) -> tuple[float, fl
 def serve() -> None:
     """Print the table of requests."""
     found: dict[str, list[tuple[float, ...]]] = {}
-    row = json.dumps(json.loads((DEMO / "models/passport.json").read_text())["rows"][0])
+    row = json.dumps(json.loads((DEMO / "models/bundle.json").read_text())["rows"][0])
     with tempfile.TemporaryDirectory() as folder:
         work, port = Path(folder), free_port()
         shutil.copy(Path(__file__).with_name("rivals.py"), work)
@@ -238,7 +238,7 @@ def write(table: pd.DataFrame, rows: int, path: Path) -> None:
 
 def main() -> None:
     """Print both tables."""
-    if not (DEMO / "models/passport.json").exists():
+    if not (DEMO / "models/bundle.json").exists():
         subprocess.run(["make", "compile", "VENV=.venv"], cwd=DEMO, check=True, capture_output=True)
     serve()
     print(flush=True)

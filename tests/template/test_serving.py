@@ -28,7 +28,7 @@ class Service:
     def __init__(self, project: BakedProject, venv: Path, **env: str) -> None:
         self.port = free_port()
         self.logs = project.path / f"logs-{self.port}"
-        self.rows = json.loads(project.read("models/passport.json"))["rows"]
+        self.rows = json.loads(project.read("models/bundle.json"))["rows"]
         places = {"BIND": f"127.0.0.1:{self.port}", "LOGS": str(self.logs), "PYTHONPATH": "src"}
         self.process = subprocess.Popen(
             [venv / "bin/python", "-m", "flight_delays", "serve"],

@@ -11,13 +11,12 @@ from modelyard.core.paths import HOLDOUT_PARQUET, MODEL_FILE, SCHEMA_YAML
 from modelyard.core.predictions import Predictions, to_log_column
 from modelyard.core.yaml import read_yaml
 from modelyard.inference import batch
-from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.monitoring.log_reader import ReadStats, read_records
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from tests.library.inference.conftest import mark_personal, read_features
 
-pytestmark = pytest.mark.usefixtures("project")
+pytestmark = pytest.mark.usefixtures("bundle")
 OUT = Path("out.parquet")
 
 
@@ -95,8 +94,7 @@ def test_another_months_file_of_the_same_name_has_a_log_of_its_own() -> None:
     assert sorted(len(pd.read_parquet(path)) for path in Path("logs").iterdir()) == [5, 6]
 
 
-def test_what_fails_leaves_no_file(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    load_or_build_bundle(params)
+def test_what_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     build_table = batch.build_prediction_table
     calls = iter([True, False])
 

@@ -1,4 +1,4 @@
-"""What answers: the compiled model where it equals the pipeline, else the pipeline; both under one digest."""
+"""The model bundle: `models/bundle.json`, which names a model's runtime, its libraries and rows to test it with."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,19 +7,39 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, MissingFileError, UserError
 from modelyard.core.paths import MODEL_FILE
+from modelyard.core.predictions import Predictions
 
-BUNDLE = Path("models/passport.json")
+BUNDLE_JSON = Path("models/bundle.json")
 RUNTIME_FILES = {"compiled": Path("models/model.onnx"), "scikit-learn": MODEL_FILE}
-PredictionArrays = tuple[np.ndarray, np.ndarray | None]  # predictions, probabilities
-Predictor = Callable[[Any], PredictionArrays]  # of a DataFrame, or a light table
-PredictionDict = dict[str, Any]  # prediction and probabilities as the service says them
+Predictor = Callable[[Any], Predictions]  # takes a DataFrame or a LightFrame of raw rows
+PredictionDict = dict[str, Any]  # one row's prediction as JSON: `prediction`, and for a classifier `probabilities`
 CodeVector = list[float | None]
 
 
+class BundleMismatchError(UserError):
+    """The model's files, libraries or predictions are not those that its bundle names."""
+
+    def __init__(self, problem: str, cure: str = "run `make compile` again") -> None:
+        super().__init__(f"refusing to start: {problem}; {cure}")
+        self.problem = problem
+
+
 class CategoryEncoding(msgspec.Struct):
-    """What the fitted encoder makes of each category of a column, of an unknown one and of a gap."""
+    """The codes that the fitted encoder gives to one column's categories.
+
+    Parameters
+    ----------
+    name
+        The column.
+    known
+        Each category that the encoder learned, with its codes.
+    unknown
+        The codes of any other value.
+    missing
+        The codes of a missing value.
+    """
 
     name: str
     known: list[tuple[Any, CodeVector]]
@@ -28,7 +48,36 @@ class CategoryEncoding(msgspec.Struct):
 
 
 class ModelBundle(msgspec.Struct):
-    """Who the model is, what it was made with, and real rows with the pipeline's own answers to them."""
+    """A model's identity, its runtime, and example rows with the pipeline's own predictions.
+
+    Parameters
+    ----------
+    model, commit, dvc_lock, data, verdict
+        What ties the model to the repository: SHA-256 of the model, commit, SHA-256 of dvc.lock and of the data, and
+        the gate's decision.
+    versions
+        The versions of the libraries that the runtime needs.
+    dtypes
+        The raw columns that the model takes, with their pandas dtypes.
+    classes
+        The classes, or None for a regression.
+    quantiles
+        The deciles of the scores on the holdout: the buckets of the service's histogram.
+    rows, answers
+        Example rows as JSON values, and the pipeline's predictions for them.
+    sources
+        Digest of all files that the bundle was built from.
+    engine, file
+        The runtime, `compiled` or `scikit-learn`, and the SHA-256 of its file.
+    light, light_reason
+        Whether the light table may stand in for pandas (see `modelyard.inference.columns`), and if not, why.
+    reason
+        Why the model was not compiled; empty if it was.
+    difference
+        The largest difference from the pipeline on the holdout.
+    numbers, codes
+        The numeric features and the encodings of the categorical ones, in the order of the compiled model's input.
+    """
 
     model: str
     commit: str
@@ -45,6 +94,7 @@ class ModelBundle(msgspec.Struct):
     engine: str = "scikit-learn"
     file: str = ""
     light: bool = False
+    light_reason: str = ""
     reason: str = ""
     difference: float = 0.0
     numbers: list[str] = []
@@ -52,29 +102,51 @@ class ModelBundle(msgspec.Struct):
 
     @staticmethod
     def read() -> "ModelBundle":
-        """The passport of the model here; none, or a broken one, is a `UserError`."""
+        """Read the bundle of the model in this folder.
+
+        Raises
+        ------
+        MissingFileError
+            There is no bundle.
+        InvalidFileError
+            The file is not a bundle.
+        """
         try:
-            return msgspec.json.decode(BUNDLE.read_bytes(), type=ModelBundle)
+            return msgspec.json.decode(BUNDLE_JSON.read_bytes(), type=ModelBundle)
         except FileNotFoundError:
-            raise UserError(f"there is no {BUNDLE}; `make pipeline compile` makes it") from None
+            raise MissingFileError(BUNDLE_JSON, "`make pipeline compile` writes it") from None
         except msgspec.MsgspecError as problem:
-            raise UserError(f"{BUNDLE} does not hold ({problem}); `make compile` makes it anew") from None
-
-    def to_response(self, answer: PredictionArrays) -> list[PredictionDict]:
-        """Answers as the service says them."""
-        predictions, chances = answer
-        if chances is None:
-            return [{"prediction": value} for value in predictions.tolist()]
-        names = [str(name) for name in self.classes or []]
-        pairs = zip(predictions.tolist(), chances.tolist(), strict=True)
-        return [{"prediction": value, "probabilities": dict(zip(names, row, strict=True))} for value, row in pairs]
+            raise InvalidFileError(BUNDLE_JSON, f"is not a model bundle ({problem})", "run `make compile`") from None
 
 
-def compute_max_difference(found: Sequence[PredictionDict], right: Sequence[PredictionDict]) -> float:
-    """The largest distance between answers: of probabilities, or of numbers by their size."""
-    worst = [0.0]
-    for mine, theirs in zip(found, right, strict=True):
-        numbers = theirs.get("probabilities") or {"": theirs["prediction"]}
-        ours = mine.get("probabilities") or {"": mine["prediction"]}
-        worst += [abs(ours[name] - number) / max(1.0, abs(number)) for name, number in numbers.items()]
-    return float(np.max(worst))  # which keeps a NaN
+def to_response(predictions: Predictions) -> list[PredictionDict]:
+    """Return the predictions as the service sends them, one dictionary for each row."""
+    values = predictions.values.tolist()
+    if predictions.probabilities is None:
+        return [{"prediction": value} for value in values]
+    names = predictions.classes
+    pairs = zip(values, predictions.probabilities.tolist(), strict=True)
+    return [{"prediction": value, "probabilities": dict(zip(names, row, strict=True))} for value, row in pairs]
+
+
+def compute_max_difference(found: Sequence[PredictionDict], expected: Sequence[PredictionDict]) -> float:
+    """Return the largest difference between two lists of predictions for the same rows.
+
+    Parameters
+    ----------
+    found, expected
+        Predictions as `to_response` returns them, of equal length.
+
+    Returns
+    -------
+    float
+        The largest absolute difference of a probability; for a regression the largest difference relative to
+        max(1, abs(expected)). NaN where a prediction is NaN.
+    """
+    differences = [0.0]
+    for one, other in zip(found, expected, strict=True):
+        found_numbers = one.get("probabilities") or {"": one["prediction"]}
+        expected_numbers = other.get("probabilities") or {"": other["prediction"]}
+        for name, number in expected_numbers.items():
+            differences.append(abs(found_numbers[name] - number) / max(1.0, abs(number)))
+    return float(np.max(differences))  # unlike max(), it keeps a NaN

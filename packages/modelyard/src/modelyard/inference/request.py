@@ -1,4 +1,7 @@
-"""Rows of a request: typed while they are decoded, then held to the checks of schema.yaml; no pandera is needed."""
+"""Decode the rows of a request: msgspec checks the types while it decodes, then schema.yaml's checks follow.
+
+Neither pandera nor pandas is needed, so that a service starts in a fraction of a second.
+"""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, SettingError
 from modelyard.core.params import DataParams
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.predictions import to_log_column
@@ -20,102 +23,191 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = msgspec.Struct
+NUMPY_TYPES: dict[str, type] = {"i": int, "u": int, "f": float}  # by the first letter of a dtype; else object
 
 
 class RequestError(Exception):
-    """What a client is told: the status, a sentence, and which row and field."""
+    """A request is refused.
+
+    Parameters
+    ----------
+    sentence
+        What is wrong, for the client.
+    status
+        The HTTP status.
+    field, row
+        Where in the body it is wrong, if that is known.
+    """
 
     def __init__(self, sentence: str, status: int = 422, field: str | None = None, row: int | None = None) -> None:
         super().__init__(sentence)
-        self.status, self.field, self.row = status, field, row
+        self.status = status
+        self.field = field
+        self.row = row
 
 
 def decode_body(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> list[Any]:
-    """The values of a body, which is one object or a list of them; else a refusal that names row and field."""
+    """Return the values of a JSON body, which is one object or a list of objects.
+
+    Raises
+    ------
+    RequestError
+        The body is not JSON (400), or not of the decoder's type (422).
+    """
     try:
-        found = decoder.decode(body)
+        values = decoder.decode(body)
     except msgspec.ValidationError as problem:
-        sentence = str(problem)
-        at = re.search(r" - at `\$(?:\[(\d+)\])?(?:\.(.*))?`$", sentence)
-        named, row, field = re.search(r"field `(.*?)`", sentence), at and at[1], at and at[2]
-        plain = sentence.replace(" - at `$`", "")
-        raise RequestError(plain, 422, named[1] if named else field or None, int(row) if row else None) from None
+        raise describe_validation_error(str(problem)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise RequestError(f"the body is not JSON: {problem}", 400) from None
-    return found if isinstance(found, list) else [found]
+    return values if isinstance(values, list) else [values]
+
+
+def describe_validation_error(sentence: str) -> RequestError:
+    """Return the error for one of msgspec's sentences, with the row and field that it names."""
+    place = re.search(r" - at `\$(?:\[(\d+)\])?(?:\.(.*))?`$", sentence)
+    row, field = place.groups() if place else (None, None)
+    named = re.search(r"field `(.*?)`", sentence)
+    if named:
+        field = named[1]
+    plain = sentence.replace(" - at `$`", "")
+    return RequestError(plain, 422, field or None, None if row is None else int(row))
 
 
 def build_row_type(columns: Sequence[SchemaField], described: bool = False) -> type[Row]:
-    """The type of a row: an unknown column is refused, one that may be null may be left out."""
+    """Return the type of a row, a msgspec Struct.
+
+    Unknown columns are refused; a nullable column may be left out, as may one that the model does not need.
+
+    Parameters
+    ----------
+    columns
+        The columns, which become the fields `f0`, `f1`, ….
+    described
+        Whether the types carry their checks, for OpenAPI.
+    """
     fields: list[Any] = []
-    for number, item in enumerate(columns):
-        kind = item.described() if described else item.type
-        if not item.is_required:
+    for number, column in enumerate(columns):
+        kind = column.to_openapi_type() if described else column.type
+        if not column.is_required:
             fields.append((f"f{number}", kind | None | msgspec.UnsetType, msgspec.UNSET))
+        elif column.nullable:
+            fields.append((f"f{number}", kind | None, None))
         else:
-            fields.append((f"f{number}", kind | None, None) if item.nullable else (f"f{number}", kind))
-    names = {f"f{number}": item.name for number, item in enumerate(columns)}
+            fields.append((f"f{number}", kind))
+    names = {f"f{number}": column.name for number, column in enumerate(columns)}
     return msgspec.defstruct("Row", fields, rename=names, kw_only=True, forbid_unknown_fields=True, gc=False)
 
 
+def read_fields(data: DataParams, schema: Path) -> list[SchemaField]:
+    """Return the columns that a row may have: the features in their order, then schema.yaml's other ones.
+
+    Raises
+    ------
+    SettingError
+        schema.yaml lacks a feature.
+    InvalidFileError
+        A column of schema.yaml makes no sense.
+    """
+    specs = read_column_specs(schema)
+    unknown = [name for name in data.features if name not in specs]
+    if unknown:
+        raise SettingError("data.features", f"names {', '.join(unknown)}, which {schema} lacks", "describe it there")
+    others = [name for name in specs if name not in (*data.features, data.target)]
+    try:
+        return [build_field(name, specs[name], name in data.features) for name in (*data.features, *others)]
+    except (AttributeError, KeyError, TypeError, ValueError, re.error) as problem:
+        sentence = f"describes a column in a way that makes no sense ({problem!r})"
+        raise InvalidFileError(schema, sentence, "correct it") from None
+
+
 class RequestDecoder:
-    """What the service accepts: the model's columns as schema.yaml says; the target is no input."""
+    """Decodes and checks rows: the model's columns as schema.yaml describes them, without the target.
+
+    Parameters
+    ----------
+    data
+        The block `data` of params.yaml.
+    dtypes
+        The dtypes of the columns in training; default: those in schema.yaml.
+    flag_violations
+        Whether a value outside schema.yaml is flagged instead of refused.
+    schema
+        The schema file.
+    """
 
     def __init__(
-        self, data: DataParams, dtypes: dict[str, str] | None = None, flag: bool = False, schema: Path = SCHEMA_YAML
+        self,
+        data: DataParams,
+        dtypes: dict[str, str] | None = None,
+        flag_violations: bool = False,
+        schema: Path = SCHEMA_YAML,
     ) -> None:
-        specs = read_column_specs(schema)
-        strangers = [name for name in data.features if name not in specs]
-        if strangers:
-            raise UserError(f"{schema} lacks {', '.join(strangers)}, which params.yaml names under data.features")
-        names = [*data.features, *(name for name in specs if name not in (*data.features, data.target))]
-        try:
-            self.columns = [build_field(name, specs[name], name in data.features) for name in names]
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as problem:
-            raise UserError(f"{schema} says of a column what makes no sense ({problem!r}); correct it") from None
-        self.personal, self.flag = read_personal_columns(schema), flag
+        self.flag_violations = flag_violations
+        self.columns = read_fields(data, schema)
+        self.personal = read_personal_columns(schema)
+        names = [column.name for column in self.columns]
+        required = [column for column in self.columns if column.is_required]
         self.logs_rows_unchanged = not self.personal and all(to_log_column(name) == name for name in names)
-        self.dtypes = {c.name: (dtypes or {}).get(c.name, c.dtype) for c in self.columns if c.is_required}
-        kinds: dict[str, type] = {"i": int, "u": int, "f": float}
-        self.kinds = [(name, kinds.get(dtype[0].lower(), object)) for name, dtype in self.dtypes.items()]
-        self.values = attrgetter(*(f"f{number}" for number in range(len(self.dtypes))), "__class__")
-        self.all_values = attrgetter(*(f"f{number}" for number in range(len(names))), "__class__")
-        kind = build_row_type(self.columns)
-        self.decoder = msgspec.json.Decoder(kind | list[kind])  # type: ignore[valid-type]
+        self.dtypes = {column.name: (dtypes or {}).get(column.name, column.dtype) for column in required}
+        self.array_types = [(name, NUMPY_TYPES.get(dtype[0].lower(), object)) for name, dtype in self.dtypes.items()]
+        # With "__class__", a getter returns a tuple also for a single column.
+        self.get_model_values = attrgetter(*(f"f{number}" for number in range(len(required))), "__class__")
+        self.get_all_values = attrgetter(*(f"f{number}" for number in range(len(names))), "__class__")
+        row_type = build_row_type(self.columns)
+        self.decoder = msgspec.json.Decoder(row_type | list[row_type])  # type: ignore[valid-type]
 
     def decode(self, body: bytes) -> list[Row]:
-        """The rows of a body, typed but not yet checked."""
+        """Return the rows of a JSON body, with the right types but not yet checked; see `decode_body`."""
         return decode_body(self.decoder, body)
 
-    def check(self, rows: list[Row]) -> list[list[str]]:
-        """The columns of each row that break a check: refused, or flagged where params.yaml says so."""
-        marks: list[list[str]] = []
+    def find_violations(self, rows: list[Row]) -> list[list[str]]:
+        """Return for each row the columns that fail a check of schema.yaml.
+
+        Raises
+        ------
+        RequestError
+            A value fails a check, and violations are not flagged.
+        """
+        violations: list[list[str]] = []
         for number, row in enumerate(rows):
-            marks.append([])
-            for item, value in zip(self.columns, self.all_values(row), strict=False):
-                if item.checks and (check := item.broken(value)):
-                    if not self.flag:
-                        said = f"`{item.name}` breaks a rule of schema.yaml: {check} {item.checks[check]}"
-                        raise RequestError(said, 422, item.name, number)
-                    marks[-1].append(item.name)
-        return marks
+            failed: list[str] = []
+            violations.append(failed)
+            for column, value in zip(self.columns, self.get_all_values(row), strict=False):
+                if not column.checks:
+                    continue
+                check = column.find_failed_check(value)
+                if check and not self.flag_violations:
+                    sentence = f"`{column.name}` breaks a rule of schema.yaml: {check} {column.checks[check]}"
+                    raise RequestError(sentence, 422, column.name, number)
+                if check:
+                    failed.append(column.name)
+        return violations
 
     def to_log_row(self, row: Row) -> Any:
-        """A row as it is logged: each column where the log has a place for it, but no personal one."""
+        """Return a row as it is logged: without personal columns, and with names that the log has not taken."""
         if self.logs_rows_unchanged:
             return row
-        pairs = ((item.name, value) for item, value in zip(self.columns, self.all_values(row), strict=False))
-        return {to_log_column(n): value for n, value in pairs if value is not msgspec.UNSET and n not in self.personal}
+        logged = {}
+        for column, value in zip(self.columns, self.get_all_values(row), strict=False):
+            if value is not msgspec.UNSET and column.name not in self.personal:
+                logged[to_log_column(column.name)] = value
+        return logged
 
-    def table(self, rows: list[Row]) -> LightFrame:
-        """The rows as a light table."""
-        values = zip(*map(self.values, rows), strict=True)
-        arrays = [(n, np.array(v, kind).view(LightSeries)) for (n, kind), v in zip(self.kinds, values, strict=False)]
-        return LightFrame(dict(arrays), self.dtypes)
+    def to_light_frame(self, rows: list[Row]) -> LightFrame:
+        """Return the rows as a light table; see `modelyard.inference.columns`."""
+        values_by_column = zip(*map(self.get_model_values, rows), strict=True)
+        columns = {}
+        for (name, kind), values in zip(self.array_types, values_by_column, strict=False):
+            columns[name] = np.array(values, kind).view(LightSeries)
+        return LightFrame(columns, self.dtypes)
 
-    def frame(self, rows: list[Row]) -> "pd.DataFrame":
-        """The rows as the table that `features` knows from training: same columns, same dtypes."""
+    def to_dataframe(self, rows: list[Row]) -> "pd.DataFrame":
+        """Return the rows as the table that `features()` knows from training: same columns, same dtypes."""
         import pandas as pd
 
-        values = zip(*map(self.values, rows), strict=True)
-        return pd.DataFrame({n: pd.Series(v, dtype=d) for (n, d), v in zip(self.dtypes.items(), values, strict=False)})
+        values_by_column = zip(*map(self.get_model_values, rows), strict=True)
+        columns = {}
+        for (name, dtype), values in zip(self.dtypes.items(), values_by_column, strict=False):
+            columns[name] = pd.Series(values, dtype=dtype)
+        return pd.DataFrame(columns)

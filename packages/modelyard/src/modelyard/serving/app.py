@@ -1,4 +1,4 @@
-"""Verb: the model answers over HTTP: rows checked by schema.yaml, every answer logged, measured and named."""
+"""The service: an ASGI application that predicts rows, and logs and measures every prediction."""
 
 import asyncio
 import hashlib
@@ -15,15 +15,20 @@ from typing import Annotated, Any
 import msgspec
 from prometheus_client import generate_latest
 
-from modelyard.core.errors import UserError
 from modelyard.core.params import Params
 from modelyard.core.predictions import to_probability_column
-from modelyard.inference.bundle import ModelBundle, PredictionDict, compute_max_difference
+from modelyard.inference.bundle import (
+    BundleMismatchError,
+    ModelBundle,
+    PredictionDict,
+    compute_max_difference,
+    to_response,
+)
 from modelyard.inference.predictor import load_predictor
 from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, decode_body
 from modelyard.serving import openapi
 from modelyard.serving.batching import MicroBatcher
-from modelyard.serving.prediction_log import LogWriter, Reading
+from modelyard.serving.prediction_log import LogWriter, PredictionRecord
 from modelyard.serving.shadow import ShadowMirror
 from modelyard.serving.telemetry import ServiceMetrics
 
@@ -33,8 +38,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Response = tuple[int, bytes, bytes]  # status, content type, body
 JSON_CONTENT_TYPE = b"application/json"
-MICRO_BATCH_ROWS = 256  # rows that are answered together with others'; more in a thread of their own
-STATUS_HEADERS = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}  # what goes along with a status
+HTML_CONTENT_TYPE = b"text/html; charset=utf-8"
+METRICS_CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+TOLERANCE = 1e-5
+MICRO_BATCH_ROWS = 256  # a request with more rows is predicted in a thread of its own
+LOG_KINDS = ("predictions", "feedback", "shadow")
+STATUS_HEADERS = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}
 VERSION_FIELDS = (
     "model",
     "commit",
@@ -43,6 +52,7 @@ VERSION_FIELDS = (
     "verdict",
     "engine",
     "light",
+    "light_reason",
     "reason",
     "difference",
     "versions",
@@ -50,7 +60,7 @@ VERSION_FIELDS = (
 
 
 class Truth(msgspec.Struct, forbid_unknown_fields=True):
-    """What came true, by the id of the answer."""
+    """The true outcome of one prediction, by the prediction's id."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     truth: str | int | float | bool
@@ -59,183 +69,256 @@ class Truth(msgspec.Struct, forbid_unknown_fields=True):
 FEEDBACK_DECODER = msgspec.json.Decoder(Truth | list[Truth])
 
 
-class Service:
-    """The ASGI application around one model."""
+def strip_parameters(content_type: bytes) -> bytes:
+    """Return a content type in lower case, without parameters such as a charset."""
+    return content_type.partition(b";")[0].strip().lower()
 
-    def __init__(self, params: Params, passport: ModelBundle, logs: Path) -> None:
-        self.rules, self.passport = params.serve, passport
-        self.rows = RequestDecoder(params.data, passport.dtypes, params.serve.outside == "flag")
-        self.predictor = load_predictor(passport)
-        self.counters, self.batcher = ServiceMetrics(passport.quantiles), MicroBatcher(self.answer)
-        kinds = ("predictions", "feedback", "shadow")
-        self.logs = {kind: LogWriter(logs, kind, params.serve.log, self.counters.lost.inc) for kind in kinds}
-        self.shadow = ShadowMirror(os.environ.get("MODELYARD_SHADOW", ""), self.logs["shadow"], self.counters)
-        self.active_requests, self.keys = 0, [bytes.fromhex(key) for key in self.rules.keys.values()]
-        self.id_prefix, self.count, self.encode = os.urandom(6).hex(), itertools.count(), msgspec.json.Encoder().encode
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        about = {name: getattr(passport, name) for name in VERSION_FIELDS} | {"started": started}
-        example = {name: value for name, value in passport.rows[0].items() if name not in self.rows.personal}
-        spec = openapi.build_openapi(
-            build_row_type(self.rows.columns, described=True), Reading, Truth, passport, example
-        )
-        fixed = {"/version": about, "/live": {"live": True}, "/openapi.json": spec}
-        self.static_responses: dict[str, Response] = {
-            path: (200, JSON_CONTENT_TYPE, self.encode(value)) for path, value in fixed.items()
-        }
-        self.static_responses["/docs"] = (
-            200,
-            b"text/html; charset=utf-8",
-            Path(__file__).with_name("docs.html").read_bytes(),
-        )
+
+class Service:
+    """The ASGI application of one model.
+
+    Parameters
+    ----------
+    params
+        The parameters; the block `serve` sets the limits.
+    bundle
+        The model's bundle.
+    logs
+        The folder of the logs.
+    shadow
+        host:port of a shadow that gets copies of requests; empty for none.
+    """
+
+    def __init__(self, params: Params, bundle: ModelBundle, logs: Path, shadow: str = "") -> None:
+        self.rules = params.serve
+        self.bundle = bundle
+        self.decoder = RequestDecoder(params.data, bundle.dtypes, params.serve.outside == "flag")
+        self.predictor = load_predictor(bundle)
+        self.uses_light_table = bundle.light and params.serve.light_table
+        self.metrics = ServiceMetrics(bundle.quantiles)
+        self.batcher = MicroBatcher(self.predict_rows)
+        self.logs = {kind: LogWriter(logs, kind, self.rules.log, self.metrics.lost_lines.inc) for kind in LOG_KINDS}
+        self.shadow = ShadowMirror(shadow, self.logs["shadow"], self.metrics)
+        self.keys = [bytes.fromhex(key) for key in self.rules.keys.values()]
+        self.active_requests = 0
+        self.id_prefix = os.urandom(6).hex()
+        self.row_numbers = itertools.count()
+        self.encode = msgspec.json.Encoder().encode
+        self.static_responses = self.build_static_responses()
         self.post_handlers = {"/predict": self.predict, "/feedback": self.feedback}
         self.is_ready = False
 
-    def answer(self, rows: list[Row]) -> list[PredictionDict]:
-        """Prediction and probabilities of each row; should features() fail on a light table, by way of pandas."""
-        if self.passport.light:
+    def build_static_responses(self) -> dict[str, Response]:
+        """Return the responses by path that never change."""
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        version = {name: getattr(self.bundle, name) for name in VERSION_FIELDS} | {"started": started}
+        personal = self.decoder.personal
+        example = {name: value for name, value in self.bundle.rows[0].items() if name not in personal}
+        row_type = build_row_type(self.decoder.columns, described=True)
+        spec = openapi.build_openapi(row_type, PredictionRecord, Truth, self.bundle, example)
+        docs = Path(__file__).with_name("docs.html").read_bytes()
+        return {
+            "/live": self.make_json_response({"live": True}),
+            "/version": self.make_json_response(version),
+            "/openapi.json": self.make_json_response(spec),
+            "/docs": (200, HTML_CONTENT_TYPE, docs),
+        }
+
+    def make_json_response(self, value: Any, status: int = 200) -> Response:
+        """Return a response whose body is the value as JSON."""
+        return status, JSON_CONTENT_TYPE, self.encode(value)
+
+    def predict_rows(self, rows: list[Row]) -> list[PredictionDict]:
+        """Return the prediction for each row; if `features()` fails on the light table, pandas is used."""
+        if self.uses_light_table:
             try:
-                return self.passport.to_response(self.predictor(self.rows.table(rows)))
-            except Exception:
-                logging.debug("by way of pandas", exc_info=True)
-        return self.passport.to_response(self.predictor(self.rows.frame(rows)))
+                return to_response(self.predictor(self.decoder.to_light_frame(rows)))
+            except Exception:  # features() is the project's own code and may raise anything
+                logging.debug("features() failed on the light table", exc_info=True)
+                self.metrics.pandas_fallbacks.inc()
+        return to_response(self.predictor(self.decoder.to_dataframe(rows)))
 
     def self_test(self) -> None:
-        """Answer the passport's rows; other answers than the pipeline's are a `UserError`."""
-        found = self.answer(self.rows.decode(self.encode(self.passport.rows)))
-        if not compute_max_difference(found, self.passport.answers) <= 1e-5:
-            raise UserError("refusing to start: the model answers its own rows otherwise here than where it was made")
+        """Predict the bundle's rows, and become ready.
+
+        Raises
+        ------
+        BundleMismatchError
+            The predictions are not the pipeline's.
+        """
+        found = self.predict_rows(self.decoder.decode(self.encode(self.bundle.rows)))
+        difference = compute_max_difference(found, self.bundle.answers)
+        if not difference <= TOLERANCE:
+            problem = f"the predictions for the bundle's own rows differ by {difference:.1e} from those in the bundle"
+            raise BundleMismatchError(problem)
         self.is_ready = True
 
     async def predict(self, headers: Headers, body: bytes) -> Response:
-        """Answer one row, or a list of them."""
-        rows = self.rows.decode(body)
+        """Return the prediction for one row, or a list of predictions for a list of rows."""
+        rows = self.decoder.decode(body)
         if len(rows) > self.rules.rows:
             raise RequestError(f"{len(rows):,} rows; send at most {self.rules.rows:,}, or score them as a file", 413)
         if not rows:
             return 200, JSON_CONTENT_TYPE, b"[]"
-        marks = self.rows.check(rows)
-        found = await (
-            self.batcher.ask(rows) if len(rows) <= MICRO_BATCH_ROWS else asyncio.to_thread(self.answer, rows)
-        )
-        readings = self.record_predictions(rows, found, marks, b"x-shadow" in headers)
+        flags = self.decoder.find_violations(rows)
+        if len(rows) <= MICRO_BATCH_ROWS:
+            predictions = await self.batcher.submit(rows)
+        else:
+            predictions = await asyncio.to_thread(self.predict_rows, rows)
+        records = self.make_records(predictions, flags)
+        if b"x-shadow" not in headers:
+            self.log_predictions(rows, records)
         if b"x-mirror" in headers:
-            self.shadow.send(body, readings, headers.get(b"authorization", b""))
-        return 200, JSON_CONTENT_TYPE, self.encode(readings if body.lstrip()[:1] == b"[" else readings[0])
+            self.shadow.send(body, records, headers.get(b"authorization", b""))
+        is_list = body.lstrip()[:1] == b"["
+        return 200, JSON_CONTENT_TYPE, self.encode(records if is_list else records[0])
 
-    def record_predictions(
-        self, rows: list[Row], found: list[PredictionDict], marks: list[list[str]], shadow: bool
-    ) -> list[Reading]:
-        """The answers with their ids, logged and counted; what is answered as a shadow is logged by who asked."""
-        model, now, readings = self.passport.model, datetime.now(UTC), []
-        for row, said, flags in zip(rows, found, marks, strict=True):
-            chances = said.get("probabilities")
-            reading = Reading(
-                f"{self.id_prefix}{next(self.count):x}", said["prediction"], model, chances, flags or None
+    def make_records(self, predictions: list[PredictionDict], flags: list[list[str]]) -> list[PredictionRecord]:
+        """Return the predictions with ids and flags, and count them."""
+        model = self.bundle.model
+        records = []
+        for prediction, columns in zip(predictions, flags, strict=True):
+            record = PredictionRecord(
+                f"{self.id_prefix}{next(self.row_numbers):x}",
+                prediction["prediction"],
+                model,
+                prediction.get("probabilities"),
+                columns or None,
             )
-            readings.append(reading)
-            if not shadow:
-                about = {"id": reading.id, "time": now, "model": model, "prediction": reading.prediction}
-                about |= {to_probability_column(name): chance for name, chance in (chances or {}).items()}
-                self.logs["predictions"].append(about | {"flags": reading.flags}, self.rows.to_log_row(row))
-            self.counters.scores.observe(reading.score)
-            for column in flags:
-                self.counters.flags.labels(column).inc()
-        self.counters.rows.inc(len(rows))
-        return readings
+            records.append(record)
+            self.metrics.scores.observe(record.score)
+            for column in columns:
+                self.metrics.flags.labels(column).inc()
+        self.metrics.rows.inc(len(records))
+        return records
+
+    def log_predictions(self, rows: list[Row], records: list[PredictionRecord]) -> None:
+        """Log the rows with their predictions; a shadow does not, since the sender logs its predictions."""
+        now = datetime.now(UTC)
+        log = self.logs["predictions"]
+        for row, record in zip(rows, records, strict=True):
+            line = {"id": record.id, "time": now, "model": record.model, "prediction": record.prediction}
+            if record.probabilities:
+                for name, probability in record.probabilities.items():
+                    line[to_probability_column(name)] = probability
+            line["flags"] = record.flags
+            log.append(line, self.decoder.to_log_row(row))
 
     async def feedback(self, _: Headers, body: bytes) -> Response:
-        """Take the truth of earlier answers; monitoring joins them by their ids."""
-        truths, now = decode_body(FEEDBACK_DECODER, body), datetime.now(UTC)
-        for one in truths:
-            self.logs["feedback"].append(one, {"time": now})
-        return 202, JSON_CONTENT_TYPE, self.encode({"taken": len(truths)})
+        """Log true outcomes, which monitoring joins with the predictions by their ids."""
+        truths = decode_body(FEEDBACK_DECODER, body)
+        now = datetime.now(UTC)
+        for truth in truths:
+            self.logs["feedback"].append(truth, {"time": now})
+        return self.make_json_response({"taken": len(truths)}, 202)
 
-    def is_authorized(self, sent: bytes) -> bool:
-        """Whether this is one of the keys; how long that takes does not tell how much of it was right."""
-        scheme, _, key = sent.partition(b" ")
+    def is_authorized(self, authorization: bytes) -> bool:
+        """Return whether a header holds one of the keys, in a time that tells nothing about them."""
+        scheme, _, key = authorization.partition(b" ")
         digest = hashlib.sha256(key.strip()).digest()
-        found = sum(hmac.compare_digest(digest, one) for one in self.keys)  # all of them, where `any` would stop
-        return scheme.lower() == b"bearer" and found > 0
+        matches = sum(hmac.compare_digest(digest, one) for one in self.keys)  # any() would stop at the first one
+        return scheme.lower() == b"bearer" and matches > 0
 
-    async def read(self, headers: Headers, receive: Receive) -> bytes:
-        """The body, when it is JSON, not too long and not too slow."""
-        kind = headers.get(b"content-type", b"")
-        if kind != JSON_CONTENT_TYPE and kind.partition(b";")[0].strip().lower() != JSON_CONTENT_TYPE:
+    async def read_body(self, headers: Headers, receive: Receive) -> bytes:
+        """Return the body of a request.
+
+        Raises
+        ------
+        RequestError
+            The body is not JSON (415), too long (413), too slow (408), or the client left (499).
+        """
+        content_type = headers.get(b"content-type", b"")
+        if content_type != JSON_CONTENT_TYPE and strip_parameters(content_type) != JSON_CONTENT_TYPE:
             raise RequestError("send Content-Type: application/json", 415)
-        most = int(self.rules.megabytes * 2**20)
-        body, more = b"", int(headers.get(b"content-length", b"0")) <= most
+        max_bytes = int(self.rules.megabytes * 2**20)
+        if int(headers.get(b"content-length", b"0")) > max_bytes:
+            raise RequestError(f"a body may have {self.rules.megabytes:g} MB", 413)
         try:
             async with asyncio.timeout(self.rules.seconds):
-                while more and len(body) <= most:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise RequestError("the client left", 499)
-                    body += message.get("body", b"")
-                    more = message.get("more_body", False)
-                    if not more and len(body) <= most:
-                        return body
+                return await self.receive_body(receive, max_bytes)
         except TimeoutError:
             raise RequestError(f"the body took longer than {self.rules.seconds:g} s", 408) from None
-        raise RequestError(f"a body may have {self.rules.megabytes:g} MB", 413)
+
+    async def receive_body(self, receive: Receive, max_bytes: int) -> bytes:
+        """Return the joined parts of a body; a longer one is refused."""
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestError("the client left", 499)
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > max_bytes:
+                raise RequestError(f"a body may have {self.rules.megabytes:g} MB", 413)
+        return body
 
     async def handle(self, scope: Scope, receive: Receive) -> Response:
-        """The reply to a good request; a bad one is refused."""
-        path, method = scope["path"], scope["method"]
-        if handle := self.post_handlers.get(path):
-            if method != "POST":
-                raise RequestError("use POST", 405)
-            headers = dict(scope["headers"])
-            if self.keys and not self.is_authorized(headers.get(b"authorization", b"")):
-                raise RequestError("send Authorization: Bearer <key>, with a key that this service knows", 401)
-            if self.active_requests >= self.rules.requests:
-                raise RequestError("too many requests at once; try again in a second", 503)
-            self.active_requests += 1
-            try:
-                return await handle(headers, await self.read(headers, receive))
-            finally:
-                self.active_requests -= 1
+        """Return the response to a request, or raise `RequestError`."""
+        path = scope["path"]
+        if path in self.post_handlers:
+            return await self.handle_post(scope, receive)
         if path not in self.static_responses and path not in ("/ready", "/metrics"):
             raise RequestError("there is no such page; see /docs", 404)
-        if method not in ("GET", "HEAD"):
+        if scope["method"] not in ("GET", "HEAD"):
             raise RequestError("use GET", 405)
         if path == "/metrics":
-            return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self.counters.registry)
+            return 200, METRICS_CONTENT_TYPE, generate_latest(self.metrics.registry)
         if path == "/ready":
-            return (200 if self.is_ready else 503), JSON_CONTENT_TYPE, self.encode({"ready": self.is_ready})
+            return self.make_json_response({"ready": self.is_ready}, 200 if self.is_ready else 503)
         return self.static_responses[path]
 
+    async def handle_post(self, scope: Scope, receive: Receive) -> Response:
+        """Return the response of /predict or /feedback, if the key is right and not too many requests are active."""
+        if scope["method"] != "POST":
+            raise RequestError("use POST", 405)
+        headers = dict(scope["headers"])
+        if self.keys and not self.is_authorized(headers.get(b"authorization", b"")):
+            raise RequestError("send Authorization: Bearer <key>, with a key that this service knows", 401)
+        if self.active_requests >= self.rules.requests:
+            raise RequestError("too many requests at once; try again in a second", 503)
+        self.active_requests += 1
+        try:
+            body = await self.read_body(headers, receive)
+            return await self.post_handlers[scope["path"]](headers, body)
+        finally:
+            self.active_requests -= 1
+
     async def respond(self, scope: Scope, receive: Receive) -> Response:
-        """The reply to any request, bad ones included."""
+        """Return the response to any request: a refused or failed one gets a sentence and is counted."""
         try:
             return await self.handle(scope, receive)
         except RequestError as problem:
-            status, said = problem.status, {"error": str(problem), "field": problem.field, "row": problem.row}
+            status = problem.status
+            error = {"error": str(problem), "field": problem.field, "row": problem.row}
         except Exception:
             logging.exception("a request failed")
-            status, said = 500, {"error": "the service failed; its log says why"}
-        self.counters.errors.labels(str(status)).inc()
-        return status, JSON_CONTENT_TYPE, self.encode({key: value for key, value in said.items() if value is not None})
+            status = 500
+            error = {"error": "the service failed; its log says why"}
+        self.metrics.errors.labels(str(status)).inc()
+        return self.make_json_response({key: value for key, value in error.items() if value is not None}, status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serve one request or the server's lifespan, as ASGI asks."""
         if scope["type"] != "http":
             return await self.handle_lifespan(receive, send)
         start = time.perf_counter()
-        status, kind, body = await self.respond(scope, receive)
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        path = scope["path"]
+        status, content_type, body = await self.respond(scope, receive)
+        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
         if status == 405:
-            headers.append((b"allow", b"POST" if scope["path"] in self.post_handlers else b"GET, HEAD"))
+            headers.append((b"allow", b"POST" if path in self.post_handlers else b"GET, HEAD"))
         elif status in STATUS_HEADERS:
             headers.append(STATUS_HEADERS[status])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        known = scope["path"] in self.post_handlers or status == 200
-        count, seconds = self.counters.of(scope["path"] if known else "other", status)
-        count.inc()
+        is_known = path in self.post_handlers or status == 200
+        requests, seconds = self.metrics.request_metrics(path if is_known else "other", status)
+        requests.inc()
         seconds.observe(time.perf_counter() - start)
 
     async def handle_lifespan(self, receive: Receive, send: Send) -> None:
-        """Start when the server does; when it stops, write what the logs still hold."""
+        """Start when the server starts; when it stops, write all that the logs still hold."""
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()

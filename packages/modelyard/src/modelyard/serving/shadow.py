@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Send copies of answered requests to a shadow, a second model whose predictions are only compared and logged."""
 
 import http.client
 import queue
@@ -7,50 +7,75 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from modelyard.serving.prediction_log import PREDICTION_DECODER, LogWriter, Reading
+from modelyard.serving.prediction_log import PREDICTION_DECODER, LogWriter, PredictionRecord
 from modelyard.serving.telemetry import ServiceMetrics
 
-MAX_QUEUED_REQUESTS = 1000  # requests that may wait for the shadow
-TIMEOUT_SECONDS = 1.0  # seconds that the shadow may take
+MAX_QUEUED_REQUESTS = 1000
+TIMEOUT_SECONDS = 1.0
 
 
 class ShadowMirror:
-    """A bounded queue of copies of answered requests, and a thread that asks the shadow, compares and logs."""
+    """A bounded queue of requests, and a thread that sends them to the shadow.
 
-    def __init__(self, address: str, log: LogWriter, counters: ServiceMetrics) -> None:
-        self.address, self.log, self.counters = address, log, counters
-        self.waiting: queue.Queue[tuple[bytes, list[Reading], bytes]] = queue.Queue(MAX_QUEUED_REQUESTS)
+    Parameters
+    ----------
+    address
+        The shadow's host:port; empty for none.
+    log
+        The log of the comparisons.
+    metrics
+        The service's metrics; they count what is lost or fails.
+    """
+
+    def __init__(self, address: str, log: LogWriter, metrics: ServiceMetrics) -> None:
+        self.address = address
+        self.log = log
+        self.metrics = metrics
+        self.queue: queue.Queue[tuple[bytes, list[PredictionRecord], bytes]] = queue.Queue(MAX_QUEUED_REQUESTS)
         if address:
-            threading.Thread(target=self.run, name="shadow", daemon=True).start()
+            threading.Thread(target=self.forward_requests, name="shadow", daemon=True).start()
 
-    def send(self, body: bytes, readings: list[Reading], key: bytes = b"") -> None:
-        """Queue a copy; where the queue is full, or there is no shadow, it is counted as lost."""
-        if self.address and not self.waiting.full():
-            self.waiting.put_nowait((body, readings, key))
+    def send(self, body: bytes, records: list[PredictionRecord], authorization: bytes = b"") -> None:
+        """Queue a request with our own predictions; without a shadow, or with a full queue, it counts as lost."""
+        if self.address and not self.queue.full():
+            self.queue.put_nowait((body, records, authorization))
         else:
-            self.counters.shadow.labels("lost").inc(len(readings))
+            self.metrics.shadow.labels("lost").inc(len(records))
 
-    def run(self) -> None:
-        """Ask the shadow for each copy; its failures are counted."""
+    def forward_requests(self) -> None:
+        """Send queued requests to the shadow, one after the other, forever; failures are counted."""
         connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT_SECONDS)
         while True:
-            body, readings, key = self.waiting.get()
-            head = {"Content-Type": "application/json", "X-Shadow": "1", "Authorization": key.decode("latin-1")}
+            body, records, authorization = self.queue.get()
+            headers = {
+                "Content-Type": "application/json",
+                "X-Shadow": "1",
+                "Authorization": authorization.decode("latin-1"),
+            }
             try:
-                connection.request("POST", "/predict", body, head)
-                found = PREDICTION_DECODER.decode(connection.getresponse().read())
-                self.compare(readings, found if isinstance(found, list) else [found])
+                connection.request("POST", "/predict", body, headers)
+                theirs = PREDICTION_DECODER.decode(connection.getresponse().read())
+                self.compare(records, theirs if isinstance(theirs, list) else [theirs])
             except (OSError, http.client.HTTPException, msgspec.MsgspecError, ValueError, TypeError):
                 connection.close()
-                self.counters.shadow.labels("failed").inc(len(readings))
+                self.metrics.shadow.labels("failed").inc(len(records))
 
-    def compare(self, readings: list[Reading], found: list[Reading]) -> None:
-        """Count and log how far the shadow's answers are from ours."""
+    def compare(self, ours: list[PredictionRecord], theirs: list[PredictionRecord]) -> None:
+        """Count and log how far the shadow's predictions are from ours."""
         now = datetime.now(UTC)
-        for mine, theirs in zip(readings, found, strict=True):
-            self.counters.distance.observe(abs(mine.score - theirs.score))
-            changed = mine.probabilities and mine.prediction != theirs.prediction
-            self.counters.shadow.labels("changed" if changed else "answered").inc()
-            about = {"id": mine.id, "time": now, "model": mine.model, "shadow": theirs.model}
-            about |= {"prediction": mine.prediction, "shadow_prediction": theirs.prediction}
-            self.log.append(about | {"score": mine.score, "shadow_score": theirs.score})
+        for our, their in zip(ours, theirs, strict=True):
+            self.metrics.distance.observe(abs(our.score - their.score))
+            changed = our.probabilities and our.prediction != their.prediction
+            self.metrics.shadow.labels("changed" if changed else "answered").inc()
+            self.log.append(
+                {
+                    "id": our.id,
+                    "time": now,
+                    "model": our.model,
+                    "shadow": their.model,
+                    "prediction": our.prediction,
+                    "shadow_prediction": their.prediction,
+                    "score": our.score,
+                    "shadow_score": their.score,
+                }
+            )
