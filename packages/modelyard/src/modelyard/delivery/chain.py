@@ -153,7 +153,7 @@ def verify_service(env: str, state: dict[str, Any]) -> ProvenanceClaim:
 
 def collect_locked_params(lock: dict[str, Any]) -> dict[str, str]:
     """Return the parameters in a dvc.lock as MLflow records them: flat names, and values as text."""
-    found = {}
+    found: dict[str, str] = {}
     for stage in lock["stages"].values():
         for block in stage.get("params", {}).values():
             found |= {name: str(value) for name, value in flatten_mapping(block).items()}
@@ -181,9 +181,8 @@ def verify_mlflow_runs(claim: ProvenanceClaim) -> list[str]:
     runs = client.search_runs([experiment.experiment_id], f"tags.dvc_lock = '{digest}'")
     tags = {key: claim[key] for key in ("model", "data")}
     params = collect_locked_params(load_verified_lock(claim))
-    agreeing = [
-        run for run in runs if tags.items() <= run.data.tags.items() and params.items() <= run.data.params.items()
-    ]
+    same_origin = [run for run in runs if tags.items() <= run.data.tags.items()]
+    agreeing = [run for run in same_origin if params.items() <= run.data.params.items()]
     if runs and not agreeing:
         sentence = f"{runs[0].info.run_id} recorded this {DVC_LOCK} with another model, other data or other parameters"
         raise IntegrityError("MLflow run", sentence)
