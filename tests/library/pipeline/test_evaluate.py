@@ -59,3 +59,22 @@ def test_points_are_few_and_spread(rows: int) -> None:
     tables = evaluate.build_plot_tables(scores + 0.1, scores)
     assert len(tables["residuals"]) == min(rows, evaluate.MAX_PLOT_POINTS)
     assert tables["residuals"]["predicted"].iloc[[0, -1]].tolist() == [0.0, 1.0]
+
+
+def test_build_plot_tables_have_two_columns_for_each_plot() -> None:
+    truth = np.arange(100) % 2
+    probability = np.linspace(0, 1, 100)
+    tables = evaluate.build_plot_tables(truth, np.column_stack([1 - probability, probability]))
+    assert list(tables) == ["roc", "precision_recall", "calibration", "scores"]
+    assert {table.shape[1] for table in tables.values()} == {2}
+
+
+def test_outline_histogram_area_is_one() -> None:
+    outline = evaluate.outline_histogram(np.random.default_rng(0).normal(size=1000))
+    widths = np.diff(outline["prediction"])
+    assert (widths * outline["density"].iloc[:-1]).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_outline_histogram_of_one_value_is_one_bin(value: float) -> None:
+    assert len(evaluate.outline_histogram(np.full(10, value))) == 3

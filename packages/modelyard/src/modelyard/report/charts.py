@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 WIDTH = 440  # pixels, of every chart
 HEIGHT = 300
 ROW_HEIGHT = 24
-LEFT, RIGHT, TOP, BOTTOM = 48, 18, 54, 46  # margins in pixels
+LEFT = 48  # margins in pixels
+RIGHT = 18
+TOP = 54
+BOTTOM = 46
 CHARACTER = 6.4  # pixels, width of a character of a row's label
 LONGEST_LABEL = 26  # characters
 LONGEST_TITLE = 52
