@@ -1,6 +1,5 @@
 #!/bin/sh
-# Pins every dependency with hashes and names no registry: serve.txt is what the model needs of dev.txt, and
-# compiled.txt what is left of that where the model is compiled: the image's libraries.
+# Pins all with hashes and names no registry: dev.txt has everything, serve.txt what a model needs, compiled.txt a compiled one.
 set -eu
 uv=$1 upgrade=${2:-}  # nothing: what is pinned stays
 cd "$(dirname "$0")/.."
