@@ -69,12 +69,6 @@ def widen_range(low: float, high: float) -> tuple[float, float]:
     return least, most
 
 
-def is_personal_name(name: str) -> bool:
-    """Return whether a column is about one person, by its name."""
-    words = re.sub(r"\W+", "_", name)
-    return bool(PERSONAL_NAME_PATTERN.search(words))
-
-
 def infer_column_rules(profile: ColumnProfile, data: DataParams) -> dict[str, Any]:
     """Infer what holds for a column's values and for values like them.
 
@@ -110,8 +104,8 @@ def has_categories(profile: ColumnProfile, data: DataParams) -> bool:
     """Return whether a column's values are listed: classes of the target always, others where they are few."""
     if profile.name == data.target and data.task == "classification":
         return True
-    is_few = profile.count <= min(MAX_CATEGORIES, profile.rows / 10)
-    return is_few and (profile.type == "str" or (profile.count == 2 and profile.type != "float64"))
+    is_few = profile.distinct_count <= min(MAX_CATEGORIES, profile.rows / 10)
+    return is_few and (profile.type == "str" or (profile.distinct_count == 2 and profile.type != "float64"))
 
 
 def infer_range(profile: ColumnProfile) -> dict[str, float]:
