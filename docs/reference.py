@@ -93,22 +93,29 @@ def verbs() -> Iterator[str]:
         )
 
 
+def parameter_notes(node: ast.ClassDef) -> dict[str, str]:
+    """The section Parameters of a class's docstring, by name."""
+    section = (ast.get_docstring(node) or "").partition("----------\n")[2]
+    entries = re.findall(r"(?m)^(\w+)\n((?:    .*\n?)+)", section)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
 def parameters() -> Iterator[str]:
     """Each block of params.yaml: what ships with its comment, then the keys that only have a default."""
     shipped = plain((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     text = re.split(r"(?m)^(?=\w)", shipped)
     blocks = {part.split(":")[0]: part.rstrip() for part in text if part.strip()}
-    lines = (PACKAGE / "core/params.py").read_text(encoding="utf-8").splitlines()
     for node in tree(PACKAGE / "core/params.py").body:
         word = node.name.lower().removesuffix("params") if isinstance(node, ast.ClassDef) else ""
         if word not in blocks or not isinstance(node, ast.ClassDef):
             continue
+        notes = parameter_notes(node)
         more = [
             (
                 f"`{field.target.id}`",
                 f"`{ast.unparse(field.annotation)}`",
                 f"`{ast.unparse(field.value)}`",
-                lines[field.lineno - 1].partition("  # ")[2],
+                notes[field.target.id],
             )
             for field in node.body
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value

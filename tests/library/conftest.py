@@ -1,16 +1,19 @@
 """A small project, its rows made from the schema, and its pipeline run once for all tests."""
 
 import contextlib
+import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from modelyard.core.params import Params, load_params
 from modelyard.core.process import run_git
+from modelyard.core.yaml import read_yaml
 from modelyard.inference.bundle import BUNDLE_JSON, RUNTIME_FILES, ModelBundle
 from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.pipeline import evaluate, split, train, validate
@@ -19,6 +22,28 @@ from tests.library import recorded as recording
 from tests.library.support import PROJECT, TEMPLATE, Key
 
 FILES = ("schema.yaml", "dvc.yaml", "deploy", "requirements/dev.txt", "requirements/serve.txt")
+
+
+# All that tests see of the environment in which the suite was started.
+KEPT_VARIABLES = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TMPDIR|TEMP|TMP|VIRTUAL_ENV|LD_LIBRARY_PATH|FUZZ|SYSTEMROOT|(HTTPS?|NO)_PROXY"
+    r"|(PYTHON|PYTEST|COV|HYPOTHESIS|XDG|UV|OMP|OPENBLAS|MKL|NUMBA)_?\w*",
+    re.IGNORECASE,
+)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_environment() -> Iterator[None]:
+    """Remove the variables and the git settings of whoever runs the suite, before any other fixture."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if not KEPT_VARIABLES.fullmatch(name):
+                patch.delenv(name)
+        patch.setenv("LANG", "C.UTF-8")
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+        time.tzset()
+        yield
 
 
 def make_project(folder: Path) -> Path:
@@ -61,7 +86,7 @@ def params() -> Params:
 @pytest.fixture(scope="session")
 def drawn(params: Params) -> pd.DataFrame:
     """Rows made from the schema, drawn once."""
-    schema = yaml.safe_load((TEMPLATE / "schema.yaml").read_text(encoding="utf-8"))
+    schema = read_yaml(TEMPLATE / "schema.yaml")
     classes = parse_checks(schema["columns"][params.data.target]).get("isin", [])
     return make_rows(schema, params, max(DEFAULT_ROWS, 12 * len(classes)))
 

@@ -10,9 +10,41 @@ from ruamel.yaml import YAML
 
 from modelyard.core.yaml import dump_yaml, parse_yaml
 
-WORDS = ["NO", "no", "Yes", "on", "off", "y", "~", "null", "Null", "", "00:30", "1:20:30", "010", "0o10", "0x1F", "0b11"]
+WORDS = [
+    "NO",
+    "no",
+    "Yes",
+    "on",
+    "off",
+    "y",
+    "~",
+    "null",
+    "Null",
+    "",
+    "00:30",
+    "1:20:30",
+    "010",
+    "0o10",
+    "0x1F",
+    "0b11",
+]
 NUMBERS = ["1e-3", "1e-05", "1.0e-5", "1E5", ".5", "5.", "-1_000", "+3", ".inf", "-.inf", ".nan", "1.5e3", "1e", "e3"]
-OTHERS = ["2024-01-01", "2024-01-01T00:00:00", "TRUE", "False", "=", "<<", "#", "- a", "a: b", "'", '"', " x ", "é", "%"]
+OTHERS = [
+    "2024-01-01",
+    "2024-01-01T00:00:00",
+    "TRUE",
+    "False",
+    "=",
+    "<<",
+    "#",
+    "- a",
+    "a: b",
+    "'",
+    '"',
+    " x ",
+    "é",
+    "%",
+]
 
 
 def read_as_dvc(text: str) -> Any:
@@ -26,7 +58,9 @@ def test_parse_reads_a_scalar_as_dvc_does(word: str) -> None:
     assert type(ours) is type(theirs)
 
 
-TEXTS = st.sampled_from(WORDS + NUMBERS + OTHERS) | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))
+TEXTS = st.sampled_from(WORDS + NUMBERS + OTHERS) | st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
+)
 
 
 @given(names=st.lists(TEXTS, max_size=6))

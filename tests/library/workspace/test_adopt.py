@@ -8,10 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from modelyard.core.errors import UserError
+from modelyard.core.files import read_json
 from modelyard.core.params import load_params
+from modelyard.core.yaml import parse_yaml
 from modelyard.data import importing, profiling, schema
 from modelyard.pipeline import evaluate, split, train, validate
 from modelyard.workspace import adopt
@@ -84,13 +85,13 @@ BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
     ("blank lines", lambda: "\n\n \n", {}, "is blank"),
     ("header only", lambda: "a,b,y\n", {}, "no rows"),
     ("one column", lambda: text(table()[["y"]]), {}, "one column"),
-    ("no such target", text, {"target": "yes"}, "no column yes in .*; it has y, "),
+    ("no such target", text, {"target": "yes"}, "no column yes; it has y, "),
     ("no such time", text, {"time": "date"}, "no column date"),
     ("no such group", text, {"group": "whom"}, "it has who, "),
     ("no such sensitive", text, {"sensitive": "kind,sex"}, "no column sex"),
     ("target in two roles", text, {"group": "y"}, "is the target"),
-    ("target without values", lambda: holed("y", ROWS), {}, "no value in any"),
-    ("target without values, drop", lambda: holed("y", ROWS), {"drop": True}, "no value in any"),
+    ("target without values", lambda: holed("y", ROWS), {}, "no value of y in any"),
+    ("target without values, drop", lambda: holed("y", ROWS), {"drop": True}, "no value of y in any"),
     ("target with gaps", lambda: holed("y", 7), {}, "of 120 rows 7 have no y; add DROP=1"),
     ("time with gaps", lambda: holed("at", 3), {"time": "at"}, "of 120 rows 3 have no at; add DROP=1"),
     ("one class", lambda: changed(y="no"), {}, "every row says y = no"),
@@ -110,11 +111,16 @@ BAD: list[tuple[str, Callable[[], str | bytes], dict[str, object], str]] = [
         {"encoding": "utf-8"},
         "ENCODING=latin-1",
     ),
-    ("unknown encoding", text, {"encoding": "klingon"}, "no encoding klingon"),
+    ("unknown encoding", text, {"encoding": "klingon"}, "ENCODING klingon does not exist"),
     ("bytes of no encoding", lambda: text().encode() + b"\x81\x8d\x8f", {}, "not written in utf-8 or cp1252"),
-    ("unreadable time", lambda: changed(at="last week"), {"time": "at"}, "does not hold times"),
-    ("one unreadable time", lambda: text().replace("2024-02-03", "2024-02-31"), {"time": "at"}, "does not hold times"),
-    ("numbers for a time", text, {"time": "count"}, "does not hold times"),
+    ("unreadable time", lambda: changed(at="last week"), {"time": "at"}, "values that are not times"),
+    (
+        "one unreadable time",
+        lambda: text().replace("2024-02-03", "2024-02-31"),
+        {"time": "at"},
+        "values that are not times",
+    ),
+    ("numbers for a time", text, {"time": "count"}, "values that are not times"),
     ("200 columns, 5 rows", lambda: wide(5), {}, "there are 5 rows"),
     ("5 rows", lambda: text(table(5)), {}, "there are 5 rows"),
     (
@@ -153,13 +159,13 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
     with pytest.raises(UserError, match=words) as refusal:
         adopt.main(str(path), **{"target": "y", **options})  # type: ignore[arg-type]
     assert "\n" not in str(refusal.value)
-    assert refusal.value.code == 1
+    assert refusal.value.code in (1, 2)
     assert state() == before
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
-    ("csv", "words"), [("none.csv", "no file none.csv"), ("..", "is a folder"), ("", "CSV=path TARGET=column")]
+    ("csv", "words"), [("none.csv", "none.csv is missing"), ("..", "is a folder"), ("", "CSV=path TARGET=column")]
 )
 def test_a_path_that_is_no_file_is_refused(csv: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
@@ -168,7 +174,7 @@ def test_a_path_that_is_no_file_is_refused(csv: str, words: str) -> None:
 
 def test_half_an_archive_is_refused() -> None:
     path = given(gzip.compress(text().encode())[:200], "mine.csv.gz")
-    with pytest.raises(UserError, match=r"does not read as a table .*fetch it again"):
+    with pytest.raises(UserError, match=r"is not a table .*fetch it again"):
         adopt.main(str(path), "y")
 
 
@@ -191,7 +197,7 @@ def test_the_pipeline_runs_on_it() -> None:
     adopted(text(), time="at")
     for stage in (validate, split, train, evaluate):
         stage.main()
-    assert yaml.safe_load(Path("reports/metrics.json").read_text(encoding="utf-8"))["roc_auc"] > 0.7
+    assert read_json(Path("reports/metrics.json"))["roc_auc"] > 0.7
 
 
 def test_what_came_from_the_former_data_is_gone() -> None:
@@ -211,7 +217,7 @@ def test_other_blocks_and_their_comments_stay() -> None:
     after = Path("params.yaml").read_text(encoding="utf-8")
     rest = before[before.index("\nsplit:") : before.index("\ntrain:")]
     assert rest in after
-    assert list(yaml.safe_load(before)) == list(yaml.safe_load(after))
+    assert list(parse_yaml(before)) == list(parse_yaml(after))
 
 
 def test_adopt_again_gives_the_same_files() -> None:

@@ -1,4 +1,4 @@
-"""Runs the command line."""
+"""Runs the command line: `python -m modelyard`."""
 
 from modelyard.cli import run_and_exit
 

@@ -61,37 +61,69 @@ ENV_PREFIX = "MODELYARD_"
 FALSE_WORDS = ("", "0", "no", "false")
 
 
+class UsageError(UserError):
+    """A command was called with wrong or missing options; the exit code is 2.
+
+    Parameters
+    ----------
+    sentence
+        What is wrong, and what to do.
+    missing
+        The options that the command lacks.
+    """
+
+    def __init__(self, sentence: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(sentence, code=2)
+        self.missing = tuple(missing)
+
+
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
+    """An argument parser that raises one sentence instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise a `UserError` that names the missing options as make takes them, or what is wrong."""
+        """Raise a `UsageError` that names the missing options as make takes them, or repeats what is wrong."""
         command = self.prog.split()[-1]
         missing = re.findall(r"--(\w+)", message.partition("required:")[2])
         if not missing:
-            raise UserError(f"{message}; `python -m {self.prog} --help` lists the options", code=2)
+            raise UsageError(f"{message}; `python -m {self.prog} --help` lists the options")
         names = " and ".join(name.upper() for name in missing)
         example = " ".join(f"{name.upper()}=…" for name in missing)
-        raise UserError(f"{command} needs {names}; run `make {command} {example}`", code=2)
+        raise UsageError(f"{command} needs {names}; run `make {command} {example}`", missing)
 
 
 def add_option(parser: CommandParser, name: str, parameter: inspect.Parameter) -> None:
-    """Add the option of one parameter (`in_` is `--in`); `MODELYARD_<NAME>` in the environment is its default."""
+    """Add the option for one parameter of a command.
+
+    Parameters
+    ----------
+    parser
+        The parser of the command.
+    name
+        The name of the parameter; `in_` becomes `--in`.
+    parameter
+        Its default gives the type of the option, and without one the option is required. A variable
+        `MODELYARD_<NAME>` replaces the default.
+    """
     option = name.rstrip("_")
+    is_required = parameter.default is inspect.Parameter.empty
+    default = None if is_required else parameter.default
     given = os.environ.get(ENV_PREFIX + option.upper())
-    required = parameter.default is inspect.Parameter.empty and not given
-    default = None if parameter.default is inspect.Parameter.empty else parameter.default
     if isinstance(default, bool):
-        value = default if given is None else given.lower() not in FALSE_WORDS
-        parser.add_argument(f"--{option}", dest=name, action=argparse.BooleanOptionalAction, default=value)
+        is_on = default if given is None else given.lower() not in FALSE_WORDS
+        parser.add_argument(f"--{option}", dest=name, action=argparse.BooleanOptionalAction, default=is_on)
         return
     kind = type(default) if isinstance(default, int | float) else str
-    parser.add_argument(f"--{option}", dest=name, type=kind, default=given or default, required=required)
+    value = given or default
+    parser.add_argument(f"--{option}", dest=name, type=kind, default=value, required=is_required and not given)
 
 
 def make_parser(command: str, function: Callable[..., int | None]) -> CommandParser:
-    """Return the parser of a command: an option for each parameter of its function."""
-    parser = CommandParser(prog=f"modelyard {command}", description=function.__doc__)
+    """Return the parser of a command, with an option for each parameter of its function."""
+    parser = CommandParser(
+        prog=f"modelyard {command}",
+        description=inspect.getdoc(function),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-v", "--verbose", action="store_true", help="show where an error comes from")
     volume.add_argument("-q", "--quiet", action="store_true", help="print errors only")
@@ -108,31 +140,31 @@ def load_command(command: str) -> Callable[..., int | None]:
 
 
 def run_command(command: str, arguments: Sequence[str]) -> int:
-    """Run a command; a `UserError` becomes one sentence and the exit code that it carries."""
-    verbose = False
+    """Run a command and return its exit code; a `UserError` is printed as one sentence, with -v it is raised."""
+    is_verbose = False
     try:
         function = load_command(command)
         options = vars(make_parser(command, function).parse_args(arguments))
-        verbose = options.pop("verbose")
+        is_verbose = options.pop("verbose")
         console.set_quiet(options.pop("quiet"))
         return function(**options) or 0
     except UserError as problem:
-        if verbose:
+        if is_verbose:
             raise
-        print(f"error: {problem}", file=sys.stderr)
+        console.print_error(f"error: {problem}")
         return problem.code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; without one, list the commands."""
+    """Run the command that the arguments name, and return its exit code; without one, list the commands."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words else "--help"
     if command == "--version":
-        print(__version__)
+        console.print_data(__version__)
         return 0
     if command in COMMANDS:
         return run_command(command, words[1:])
-    print(f"usage: python -m modelyard <command> [--option value]\ncommands: {' '.join(sorted(COMMANDS))}")
+    console.print_data(f"usage: python -m modelyard <command> [--option value]\ncommands: {' '.join(sorted(COMMANDS))}")
     return 0 if command in ("-h", "--help") else 2
 
 

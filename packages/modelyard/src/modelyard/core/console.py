@@ -1,4 +1,4 @@
-"""Everything that a command prints goes through here."""
+"""Everything that a command prints goes through this module."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ _quiet = False
 
 
 def set_quiet(quiet: bool) -> None:
-    """Print errors only, or everything."""
+    """Print only errors and data from now on, or everything."""
     global _quiet
     _quiet = quiet
 
@@ -25,7 +25,7 @@ def print_line(text: str = "") -> None:
 
 
 def print_result(label: str, text: str = "") -> None:
-    """Print a line that begins with the command or object it is about."""
+    """Print a line that begins with the command or the object that it is about, unless only errors are wanted."""
     print_line(f"{label:<10}{text}")
 
 
@@ -57,15 +57,33 @@ def print_data(text: str) -> None:
 
 @contextmanager
 def report_stage(name: str, rows_in: int | None = None) -> Iterator[dict[str, Any]]:
-    """Print one line when the stage ends: its name, rows in, what the block noted, and seconds."""
-    start, notes = time.perf_counter(), dict[str, Any]()
+    """Time a block, and print one line about it at its end.
+
+    Parameters
+    ----------
+    name
+        The name of the stage.
+    rows_in
+        The number of rows that the stage reads.
+
+    Yields
+    ------
+    dict
+        Notes that the block may add: they are printed as `key value`.
+    """
+    start = time.perf_counter()
+    notes: dict[str, Any] = {}
     yield notes
-    out = "  ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items())
-    told = "" if rows_in is None else f"{rows_in:>12,} rows in  "
-    print_result(name, f"{told}{out}  {time.perf_counter() - start:.1f} s")
+    parts = [] if rows_in is None else [f"{rows_in:>12,} rows in"]
+    for key, value in notes.items():
+        parts.append(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}")
+    parts.append(f"{time.perf_counter() - start:.1f} s")
+    print_result(name, "  ".join(parts))
 
 
 def colour_word(word: str, width: int = 0) -> str:
-    """A word in its colour, padded: plain where no person looks at a terminal, or NO_COLOR is set."""
-    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return f"{word:<{width}}" if plain else f"\x1b[{STATUS_COLOURS[word]}m{word:<{width}}\x1b[0m"
+    """Return a status word padded to a width, in its colour on a terminal that shows colours."""
+    padded = f"{word:<{width}}"
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return padded
+    return f"\x1b[{STATUS_COLOURS[word]}m{padded}\x1b[0m"

@@ -103,7 +103,8 @@ class TrainParams(ParamsSection, frozen=True):
     arguments
         The keyword arguments of that class.
     window
-        The training rows: `all`, the last days such as `90d` (needs `data.time`), or the last rows such as `50000`.
+        The training rows: `all`, those of the last days such as `90d` (needs `data.time`), or the last ones such as
+        `50000`.
     start
         The model that training goes on from, with the rows that are new to it. Null: training starts afresh.
     threads
@@ -128,8 +129,8 @@ class EvaluateParams(ParamsSection, frozen=True):
     metric
         The name of the metric that the gate compares.
     cost
-        The cost of predicting a class, `cost[truth][prediction]`, classes in alphabetical order. Null: there is no metric
-        `cost`.
+        The cost of predicting a class, `cost[truth][prediction]`, classes in alphabetical order. Null: there is no
+        metric `cost`.
     """
 
     metric: str
@@ -380,8 +381,8 @@ class ReleaseParams(ParamsSection, frozen=True):
     Parameters
     ----------
     signed
-        A command that must find the model signed; `{model}` stands for its file and `{digest}` for its SHA-256. Empty: it
-        is not checked.
+        A command that must find the model signed; `{model}` stands for its file and `{digest}` for its SHA-256. Empty:
+        it is not checked.
     """
 
     signed: list[str] = []

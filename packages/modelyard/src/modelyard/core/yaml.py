@@ -30,20 +30,19 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper; it quotes text that YAML 1.1 or YAML 1.2 would take for something else."""
+    """PyYAML's safe dumper; it quotes text that YAML 1.1 or YAML 1.2 would read as another type."""
 
 
 def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
-    """Return a whole number; a leading zero means nothing."""
+    """Return a whole number; a leading zero does not make it octal."""
     text = str(loader.construct_scalar(node)).replace("_", "")
     return int(text, 0) if re.match(r"[-+]?0[box]", text) else int(text)
 
 
 def _construct_float(loader: Any, node: yaml.ScalarNode) -> float:
     """Return a number, also one of the forms `1e-3` and `.inf`."""
-    return float(
-        str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").lower().replace(".nan", "nan")
-    )
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
 for _name, (_pattern, _first) in SCALARS.items():
@@ -54,13 +53,13 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def is_ambiguous(text: str) -> bool:
-    """Return whether YAML 1.1 or YAML 1.2 takes a plain text for something that is no text."""
+    """Return whether YAML 1.1 or YAML 1.2 reads a plain text as another type."""
     rules = _Dumper.yaml_implicit_resolvers
     return any(pattern.match(text) for _, pattern in rules.get(text[:1], []) + rules.get(None, []))
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """Return the value of a YAML document; raises `yaml.YAMLError` where it is none."""
+    """Return the value of a YAML document; raise `yaml.YAMLError` where the text is not one."""
     return yaml.load(text, _Loader)
 
 
@@ -70,5 +69,5 @@ def read_yaml(path: Path) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """Return a value as YAML, keys in their own order."""
+    """Return a value as YAML, with its keys in their order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Changes YAML files and keeps the user's comments, quotes and order."""
 
 import io
 from collections.abc import Iterator
@@ -10,28 +10,33 @@ from modelyard.core.files import atomic_write
 from modelyard.core.yaml import is_ambiguous
 
 
-def _represent_text(representer: Any, text: str) -> Any:
-    """Write text; in quotes where a reader of YAML 1.1 or 1.2 would take it for something else."""
-    return representer.represent_scalar("tag:yaml.org,2002:str", text, style="'" if is_ambiguous(text) else None)
-
-
 class YamlEditor:
-    """A YAML file as a document that may be changed; comments, quotes and order stay, and null where it stood."""
+    """A YAML document that can be changed.
+
+    Parameters
+    ----------
+    text
+        The document as text.
+
+    Attributes
+    ----------
+    document
+        The document as nested mappings and lists, to be changed in place.
+    """
 
     def __init__(self, text: str) -> None:
         from ruamel.yaml import YAML
 
         self.yaml = YAML()
-        self.yaml.preserve_quotes, self.yaml.width = True, 4096
+        self.yaml.preserve_quotes = True
+        self.yaml.width = 4096
         self.yaml.indent(mapping=2, sequence=4, offset=2)
-        self.yaml.representer.add_representer(
-            type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
-        )
+        self.yaml.representer.add_representer(type(None), _represent_null)
         self.yaml.representer.add_representer(str, _represent_text)
         self.document = self.yaml.load(text)
 
-    def text(self) -> str:
-        """The document as it is now."""
+    def to_yaml(self) -> str:
+        """Return the document as text."""
         buffer = io.StringIO()
         self.yaml.dump(self.document, buffer)
         return buffer.getvalue()
@@ -39,8 +44,18 @@ class YamlEditor:
 
 @contextmanager
 def edit_yaml(path: Path) -> Iterator[Any]:
-    """The document of a YAML file; when the block ends well the file holds what it has become."""
+    """Yield the document of a YAML file, and write its changes when the block succeeds."""
     editor = YamlEditor(path.read_text(encoding="utf-8"))
     yield editor.document
     with atomic_write(path) as draft:
-        draft.write_text(editor.text(), encoding="utf-8")
+        draft.write_text(editor.to_yaml(), encoding="utf-8")
+
+
+def _represent_null(representer: Any, _: None) -> Any:
+    """Write null as `null`."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _represent_text(representer: Any, text: str) -> Any:
+    """Write text, in quotes where a reader of YAML 1.1 or 1.2 would not take it for text."""
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style="'" if is_ambiguous(text) else None)

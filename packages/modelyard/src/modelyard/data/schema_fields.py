@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Reads schema.yaml without pandera: the type of each column, and checks of single values."""
 
 import operator
 import re
@@ -10,35 +10,53 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, SettingError
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.yaml import read_yaml
 
-Meta = msgspec.Meta
+SCHEMA_CURE = "`make schema WRITE=1` infers it again"
+MAX_INT64 = 2**63 - 1
+MAX_EXACT_FLOAT = 2**53  # the largest whole number up to which floats have no gaps
 MONTH_DAY_PATTERN = (
     r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
 )
 TIME_PATTERN = (
     rf"^[12][0-9]{{3}}-{MONTH_DAY_PATTERN}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?$"  # for OpenAPI
 )
-LOCAL_TIME = Meta(tz=False, extra_json_schema={"pattern": TIME_PATTERN, "description": "local time, ISO 8601"})
+LOCAL_TIME = msgspec.Meta(tz=False, extra_json_schema={"pattern": TIME_PATTERN, "description": "local time, ISO 8601"})
 # A whole number may come as 3 or as 3.0, as long as it fits.
 WholeNumber = (
-    Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-(2**53), le=2**53, multiple_of=1)]
+    Annotated[int, msgspec.Meta(ge=-(2**63), le=MAX_INT64)]
+    | Annotated[float, msgspec.Meta(ge=-MAX_EXACT_FLOAT, le=MAX_EXACT_FLOAT, multiple_of=1)]
 )
 TYPES_BY_DTYPE: dict[str, Any] = {
     r"u?int\d*": WholeNumber,
     r"float\d*": float,
     r"bool(ean)?": bool,
     r"datetime64\[[a-z]+\]": Annotated[datetime, LOCAL_TIME],
-    r"datetime64\[[a-z]+, *\S+\]": Annotated[datetime, Meta(tz=True)],
+    r"datetime64\[[a-z]+, *\S+\]": Annotated[datetime, msgspec.Meta(tz=True)],
     r"str|string(\[\w+\])?|object|category": str,
 }
-COLUMN_PROPERTIES = {
-    *("checks", "coerce", "default", "description", "drop_invalid_rows", "dtype", "name", "nullable", "regex"),
-    *("report_duplicates", "required", "title", "unique", "personal"),
-}
-# Of each of pandera's checks the word that JSON Schema has for it, if it has one, and the test of a value.
+# The keys of a column in schema.yaml that are not checks.
+COLUMN_PROPERTIES = frozenset(
+    {
+        "checks",
+        "coerce",
+        "default",
+        "description",
+        "drop_invalid_rows",
+        "dtype",
+        "name",
+        "nullable",
+        "personal",
+        "regex",
+        "report_duplicates",
+        "required",
+        "title",
+        "unique",
+    }
+)
+# For each of pandera's checks its keyword in JSON Schema (empty where there is none), and the test of one value.
 SUPPORTED_CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "equal_to": ("const", operator.eq),
     "not_equal_to": ("", operator.ne),
@@ -55,27 +73,50 @@ SUPPORTED_CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "str_length_min_value": ("minLength", lambda value, least: len(value) >= least),
     "str_length_max_value": ("maxLength", lambda value, most: len(value) <= most),
 }
+PATTERN_CHECKS = ("str_matches", "str_contains")
 
 
-def read_personal_columns(schema: Path = SCHEMA_YAML) -> frozenset[str]:
-    """The columns that schema.yaml marks `personal: true`: no log and no report shows a value of them."""
-    columns = read_column_specs(schema) if schema.exists() else {}
+def read_column_specs(path: Path = SCHEMA_YAML) -> dict[str, Any]:
+    """Return what schema.yaml says of each column.
+
+    Raises
+    ------
+    InvalidFileError
+        The file names no columns.
+    """
+    try:
+        columns = read_yaml(path)["columns"]
+    except (yaml.YAMLError, ValueError, KeyError, TypeError):
+        columns = None
+    if not isinstance(columns, dict):
+        raise InvalidFileError(path, "names no columns", SCHEMA_CURE)
+    return columns
+
+
+def read_personal_columns(path: Path = SCHEMA_YAML) -> frozenset[str]:
+    """Return the columns that schema.yaml marks `personal: true`, whose values no log and no report may show."""
+    columns = read_column_specs(path) if path.exists() else {}
     return frozenset(name for name, spec in columns.items() if isinstance(spec, dict) and spec.get("personal"))
 
 
-def read_column_specs(schema: Path) -> dict[str, Any]:
-    """What schema.yaml says of each column; without such a thing it is a `UserError`."""
-    try:
-        found = read_yaml(schema)["columns"]
-    except (yaml.YAMLError, ValueError, KeyError, TypeError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{schema} names no columns; `make schema` infers it again")
-    return found
-
-
 class SchemaField(msgspec.Struct, frozen=True):
-    """A column: the type that its dtype gives, and its checks by name."""
+    """A column of schema.yaml, as the service reads it from JSON.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    dtype
+        Its pandas type, as schema.yaml writes it.
+    nullable
+        Whether a value may be missing.
+    is_required
+        Whether a row must have it.
+    type
+        The type that msgspec decodes a value to.
+    checks
+        The checks of a value, by the names in `SUPPORTED_CHECKS`.
+    """
 
     name: str
     dtype: str
@@ -84,66 +125,121 @@ class SchemaField(msgspec.Struct, frozen=True):
     type: Any
     checks: dict[str, Any]
 
-    def broken(self, value: Any) -> str | None:
-        """The first check that a value of the type fails, if it fails one."""
-        if value is not None and value is not msgspec.UNSET:
-            for check, wanted in self.checks.items():
-                if not SUPPORTED_CHECKS[check][1](value, wanted):
-                    return check
+    def find_failed_check(self, value: Any) -> str | None:
+        """Return the first check that a value fails; None where it passes all, or is missing."""
+        if value is None or value is msgspec.UNSET:
+            return None
+        for check, wanted in self.checks.items():
+            _, test = SUPPORTED_CHECKS[check]
+            if not test(value, wanted):
+                return check
         return None
 
     def accepts(self, value: Any) -> bool:
-        """Whether any value has the type and passes every check."""
+        """Return whether a value has the type and passes all checks."""
         try:
             msgspec.convert(value, self.type | None)
         except msgspec.ValidationError:
             return False
-        return not self.broken(value)
+        return not self.find_failed_check(value)
 
-    def described(self) -> Any:
-        """The type as OpenAPI shall describe it: with the checks that JSON Schema has words for."""
+    def to_openapi_type(self) -> Any:
+        """Return the type with its checks as far as JSON Schema has keywords for them."""
         if self.type not in (WholeNumber, float, str):
             return self.type
-        words: dict[str, Any] = {"minimum": -(2**53), "maximum": 2**53} if self.type is WholeNumber else {}
-        words |= {
-            SUPPORTED_CHECKS[check][0]: wanted for check, wanted in self.checks.items() if SUPPORTED_CHECKS[check][0]
-        }
-        if "pattern" in words:
-            words["pattern"] = f"^(?:{words['pattern']})"
-        return Annotated[int if self.type is WholeNumber else self.type, Meta(extra_json_schema=words)]
+        is_whole = self.type is WholeNumber
+        schema: dict[str, Any] = {"minimum": -MAX_EXACT_FLOAT, "maximum": MAX_EXACT_FLOAT} if is_whole else {}
+        for check, wanted in self.checks.items():
+            keyword, _ = SUPPORTED_CHECKS[check]
+            if keyword:
+                schema[keyword] = wanted
+        if "pattern" in schema:
+            schema["pattern"] = f"^(?:{schema['pattern']})"
+        return Annotated[int if is_whole else self.type, msgspec.Meta(extra_json_schema=schema)]
 
 
 def normalize_checks(spec: dict[str, Any]) -> dict[str, Any]:
-    """The checks of a column by name, in whichever form pandera wrote them; a range is its two bounds."""
-    found = {key: value for key, value in spec.items() if key not in COLUMN_PROPERTIES}
+    """Return the checks of a column by name, from any form in which pandera writes them.
+
+    `in_range` and `str_length` become a check for each end.
+    """
+    checks = {key: value for key, value in spec.items() if key not in COLUMN_PROPERTIES}
     listed = spec.get("checks") or {}
-    found |= {item["options"]["check_name"]: item for item in listed} if isinstance(listed, list) else listed
-    for name, value in list(found.items()):
-        stats = {k: v for k, v in value.items() if k != "options"} if isinstance(value, dict) else {"value": value}
-        found[name] = stats["value"] if list(stats) == ["value"] else stats
-    if inside := found.pop("in_range", None):
-        ends = [("greater_than", "min"), ("less_than", "max")]
-        closed = {end: "_or_equal_to" if inside.get(f"include_{end}", True) else "" for _, end in ends}
-        found |= {name + closed[end]: inside[f"{end}_value"] for name, end in ends}
-    if "str_length" in found:
-        size = found.pop("str_length")
-        limits = size if isinstance(size, dict) else {"min_value": size, "max_value": size}
-        found |= {f"str_length_{end}": limit for end, limit in limits.items() if limit is not None}
-    return found
+    if isinstance(listed, list):
+        listed = {item["options"]["check_name"]: item for item in listed}
+    checks |= listed
+    checks = {name: _unwrap_check(value) for name, value in checks.items()}
+    limits = checks.pop("in_range", None)
+    if limits:
+        checks |= _split_range(limits)
+    if "str_length" in checks:
+        checks |= _split_length(checks.pop("str_length"))
+    return checks
 
 
 def build_field(name: str, spec: dict[str, Any], needed: bool) -> SchemaField:
-    """A column of schema.yaml; a dtype or a check that means nothing to a single value is a `UserError`."""
-    dtype, found = spec["dtype"], normalize_checks(spec)
-    kind = next((kind for pattern, kind in TYPES_BY_DTYPE.items() if re.fullmatch(pattern, dtype, re.IGNORECASE)), None)
+    """Return a column of schema.yaml, as the service reads it from JSON.
+
+    Parameters
+    ----------
+    name
+        The column.
+    spec
+        What schema.yaml says of it.
+    needed
+        Whether a row must have it.
+
+    Raises
+    ------
+    SettingError
+        JSON has no value for its dtype, or a check cannot be tested on a single value.
+    """
+    dtype = spec["dtype"]
+    kind = _find_type(dtype)
     if kind is None:
-        raise UserError(f"{SCHEMA_YAML}: JSON has no value for column {name} of dtype {dtype}; give it another type")
-    if strange := [check for check in found if check not in SUPPORTED_CHECKS]:
-        raise UserError(
-            f"{SCHEMA_YAML}: the service cannot test {strange[0]} of column {name} on one row; write it otherwise"
-        )
-    for pattern in (found[check] for check in ("str_matches", "str_contains") if check in found):
-        re.compile(pattern)
+        problem = f"has the dtype {dtype}, for which JSON has no value"
+        raise SettingError(f"{SCHEMA_YAML}: column {name}", problem, "give it another type")
+    checks = normalize_checks(spec)
+    for check in checks:
+        if check not in SUPPORTED_CHECKS:
+            problem = f"has the check {check}, which the service cannot test on one row"
+            raise SettingError(f"{SCHEMA_YAML}: column {name}", problem, "use another check")
+    for check in PATTERN_CHECKS:
+        if check in checks:
+            re.compile(checks[check])
     if dtype.startswith("datetime"):  # YAML may give a time as text
-        found = {k: datetime.fromisoformat(v) if isinstance(v, str) else v for k, v in found.items()}
-    return SchemaField(name, dtype, bool(spec.get("nullable")), needed, kind, found)
+        for check, value in checks.items():
+            checks[check] = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return SchemaField(name, dtype, bool(spec.get("nullable")), needed, kind, checks)
+
+
+def _find_type(dtype: str) -> Any:
+    """Return the type that msgspec decodes a column of a dtype to; None where JSON has no such value."""
+    for pattern, kind in TYPES_BY_DTYPE.items():
+        if re.fullmatch(pattern, dtype, re.IGNORECASE):
+            return kind
+    return None
+
+
+def _unwrap_check(value: Any) -> Any:
+    """Return the arguments of a check without pandera's options; a single `value` alone."""
+    if not isinstance(value, dict):
+        return value
+    arguments = {key: argument for key, argument in value.items() if key != "options"}
+    return arguments["value"] if list(arguments) == ["value"] else arguments
+
+
+def _split_range(limits: dict[str, Any]) -> dict[str, Any]:
+    """Return the two checks that `in_range` stands for."""
+    checks = {}
+    for check, end in (("greater_than", "min"), ("less_than", "max")):
+        is_closed = limits.get(f"include_{end}", True)
+        checks[f"{check}_or_equal_to" if is_closed else check] = limits[f"{end}_value"]
+    return checks
+
+
+def _split_length(limits: Any) -> dict[str, Any]:
+    """Return the checks that `str_length` stands for; a plain number is the exact length."""
+    if not isinstance(limits, dict):
+        limits = {"min_value": limits, "max_value": limits}
+    return {f"str_length_{end}": limit for end, limit in limits.items() if limit is not None}
