@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from msgspec.structs import replace
 
 from modelyard.automation import tune
 from modelyard.core.errors import UserError
 from modelyard.core.params import DataParams, EvaluateParams, Params, SearchRange, SweepParams, TrainParams, load_params
+from modelyard.core.yaml import dump_yaml, parse_yaml
 
 pytestmark = pytest.mark.usefixtures("project")
 RIDGE = TrainParams("sklearn.linear_model.Ridge", {"alpha": 1.0})
@@ -34,13 +34,13 @@ def data(**options: Any) -> DataParams:
 
 def small(trials: int = 3) -> Params:
     """Write parameters with a quick model and few trials."""
-    document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    document = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     ridge = document["data"]["task"] == "regression"
     estimator, name, bad = ("Ridge", "alpha", 1e9) if ridge else ("LogisticRegression", "C", 1e-9)
     document["train"] |= {"estimator": f"sklearn.linear_model.{estimator}", "arguments": {name: bad}}
     document["evaluate"]["metric"] = "rmse" if ridge else "log_loss"
     document["sweep"] = {"trials": trials, "folds": 2, "space": {name: {"low": 1e-6, "high": 10.0, "log": True}}}
-    Path("params.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    Path("params.yaml").write_text(dump_yaml(document), encoding="utf-8")
     return load_params()
 
 
@@ -60,18 +60,18 @@ def test_a_bad_space_is_one_sentence(params: Params, space: dict[str, Any], word
 
 @pytest.mark.parametrize("rule", [3, {"low": 1}, {"low": "a", "high": "b"}, {"low": 1, "high": 2, "step": 1}, [[1]]])
 def test_a_rule_that_is_neither_list_nor_range_is_one_sentence(rule: object) -> None:
-    document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    document = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     document["sweep"]["space"] = {"alpha": rule}
-    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    Path("params.yaml").write_text(dump_yaml(document), encoding="utf-8")
     with pytest.raises(UserError, match=r"sweep\.space"):
         tune.main()
 
 
 @pytest.mark.parametrize("options", [{"trials": 0}, {"folds": 0}])
 def test_no_trials_or_folds_are_refused(options: dict[str, int]) -> None:
-    document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    document = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     document["sweep"] |= options
-    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    Path("params.yaml").write_text(dump_yaml(document), encoding="utf-8")
     with pytest.raises(UserError, match=r"sweep\."):
         tune.main()
 

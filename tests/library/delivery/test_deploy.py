@@ -46,7 +46,7 @@ def test_same_state_again_changes_nothing(environment: FakeEnvironment) -> None:
 def test_breach_of_a_level_goes_back_and_is_not_remembered(environment: FakeEnvironment) -> None:
     deploy.deploy_state(environment, wanted(A), RULES)
     environment.metrics = [write_metrics(0), write_metrics(100)]
-    with pytest.raises(UserError, match="needs 500 ms.*went back"):
+    with pytest.raises(UserError, match=r"needs 500 ms.*went back"):
         deploy.deploy_state(environment, wanted(A, B, weight=50), RULES)
     assert environment.slots == {"champion": image(A)}
     assert environment.percent == 0

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Measures what a model has lost by learning on."""
 
 from pathlib import Path
 
@@ -18,11 +18,30 @@ from modelyard.statistics.comparison import Difference, compute_difference
 
 
 def measure_forgetting(params: Params, start: StartParams) -> Difference:
-    """Return what the current model has lost, compared with the model that it started from, on that one's holdout."""
-    before, _, held = load_training_state(start)
-    rows = held[~np.isin(row_hashes(held), model_at.load_row_hashes(Path()))].reset_index(drop=True)
+    """Compare the current model with the one that it started from, on the holdout of the latter.
+
+    Parameters
+    ----------
+    params
+        The project's parameters.
+    start
+        The earlier model (`train.start`).
+
+    Returns
+    -------
+    Difference
+        The current model as the candidate, the earlier one as the champion.
+
+    Raises
+    ------
+    UserError
+        The current model has learned every row of that holdout.
+    """
+    before, _, holdout = load_training_state(start)
+    is_learned = np.isin(row_hashes(holdout), model_at.load_row_hashes(Path()))
+    rows = holdout[~is_learned].reset_index(drop=True)
     if rows.empty:
-        raise UserError("every row of the earlier holdout has been learned since; forgetting cannot be judged")
+        raise UserError("every row of the earlier holdout has been learned since, so forgetting cannot be measured")
     features = select_features(params, rows)
     earlier = Predictions.from_frame(predict_frame(before, features))
     current = Predictions.from_frame(predict_frame(load_model(MODEL_FILE), features))

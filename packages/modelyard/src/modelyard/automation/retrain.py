@@ -1,4 +1,4 @@
-"""Verb: whether to train again and why; then train, judge, and say what should come of it."""
+"""Decides whether to train again, and why; then trains, judges, and says what should follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.core import files, git_objects, paths, process
 from modelyard.core.console import print_result
-from modelyard.core.errors import UserError
+from modelyard.core.errors import SettingError, ToolError, UserError
 from modelyard.core.files import read_json
 from modelyard.core.params import Params, RetrainParams, load_params, parse_duration
 from modelyard.core.project import Project
@@ -23,87 +23,146 @@ from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
 RETRAIN_JSON = Path("reports/retrain.json")
 MONITOR_JSON = Path("reports/monitor.json")
 TRIGGER_NAMES = ("manual", "schedule", "rows", "drift", "performance")
+NOT_TRAINED = ("nothing", "train")  # outcomes of a command that decided only
+RUNS_PATH = "/actions/workflows/retrain.yml/runs?per_page=100"
+BUDGET_PERIOD = timedelta(days=30)
+STATELESS_CURE = "set retrain.stateful to false"
+
+
+class ForgettingError(UserError):
+    """A model that went on learning is worse on the holdout of the model that it started from.
+
+    Parameters
+    ----------
+    summary
+        The metric before and after.
+    """
+
+    def __init__(self, summary: str) -> None:
+        super().__init__(f"the model forgets what it had learned ({summary}); {STATELESS_CURE} and train from nothing")
+        self.summary = summary
 
 
 @dataclass(frozen=True)
 class RetrainInputs:
-    """What the decision rests on: the time, the last training, retrains, new rows, what monitoring found."""
+    """The facts that the decision rests on.
+
+    Parameters
+    ----------
+    now
+        The time, with its zone.
+    trained_at
+        When dvc.lock changed last; None before the first training.
+    retrain_times
+        When earlier retrainings started.
+    new_rows
+        How many rows the data has gained since the last training.
+    alarms
+        What monitoring found, as a sentence for `drift` and `performance`.
+    """
 
     now: datetime
-    trained: datetime | None = None
-    retrains: Sequence[datetime] = ()
-    rows: int = 0
+    trained_at: datetime | None = None
+    retrain_times: Sequence[datetime] = ()
+    new_rows: int = 0
     alarms: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RetrainDecision:
-    """Whether to train, the trigger that asked for it, and the reason in words."""
+    """Whether to train, the trigger that asked for it, and the reason as a phrase."""
 
     should_train: bool
     trigger: str
     reason: str
 
 
-def decide_retrain(rules: RetrainParams, facts: RetrainInputs) -> RetrainDecision:
-    """Train when a trigger that is switched on fires, the gravest first, and nothing stands against it."""
-    wanted = {"performance": rules.performance, "drift": rules.drift}
-    found = [(name, facts.alarms[name]) for name, on in wanted.items() if on and name in facts.alarms]
-    if rules.rows is not None and facts.rows >= rules.rows:
-        found.append(("rows", f"{facts.rows:,} new rows, {rules.rows:,} were waited for"))
-    if rules.schedule and facts.trained:
-        last = max([facts.trained, *facts.retrains])
-        if facts.now - last >= parse_duration(rules.schedule):
-            days = (facts.now - last).days
-            found.append(("schedule", f"the last training was {days} days ago, {rules.schedule} is the schedule"))
-    if not found:
+def find_triggers(rules: RetrainParams, inputs: RetrainInputs) -> list[tuple[str, str]]:
+    """Return the triggers that fire, the most serious first, each with its reason."""
+    found = []
+    for name, is_on in (("performance", rules.performance), ("drift", rules.drift)):
+        if is_on and name in inputs.alarms:
+            found.append((name, inputs.alarms[name]))
+    if rules.rows is not None and inputs.new_rows >= rules.rows:
+        found.append(("rows", f"there are {inputs.new_rows:,} new rows (retrain.rows is {rules.rows:,})"))
+    if rules.schedule and inputs.trained_at:
+        last = max([inputs.trained_at, *inputs.retrain_times])
+        age = inputs.now - last
+        if age >= parse_duration(rules.schedule):
+            found.append(
+                ("schedule", f"the last training was {age.days} days ago (retrain.schedule: {rules.schedule})")
+            )
+    return found
+
+
+def decide_retrain(rules: RetrainParams, inputs: RetrainInputs) -> RetrainDecision:
+    """Decide to train where a trigger fires and nothing blocks it.
+
+    Parameters
+    ----------
+    rules
+        The block `retrain` of params.yaml.
+    inputs
+        The facts.
+    """
+    triggers = find_triggers(rules, inputs)
+    if not triggers:
         return RetrainDecision(False, "none", "no trigger fired")
-    (trigger, reason), wait = found[0], blocking_reason(rules, facts)
-    return RetrainDecision(not wait, trigger, f"{reason}; but {wait}" if wait else reason)
+    trigger, reason = triggers[0]
+    blocked = blocking_reason(rules, inputs)
+    if blocked:
+        return RetrainDecision(False, trigger, f"{reason}; but {blocked}")
+    return RetrainDecision(True, trigger, reason)
 
 
-def blocking_reason(rules: RetrainParams, facts: RetrainInputs) -> str | None:
-    """Why a training that was asked for has to wait."""
-    if facts.rows < rules.minimum:
-        return f"there are {facts.rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
-    if facts.retrains and facts.now - (last := max(facts.retrains)) < parse_duration(rules.cooldown):
-        return f"the last retrain started {last:%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
-    if (past := sum(facts.now - moment < timedelta(days=30) for moment in facts.retrains)) >= rules.budget:
-        return f"there were {past} retrains in 30 days, as many as retrain.budget allows"
+def blocking_reason(rules: RetrainParams, inputs: RetrainInputs) -> str | None:
+    """Return why a training has to wait; None where it does not."""
+    if inputs.new_rows < rules.minimum:
+        return f"there are {inputs.new_rows:,} new rows, fewer than retrain.minimum ({rules.minimum:,})"
+    if inputs.retrain_times:
+        last = max(inputs.retrain_times)
+        if inputs.now - last < parse_duration(rules.cooldown):
+            return f"the last retrain started {last:%Y-%m-%d %H:%M}, within retrain.cooldown ({rules.cooldown})"
+    recent = [moment for moment in inputs.retrain_times if inputs.now - moment < BUDGET_PERIOD]
+    if len(recent) >= rules.budget:
+        return f"there were {len(recent)} retrains in {BUDGET_PERIOD.days} days, as many as retrain.budget allows"
     return None
 
 
-def count_new_rows(params: Params) -> int:
-    """How many rows the data has gained since the pipeline last ran on this commit."""
-    before = (git_objects.read_yaml_at("HEAD", paths.DATA_JSON) or {"rows": 0})["rows"]
-    return max(count_rows(open_table(Project.load())) - int(before), 0)
+def count_new_rows() -> int:
+    """Return how many rows the data has gained since the pipeline of HEAD ran."""
+    before = git_objects.read_yaml_at("HEAD", paths.DATA_JSON) or {"rows": 0}
+    return max(count_rows(open_table(Project.load())) - int(before["rows"]), 0)
 
 
 def list_retrain_runs() -> list[datetime]:
-    """When retrain.yml ran, as GitHub remembers; nothing where it cannot be asked."""
-    api = GitHubClient.from_environment()
-    if not (api.token and api.repository):
+    """Return when the workflow retrain.yml ran, by GitHub; empty where GitHub cannot be asked."""
+    client = GitHubClient.from_environment()
+    if not client.token or not client.repository:
         return []
     try:
-        found = api.request("GET", "/actions/workflows/retrain.yml/runs?per_page=100")["workflow_runs"]
+        runs = client.request("GET", RUNS_PATH)["workflow_runs"]
     except (ApiError, ServiceUnavailableError) as problem:
         print_result("retrain", f"earlier runs are unknown: {problem}")
         return []
-    return [datetime.fromisoformat(run["created_at"]) for run in found]
+    return [datetime.fromisoformat(run["created_at"]) for run in runs]
 
 
-def gather_inputs(params: Params, now: datetime) -> RetrainInputs:
-    """The facts of this folder and of GitHub's memory."""
-    alarms, retrains = read_json(MONITOR_JSON)["triggers"] if MONITOR_JSON.exists() else {}, list_retrain_runs()
-    if RETRAIN_JSON.exists() and (last := read_json(RETRAIN_JSON))["outcome"] not in ("nothing", "train"):
-        retrains.append(datetime.fromisoformat(last["time"]))
+def gather_inputs(now: datetime) -> RetrainInputs:
+    """Return the facts of this folder and of GitHub."""
+    alarms = read_json(MONITOR_JSON)["triggers"] if MONITOR_JSON.exists() else {}
+    retrain_times = list_retrain_runs()
+    if RETRAIN_JSON.exists():
+        last = read_json(RETRAIN_JSON)
+        if last["outcome"] not in NOT_TRAINED:
+            retrain_times.append(datetime.fromisoformat(last["time"]))
     changed = process.run_git("log", "-1", "--format=%cI", "--", str(paths.DVC_LOCK))
-    trained = datetime.fromisoformat(changed) if changed else None
-    return RetrainInputs(now, trained, retrains, count_new_rows(params), alarms)
+    trained_at = datetime.fromisoformat(changed) if changed else None
+    return RetrainInputs(now, trained_at, retrain_times, count_new_rows(), alarms)
 
 
 def update_train_params(changes: dict[str, Any]) -> None:
-    """Write values of the block `train` into params.yaml; comments and order stay."""
+    """Write values into the block `train` of params.yaml; its comments and order stay."""
     from modelyard.core.yaml_edit import edit_yaml
 
     with edit_yaml(paths.PARAMS_YAML) as document:
@@ -112,7 +171,22 @@ def update_train_params(changes: dict[str, Any]) -> None:
 
 
 def build_train_changes(params: Params, window: str | None, estimator: str | None, stateful: bool) -> dict[str, Any]:
-    """What changes in the block `train`: only what was asked for and differs."""
+    """Return what changes in the block `train` of params.yaml.
+
+    Parameters
+    ----------
+    params
+        The present parameters.
+    window, estimator
+        The wanted values; None keeps the present one.
+    stateful
+        Whether the champion goes on learning.
+
+    Raises
+    ------
+    SettingError
+        There is no champion to go on from.
+    """
     changes: dict[str, Any] = {}
     if window and window != params.train.window:
         changes["window"] = window
@@ -121,7 +195,9 @@ def build_train_changes(params: Params, window: str | None, estimator: str | Non
     if stateful:
         found = champion.find_champion(process.run_git("rev-parse", "HEAD"), params.data.target)
         if not found.commit:
-            raise UserError("there is no model to go on from; train once with retrain.stateful: false")
+            raise SettingError(
+                "retrain.stateful", "finds no model to go on from", f"train once first: {STATELESS_CURE}"
+            )
         changes["start"] = msgspec.structs.asdict(bring_start_model(found.commit))
     elif params.train.start:
         changes["start"] = None
@@ -129,17 +205,22 @@ def build_train_changes(params: Params, window: str | None, estimator: str | Non
 
 
 def run_pipeline() -> None:
-    """Run the DVC pipeline; a stage that fails is a `UserError`."""
+    """Run the DVC pipeline; raise a `ToolError` where a stage fails."""
     if process.run_dvc("repro", shown=True).returncode:
-        raise UserError("the pipeline stopped; its own words are above")
+        raise ToolError("dvc repro", "a stage of the pipeline failed; its messages are above")
 
 
 def train_and_judge(changes: dict[str, Any]) -> str:
-    """Run pipeline and gate with these changes, and return the verdict's unattended column."""
-    from modelyard.core.files import restore_files_on_error
+    """Run pipeline and gate with changed parameters; on an error, params.yaml gets its former contents back.
+
+    Returns
+    -------
+    str
+        What the verdict says should follow where nobody watches: `open`, `merge` or the like.
+    """
     from modelyard.gate import verdict
 
-    with restore_files_on_error(paths.PARAMS_YAML):
+    with files.restore_files_on_error(paths.PARAMS_YAML):
         if changes:
             update_train_params(changes)
         run_pipeline()
@@ -149,18 +230,18 @@ def train_and_judge(changes: dict[str, Any]) -> str:
 
 
 def check_forgetting(params: Params) -> None:
-    """A model that went on learning must not be worse on the earlier holdout; else a `UserError`."""
+    """Raise a `ForgettingError` where a model that went on learning is worse on the earlier holdout, beyond doubt."""
     if not params.train.start:
         return
     from modelyard.automation.forgetting import measure_forgetting
     from modelyard.statistics.comparison import compute_margin
 
-    found = measure_forgetting(params, params.train.start)
-    margin = compute_margin(found.metric, found.champion, params.gate.margin)
-    text = f"{found.metric} on the earlier holdout: {found.champion:.4f} → {found.candidate:.4f}"
-    print_result("retrain", f"{text} [{found.low:+.4f}, {found.high:+.4f}]")
-    if found.high < 0 and found.difference < -margin:
-        raise UserError(f"the model forgets what it knew ({text}); train anew, with retrain.stateful: false")
+    loss = measure_forgetting(params, params.train.start)
+    margin = compute_margin(loss.metric, loss.champion, params.gate.margin)
+    summary = f"{loss.metric} on the earlier holdout: {loss.champion:.4f} → {loss.candidate:.4f}"
+    print_result("retrain", f"{summary} [{loss.low:+.4f}, {loss.high:+.4f}]")
+    if loss.high < 0 and loss.difference < -margin:
+        raise ForgettingError(summary)
 
 
 def main(
@@ -170,16 +251,20 @@ def main(
     stateful: bool = False,
     decide_only: bool = False,
 ) -> int:
-    """Train again and judge. REASON=auto asks the switches in params.yaml first; DECIDE_ONLY=1 only says."""
-    params, now = load_params(), datetime.now(UTC)
-    decision = RetrainDecision(True, reason if reason in TRIGGER_NAMES else "manual", f"asked for: {reason}")
+    """Train again and judge; REASON=auto trains only if params.yaml says so, DECIDE_ONLY=1 only prints the decision."""
+    params = load_params()
+    now = datetime.now(UTC)
     if reason == "auto":
-        decision = decide_retrain(params.retrain, gather_inputs(params, now))
+        decision = decide_retrain(params.retrain, gather_inputs(now))
+    else:
+        trigger = reason if reason in TRIGGER_NAMES else "manual"
+        decision = RetrainDecision(True, trigger, f"asked for: {reason}")
     outcome = "train" if decision.should_train else "nothing"
     print_result("retrain", f"{outcome}: {decision.trigger}: {decision.reason}")
     if decision.should_train and not decide_only:
-        rows = window or params.retrain.window
-        outcome = train_and_judge(build_train_changes(params, rows, estimator, stateful or params.retrain.stateful))
+        wanted_window = window or params.retrain.window
+        goes_on = stateful or params.retrain.stateful
+        outcome = train_and_judge(build_train_changes(params, wanted_window, estimator, goes_on))
         print_result("retrain", f"outcome: {outcome}")
     result = {"version": 1, "time": now.isoformat(), "outcome": outcome}
     files.write_json(RETRAIN_JSON, result | {"trigger": decision.trigger, "reason": decision.reason})

@@ -125,9 +125,9 @@ def find_mlflow_disagreements(env: str) -> Iterator[str]:
     if not history or tags.get("promoted.environment") != env:
         return
     for key in EVIDENCE_KEYS:
-        theirs = tags.get(f"promoted.{key}")
-        if key in history[-1] and theirs != history[-1][key]:
-            yield f"{env}: {key} is {history[-1][key]} by git, {theirs} by MLflow"
+        recorded = tags.get(f"promoted.{key}")
+        if key in history[-1] and recorded != history[-1][key]:
+            yield f"{env}: {key} is {history[-1][key]} by git, {recorded} by MLflow"
 
 
 def parse_since(since: str) -> str:
