@@ -1,6 +1,4 @@
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from modelyard.core.files import sha256
 from modelyard.core.git_objects import checkout_commit
 from modelyard.core.params import Params, StartParams
 from modelyard.core.paths import HOLDOUT_PARQUET, MODEL_FILE, ROW_HASHES_FILE
-from modelyard.core.process import run_dvc, run_git
+from modelyard.core.process import run_git
 from modelyard.core.yaml_edit import edit_yaml
 from modelyard.data.hashing import row_hashes
 from modelyard.pipeline import warm_start
 from modelyard.pipeline.estimator import fit_pipeline
 from modelyard.pipeline.model_file import save_model
 from modelyard.pipeline.preprocessing import select_features
-from tests.library.support import LIBRARY
 
 KINDS = {"classification": "Classifier", "regression": "Regressor"}
 ARGUMENTS = {"classification": {"loss": "log_loss"}, "regression": {}}
@@ -131,23 +128,6 @@ def test_a_model_that_forgot_is_refused(forest: Params, rows: pd.DataFrame) -> N
     put_model(forest, rows, target.map(upside_down))
     with pytest.raises(UserError, match="forgets what it knew"):
         retrain.check_forgetting(params)
-
-
-@pytest.fixture
-def committed(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The commit of a small project that is a repository, with its pipeline run by DVC."""
-    shutil.copytree(LIBRARY, project / "packages/modelyard", ignore=shutil.ignore_patterns("__pycache__"))
-    Path(".gitignore").write_text("/models/\n/data/*.parquet\n/reports/*\n__pycache__/\n")
-    Path(".dvcignore").write_text("__pycache__\n")
-    monkeypatch.setenv("PYTHONPATH", "packages/modelyard/src:src")
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    for command in (["init", "--quiet"], ["config", "user.name", "a"], ["config", "user.email", "a@example.org"]):
-        run_git(*command)
-    run_dvc("init", "--quiet")
-    assert run_dvc("repro").returncode == 0
-    run_git("add", "--all")
-    run_git("commit", "--quiet", "--message", "a model")
-    return run_git("rev-parse", "HEAD")
 
 
 @pytest.mark.slow

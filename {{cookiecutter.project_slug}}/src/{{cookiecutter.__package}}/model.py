@@ -33,6 +33,6 @@ def make_preprocessor(train: TrainParams, table: pd.DataFrame) -> ColumnTransfor
     `table` has the features of the training rows: numbers, and text with None where it is missing. The transformer also
     meets categories that training never saw. Numbers alone:
 
-        return ColumnTransformer([("numbers", StandardScaler(), make_column_selector(dtype_include="number"))])
+        return ColumnTransformer([("numbers", StandardScaler(), list(table.select_dtypes("number")))])
     """
     return defaults.make_preprocessor(train, table)

@@ -212,7 +212,9 @@ class ProjectHooks:
         self.folder = root / "src" / package
         if not self.folder.is_dir():
             problem = f"names the package {package}, but there is no folder src/{package}"
-            raise SettingError("pyproject.toml: tool.modelyard.package", problem, "write the name of the folder in src/")
+            raise SettingError(
+                "pyproject.toml: tool.modelyard.package", problem, "write the name of the folder in src/"
+            )
 
     @cached_property
     def load(self) -> LoadHook | None:
@@ -263,15 +265,19 @@ class ProjectHooks:
             raise self.error(FEATURES, f"{problem}; it must return a DataFrame with one row for each row of raw")
         return table
 
-    def check_features_are_pure(self, raw: pd.DataFrame, table: pd.DataFrame) -> None:
-        """Raise a `HookError` where a row's features depend on other rows, or where `features` changes its input.
+    def compute_pure_features(self, raw: pd.DataFrame) -> pd.DataFrame:
+        """Return the features of raw rows after a trial that `features` is pure, on a sample of the rows.
 
         Parameters
         ----------
         raw
             Raw rows.
-        table
-            Their features.
+
+        Raises
+        ------
+        HookError
+            Where a row's features depend on other rows, where `features` changes its input, or where the result is not
+            one row for each row.
         """
         import numpy as np
         from pandas.testing import assert_frame_equal
@@ -282,15 +288,16 @@ class ProjectHooks:
         alone = self.compute_features(sample)
         if not sample.equals(before):
             raise self.error(FEATURES, "changes the table that it is given; work on a copy: raw.copy()")
+        table = self.compute_features(raw)
         if list(alone) != list(table):
             raise self.error(FEATURES, "returns other columns for other rows; return the same columns every time")
         for name in table:
-            expected = table[[name]].iloc[places]
             try:
-                assert_frame_equal(alone[[name]], expected, check_dtype=False, check_freq=False)
+                assert_frame_equal(alone[[name]], table[[name]].iloc[places], check_dtype=False, check_freq=False)
             except AssertionError:
                 problem = f"gives a row another {name} when other rows are missing; compute it from that row alone"
                 raise self.error(FEATURES, problem) from None
+        return table
 
     def call_load(self, source: DataSource) -> Any:
         """Return the blocks of the project's `load`, or None where the project has none."""
@@ -298,7 +305,9 @@ class ProjectHooks:
             return None
         blocks = self.load(source)
         if not hasattr(blocks, "__iter__") or hasattr(blocks, "columns"):
-            problem = f"returns a {type(blocks).__name__}; it must yield tables: `yield table` instead of `return table`"
+            problem = (
+                f"returns a {type(blocks).__name__}; it must yield tables: `yield table` instead of `return table`"
+            )
             raise self.error(LOAD, problem)
         return blocks
 
@@ -368,15 +377,14 @@ class ProjectHooks:
 
 def import_from_folder(source: Path, package: str, name: str) -> ModuleType:
     """Import a module of a package from a folder, also where the same package of another folder was imported before."""
-    if str(source) not in sys.path:
-        sys.path.insert(0, str(source))
     full = f"{package}.{name}"
-    found = sys.modules.get(full)
-    if found and Path(str(found.__file__)).resolve() != (source / package / f"{name}.py").resolve():
+    folder = (source / package).resolve()
+    known = sys.modules.get(package)
+    if known is not None and folder not in [Path(path).resolve() for path in getattr(known, "__path__", ())]:
         for other in [key for key in sys.modules if key.partition(".")[0] == package]:
             del sys.modules[other]
-        sys.path.remove(str(source))
-        sys.path.insert(0, str(source))
+    if full not in sys.modules:
+        sys.path[:] = [str(source), *(path for path in sys.path if path != str(source))]
         importlib.invalidate_caches()
     return importlib.import_module(full)
 

@@ -123,7 +123,9 @@ def write_blocks(blocks: Iterable[pd.DataFrame], path: Path, hooks: ProjectHooks
 def _to_arrow(block: pd.DataFrame, schema: pa.Schema | None, hooks: ProjectHooks) -> pa.Table:
     """Return a block as an Arrow table with the columns and types of the first one."""
     if schema is not None and list(block) != schema.names:
-        raise hooks.error(LOAD, "yields blocks with different columns; give every block the same ones in the same order")
+        raise hooks.error(
+            LOAD, "yields blocks with different columns; give every block the same ones in the same order"
+        )
     try:
         return pa.Table.from_pandas(block, schema=schema, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as problem:

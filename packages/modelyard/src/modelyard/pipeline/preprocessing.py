@@ -97,8 +97,6 @@ def prepare_features(raw: pd.DataFrame, check_purity: bool = False) -> pd.DataFr
         Where `features` breaks its contract.
     """
     hooks = Project.load().hooks
-    table = hooks.compute_features(raw)
-    if check_purity:
-        hooks.check_features_are_pure(raw, table)
+    table = hooks.compute_pure_features(raw) if check_purity else hooks.compute_features(raw)
     text = table.columns.difference(table.select_dtypes("number").columns)
     return table.assign(**{name: table[name].astype("object").where(table[name].notna(), None) for name in text})

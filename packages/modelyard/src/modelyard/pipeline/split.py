@@ -152,7 +152,9 @@ def build_holdout_rule(
 def reject_empty_split(*sides: int, share: float) -> None:
     """Raise a `SettingError` where a side has no rows."""
     if not all(sides):
-        raise SettingError("split.holdout", f"of {share:.0%} leaves one side without rows", "change it, or bring more rows")
+        raise SettingError(
+            "split.holdout", f"of {share:.0%} leaves one side without rows", "change it, or bring more rows"
+        )
 
 
 def split_table(
