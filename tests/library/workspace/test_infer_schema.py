@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-import yaml
 
 from modelyard.core.params import DataParams, Params
+from modelyard.core.yaml import dump_yaml, parse_yaml, read_yaml
 from modelyard.data import schema
 from modelyard.data.profiling import ColumnProfile
 from modelyard.workspace import infer_schema
@@ -90,14 +90,14 @@ def test_a_new_column_is_added_and_a_gone_one_removed(params: Params, frame: pd.
 
 def test_comments_and_further_keys_stay(params: Params, frame: pd.DataFrame) -> None:
     name = numbers(frame, params)
-    document = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    document = read_yaml(FILE)
     document["columns"][name] = {"personal": True, **document["columns"][name]}
-    FILE.write_text("# mine\n" + yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    FILE.write_text("# mine\n" + dump_yaml(document), encoding="utf-8")
     frame.loc[0, name] = 10**9
     frame.to_parquet(params.data.path)
     infer_schema.main(write=True)
     assert FILE.read_text(encoding="utf-8").startswith("# mine")
-    assert yaml.safe_load(FILE.read_text(encoding="utf-8"))["columns"][name]["personal"] is True
+    assert read_yaml(FILE)["columns"][name]["personal"] is True
 
 
 @pytest.mark.parametrize("said", [True, False])
@@ -105,7 +105,7 @@ def test_a_column_that_looks_personal_is_marked_unless_it_was_said(said: bool) -
     both = {name: ColumnProfile(name, "str", rows=9, low=1, high=9) for name in ("customer_email", "emails_sent")}
     entry = "" if said else "columns:\n  customer_email: {personal: false}\n"
     old = infer_schema.EMPTY_SCHEMA.replace("columns: {}\n", entry or "columns: {}\n")
-    found = yaml.safe_load(infer_schema.amend_schema(old, both, DATA, {"customer_email"}))["columns"]
+    found = parse_yaml(infer_schema.amend_schema(old, both, DATA, {"customer_email"}))["columns"]
     assert found["customer_email"]["personal"] is said and "personal" not in found["emails_sent"]
 
 
@@ -117,9 +117,9 @@ def test_nonsense_is_inferred_again(text: str, frame: pd.DataFrame) -> None:
 
 
 def test_a_key_that_repeats_is_dropped(params: Params, frame: pd.DataFrame) -> None:
-    document = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    document = read_yaml(FILE)
     name = params.data.features[0]
-    FILE.write_text(yaml.safe_dump({**document, "unique": [name]}, sort_keys=False), encoding="utf-8")
+    FILE.write_text(dump_yaml({**document, "unique": [name]}), encoding="utf-8")
     frame[name] = frame[name].iloc[0]
     frame.to_parquet(params.data.path)
     infer_schema.main(write=True)
