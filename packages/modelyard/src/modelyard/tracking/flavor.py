@@ -1,10 +1,12 @@
 """The MLflow model of a training run: a folder that predicts in any process, away from the project that made it.
 
-MLmodel             MLflow's description: signature, loader, digest
-model.skops         the model file, byte for byte
-requirements.txt    the pinned packages of the service
-code/modelyard/     what the library needs for a prediction
-code/pyproject.toml and code/src/<package>/    the project: its name and its own functions
+| path | content |
+|---|---|
+| `MLmodel` | MLflow's description: signature, loader, digest |
+| `model.skops` | the model file, byte for byte |
+| `requirements.txt` | the pinned packages of the service |
+| `code/modelyard/` | what the library needs for a prediction |
+| `code/pyproject.toml`, `code/src/<package>/` | the project: its name and its own functions |
 """
 
 import json
