@@ -195,5 +195,5 @@ def test_a_metric_that_returns_something_else_is_one_sentence(metric: str, reaso
 
 def test_an_unknown_metric_lists_the_projects_own() -> None:
     write_module("metrics", OWN_METRICS)
-    with pytest.raises(UserError, match="roc_auc.*certainty"):
+    with pytest.raises(UserError, match=r"roc_auc.*certainty"):
         get_metric("accurracy")

@@ -1,4 +1,4 @@
-"""The model file: canonical bytes, whose SHA-256 is the model's identity, and a reader that trusts only listed types."""
+"""The model file: canonical bytes, whose SHA-256 is the model's identity, and a reader that trusts listed types."""
 
 import io
 import json

@@ -26,7 +26,7 @@ BYTES_PER_VALUE = 64  # that a value costs while a model learns, about
 
 
 class FittedModel(NamedTuple):
-    """A fitted pipeline, the sorted hashes of the rows that it knows, shape (n,), and how many rows it was fitted on."""
+    """A fitted pipeline, the sorted hashes of the rows that it knows, shape (n,), and the rows it was fitted on."""
 
     pipeline: "Pipeline"
     row_hashes: np.ndarray

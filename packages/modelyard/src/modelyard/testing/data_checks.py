@@ -29,7 +29,7 @@ def check_rows_keep_schema(rows: pd.DataFrame) -> None:
 
 def check_schema_names_columns(rows: pd.DataFrame) -> None:
     """Check that schema.yaml has each column of the table, and no other."""
-    differing = set(load_schema().columns) ^ set(rows)
+    differing = {str(name) for name in load_schema().columns} ^ set(map(str, rows))
     assert not differing, f"{', '.join(sorted(differing))}: in the table or in schema.yaml alone"
 
 
@@ -63,7 +63,7 @@ def check_features_are_columns(rows: pd.DataFrame) -> None:
 def check_columns_are_used_or_left_out(rows: pd.DataFrame) -> None:
     """Check that each column is a feature, the target, or left out for a reason."""
     data = _load_params().data
-    unknown = set(rows) - {*data.features, *data.left_out, data.target}
+    unknown = set(map(str, rows)) - {*data.features, *data.left_out, data.target}
     assert not unknown, f"{', '.join(sorted(unknown))}: add them to data.features or data.left_out in params.yaml"
 
 

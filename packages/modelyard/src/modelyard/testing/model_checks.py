@@ -166,7 +166,7 @@ def check_row_alone_is_predicted_the_same(model: SampleModel) -> None:
 
 def check_left_out_columns_do_not_matter(model: SampleModel) -> None:
     """Check that columns that are not features have no influence."""
-    others = [name for name in model.holdout if name not in model.params.data.features]
+    others = [name for name in map(str, model.holdout) if name not in model.params.data.features]
     shuffled = model.holdout.copy()
     shuffled[others] = model.holdout[others].iloc[::-1].to_numpy()
     assert model.predict(shuffled) == pytest.approx(model.predict(model.holdout))
