@@ -133,8 +133,8 @@ def read_verdict(path: Path) -> dict[str, str]:
     content = read_untrusted_json(path)
     for side in MODEL_SIDES:
         block = content.get(side)
-        has_model = isinstance(block, dict) and block.get("model") is not None
-        content[side] = block["model"] if has_model else ""
+        model = block.get("model") if isinstance(block, dict) else None
+        content[side] = "" if model is None else model
     for key, pattern in VERDICT_PATTERNS.items():
         value = content.get(key)
         if not isinstance(value, str) or not re.fullmatch(pattern, value):

@@ -124,7 +124,7 @@ def check_target(target: ColumnProfile, wanted: str) -> None:
     if wanted not in ("", "classification", "regression"):
         raise OptionError("TASK", f"{wanted} is no task", "say TASK=classification or TASK=regression")
     if target.distinct_count == 1:
-        value = next(iter(target.values or ()))
+        (value,) = target.values or (None,)
         raise UserError(f"every row says {target.name} = {value}; there is nothing to tell apart")
     if target.type == "datetime64[us]" or (wanted == "regression" and not target.is_numeric):
         raise UserError(f"{target.name} holds no numbers; a target is a number or, without TASK=regression, a class")
@@ -389,11 +389,11 @@ def infer_params(path: Path, profiles: dict[str, ColumnProfile], wish: DataParam
     estimator, arguments = choose_estimator(task, target)
     texts = [name for name in features if profiles[name].type == "str"]
     slices = [name for name in texts if 2 <= profiles[name].distinct_count <= MAX_SLICE_VALUES]
-    data = {"path": wish.path, "task": task, "target": wish.target, "time": wish.time, "group": wish.group}
-    data |= {"features": features, "left_out": excluded.reasons, "sensitive": wish.sensitive}
+    roles = {"target": wish.target, "time": wish.time, "group": wish.group}
+    columns = {"features": features, "left_out": excluded.reasons, "sensitive": wish.sensitive}
     gate = {"slices": slices[:2], "floors": {metric.name: float(f"{metric.floor:.3g}")}}
     blocks: ParamBlocks = {
-        "data": data,
+        "data": {"path": wish.path, "task": task, **roles, **columns},
         "train": {"estimator": estimator, "arguments": arguments, "window": "all", "start": None},
         "evaluate": {"metric": metric.name, "cost": None},
         "gate": {"margin": None, "ceiling": None, **gate},

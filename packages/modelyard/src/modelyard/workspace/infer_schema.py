@@ -112,10 +112,10 @@ def infer_range(profile: ColumnProfile) -> dict[str, float]:
     """Infer the range of a column of numbers, whole ones for whole numbers."""
     limits = widen_range(float(profile.low), float(profile.high))
     if profile.type == "int64":
-        low, high = (int(limit) for limit in limits)
+        rounded: list[float] = [int(limit) for limit in limits]
     else:
-        low, high = (float(f"{limit:.6g}") for limit in limits)
-    return {"min_value": low, "max_value": high}
+        rounded = [float(f"{limit:.6g}") for limit in limits]
+    return {"min_value": rounded[0], "max_value": rounded[1]}
 
 
 def amend_entry(entry: dict[str, Any], profile: ColumnProfile, data: DataParams) -> None:

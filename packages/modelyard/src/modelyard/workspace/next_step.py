@@ -33,7 +33,7 @@ def list_changed_files() -> str:
     """Return the first files that changed since dvc.lock was made, in words; empty where nothing did."""
     status = try_command(sys.executable, "-m", "dvc", "status", "--json")
     stages = json.loads(status or "{}")
-    names = set()
+    names = set[str]()
     for stage in stages.values():
         for change in stage:
             if isinstance(change, dict):  # the others are sentences, such as "changed command"
