@@ -66,7 +66,7 @@ next: ## Show what to do next in this state of the project (`make` alone does it
 doctor: ## Look at tools, versions, remotes, tokens, locks, disk and ports, and name the cures (installs nothing)
 	$(BARE)
 
-update: environment ## Merge the newer template on a branch, say what is new, run the tests (TEST=0 does not)
+update: environment ## Bring the newer template on a branch, run the tests (TEST=0 does not; KEEP=1 keeps a change of packages/)
 	$(RUN)
 
 install: environment ## Make the environment (every other verb does it by itself)

@@ -469,7 +469,7 @@ def test_rehearse_runs_the_pull_request_on_this_machine(work: Work) -> None:
     variables = [part for key, value in folders.items() for part in ("--env", f"{key}={value}")]
     act = shlex.join([ACT, *work.github.mapped(files), *variables])
     work.edit("tests/test_sum.py", ("1 + 1 == 2", "1 + 1 == 3"))  # not committed, as it may be
-    said = work.clone.run("make", "rehearse", check=False, ACT=act, VENV=str(VENV))
+    said = work.clone.run("make", "rehearse", f"ACT={act}", f"VENV={VENV}", check=False)
     assert "not as on GitHub" in said and "it would fail" in said, said[-3000:]
     assert "Hooks and tests found nothing" in said and not work.api.calls
 
