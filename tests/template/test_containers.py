@@ -519,7 +519,7 @@ def test_the_same_commit_gives_the_same_layer_of_code_whatever_the_libraries(
 
 
 def test_an_image_with_scikit_learn_is_not_large(shipped: Shipped) -> None:
-    stop = f"from {PACKAGE} import compile; compile.graph = None; compile.main()"
+    stop = "from modelyard.inference import build, prepare; build.convert_to_onnx = None; prepare.main()"
     bundle = shipped.project.path / "models/bundle.json"
     bundle.unlink()
     shipped.project.run(shipped.venv / "bin/python", "-c", stop, PYTHONPATH="src")

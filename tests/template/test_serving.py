@@ -29,9 +29,9 @@ class Service:
         self.port = free_port()
         self.logs = project.path / f"logs-{self.port}"
         self.rows = json.loads(project.read("models/bundle.json"))["rows"]
-        places = {"BIND": f"127.0.0.1:{self.port}", "LOGS": str(self.logs), "PYTHONPATH": "src"}
+        places = {"MODELYARD_BIND": f"127.0.0.1:{self.port}", "MODELYARD_LOGS": str(self.logs), "PYTHONPATH": "src"}
         self.process = subprocess.Popen(
-            [venv / "bin/python", "-m", "flight_delays", "serve"],
+            [venv / "bin/python", "-m", "modelyard", "serve"],
             cwd=project.path,
             env=os.environ | places | env,
             stdout=subprocess.PIPE,
@@ -171,7 +171,7 @@ def test_files_four_times_as_long_are_scored_in_the_same_memory(project: BakedPr
         again = f"import pandas as pd; t = pd.read_parquet('data/holdout.parquet'); \
             pd.concat([t] * {times}).to_parquet('long-{times}.parquet', index=False)"
         project.run(python, "-c", again)
-        score = ("-m", "flight_delays", "score", f"--in=long-{times}.parquet", "--out=said.parquet")
+        score = ("-m", "modelyard", "score", f"--in=long-{times}.parquet", "--out=said.parquet")
         peaks.append(int(project.run(python, "-c", PEAK, *score, PYTHONPATH="src")))
         (project.path / "said.parquet").unlink()
     assert peaks[1] <= 1.1 * peaks[0]

@@ -206,18 +206,7 @@ def score_file(source: Path, target: Path, size: int, threads: int = 1, logs: st
     """
     bundle = ModelBundle.read()
     keys = read_key_dtypes()
-    personal = read_personal_columns(SCHEMA_YAML)
-    predict = load_predictor(bundle)
-    # The digest gives another month's file of the same name a log of its own, and the same file the same log.
-    log_name = f"predictions-{source.stem}-{sha256(source)[:8]}" if logs else ""
-
-    def score_batch(number: int, batch: pd.DataFrame) -> pa.Table:
-        predictions = predict(batch[list(bundle.dtypes)].astype(bundle.dtypes))
-        table = build_prediction_table(batch, keys, predictions)
-        if logs:
-            write_prediction_log(batch, table, keys, personal, bundle.model, Path(logs, f"{log_name}-{number}.parquet"))
-        return table
-
+    score_batch = make_batch_scorer(bundle, keys, find_log_path(source, logs))
     try:
         batches = (batch for batch in read_batches(source, bundle.dtypes, keys, size) if len(batch))
         rows = write_tables(map_in_order(score_batch, batches, threads), target)
@@ -227,6 +216,32 @@ def score_file(source: Path, target: Path, size: int, threads: int = 1, logs: st
     if not rows:
         raise InvalidFileError(source, "has no rows", "score a file that has some")
     return rows
+
+
+def find_log_path(source: Path, logs: str) -> Path | None:
+    """Return the path of a file's log without number and suffix, or None for no log.
+
+    The digest gives another month's file of the same name a log of its own, and the same file the same log.
+    """
+    return Path(logs, f"predictions-{source.stem}-{sha256(source)[:8]}") if logs else None
+
+
+def make_batch_scorer(
+    bundle: ModelBundle, keys: ColumnDtypes, log_path: Path | None
+) -> Callable[[int, pd.DataFrame], pa.Table]:
+    """Return the function that predicts a numbered batch, and logs it where there is a log."""
+    predict = load_predictor(bundle)
+    personal = read_personal_columns(SCHEMA_YAML)
+
+    def score_batch(number: int, batch: pd.DataFrame) -> pa.Table:
+        predictions = predict(batch[list(bundle.dtypes)].astype(bundle.dtypes))
+        table = build_prediction_table(batch, keys, predictions)
+        if log_path:
+            path = log_path.with_name(f"{log_path.name}-{number}.parquet")
+            write_prediction_log(batch, table, keys, personal, bundle.model, path)
+        return table
+
+    return score_batch
 
 
 def list_file_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:

@@ -155,4 +155,5 @@ def load_pipeline_predictor(path: "Path", digest: str) -> Predictor:
 
     threadpool_limits(1)
     pipeline = load_model(path, digest)
-    return lambda raw: Predictions.from_frame(predict_frame(pipeline, raw))
+    hooks = Project.load().hooks
+    return lambda raw: Predictions.from_frame(predict_frame(pipeline, raw, hooks))

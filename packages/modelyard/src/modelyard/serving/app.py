@@ -100,6 +100,7 @@ class Service:
         self.logs = {kind: LogWriter(logs, kind, self.rules.log, self.metrics.lost_lines.inc) for kind in LOG_KINDS}
         self.shadow = ShadowMirror(shadow, self.logs["shadow"], self.metrics)
         self.keys = [bytes.fromhex(key) for key in self.rules.keys.values()]
+        self.probability_columns = {str(name): to_probability_column(name) for name in bundle.classes or ()}
         self.active_requests = 0
         self.id_prefix = os.urandom(6).hex()
         self.row_numbers = itertools.count()
@@ -198,9 +199,8 @@ class Service:
         log = self.logs["predictions"]
         for row, record in zip(rows, records, strict=True):
             line = {"id": record.id, "time": now, "model": record.model, "prediction": record.prediction}
-            if record.probabilities:
-                for name, probability in record.probabilities.items():
-                    line[to_probability_column(name)] = probability
+            for name, probability in (record.probabilities or {}).items():
+                line[self.probability_columns[name]] = probability
             line["flags"] = record.flags
             log.append(line, self.decoder.to_log_row(row))
 
