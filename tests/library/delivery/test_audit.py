@@ -5,19 +5,14 @@ from typing import Any
 import pytest
 
 from modelyard.core import deployments
-from modelyard.core.errors import UserError
+from modelyard.core.errors import OptionError
 from modelyard.core.process import run_git
 from modelyard.delivery import audit
+from tests.library.recorded import PERSON, save
 from tests.library.support import PROJECT
 
 A, B = "a" * 64, "b" * 64
-PERSON = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
 FILE = "champion: null\ncandidate: null\nweight: 0\nmirror: false\n"
-
-
-def save(message: str) -> None:
-    run_git("add", "--all")
-    run_git(*PERSON, "commit", "--quiet", "--message", message)
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +34,14 @@ def edit(model: str) -> None:
     deployments.write_state("production", deployments.load_state("production") | {"champion": {"model": model}})
 
 
-def promote(model: str, before: str | None, **marks: Any) -> None:
+def promote(model: str, before: str | None, **evidence: Any) -> None:
     edit(model)
     line = {"environment": "production", "from": before, "to": model, "action": "promote"}
-    deployments.append_history(line | {"verdict": "better", "verdict_sha256": "e" * 64} | marks)
+    deployments.append_history(line | {"verdict": "better", "verdict_sha256": "e" * 64} | evidence)
     save(f"Promote {model[:3]}")
 
 
-def test_every_change_is_told_with_its_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_lists_every_change_with_its_evidence(capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.main() == 0
     first, second, end = capsys.readouterr().out.splitlines()
     assert f"none → {A[:12]}" in first and f"{A[:12]} → {B[:12]}" in second
@@ -54,38 +49,39 @@ def test_every_change_is_told_with_its_evidence(capsys: pytest.CaptureFixture[st
     assert "asked by octocat at 20" in second and "changes of a champion: 2; disagreements: 0" in end
 
 
-def test_a_revert_is_told_and_no_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_lists_a_revert_without_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
     run_git(*PERSON, "revert", "--no-edit", "HEAD")
     assert audit.main() == 0
     assert f"taken back  {B[:12]} → {A[:12]}" in capsys.readouterr().out
 
 
-def test_a_champion_changed_by_hand_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
+def test_champion_changed_by_hand_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
     edit("c" * 64)
     save("By hand")
     assert audit.main() == 1
     assert f"deploy/ names cccccccccccc, the history says {B[:12]}" in capsys.readouterr().out
 
 
-def test_a_rewritten_history_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rewritten_history_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
     deployments.HISTORY_FILE.write_text(deployments.HISTORY_FILE.read_text().replace("better", "unchanged"))
     promote(A, B)
     assert audit.main() == 1
     assert "earlier lines of the history were changed" in capsys.readouterr().out
 
 
-def test_mlflow_that_says_otherwise_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mlflow_with_another_champion_is_a_disagreement(capsys: pytest.CaptureFixture[str]) -> None:
     Path(".mlflow").mkdir()
     assert audit.main() == 1
     assert f"production: champion is {B[:12]} by git, none by MLflow" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("since", "changes"), [("2000-01-01", 2), ("2090-01-01", 0)])
-def test_since_leaves_out_what_was_before(since: str, changes: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_since_leaves_out_earlier_changes(since: str, changes: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.main(since) == 0
     assert f"champion: {changes};" in capsys.readouterr().out
 
 
-def test_a_date_that_is_none_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="write a date"):
+def test_since_that_is_no_date_is_refused() -> None:
+    with pytest.raises(OptionError) as failure:
         audit.main("yesterday-ish")
+    assert failure.value.option == "SINCE"

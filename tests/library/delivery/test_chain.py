@@ -39,28 +39,28 @@ def changed(stage: str, part: str, place: int, digest: str = "new") -> dict[str,
     return lock
 
 
-def test_differences_of_equal_locks_are_none() -> None:
+def test_diff_locks_of_equal_ones_is_empty() -> None:
     assert diff_locks(LOCK, copy.deepcopy(LOCK)) == []
 
 
-def test_differences_name_stage_part_and_file() -> None:
+def test_diff_locks_names_stage_part_and_file() -> None:
     assert [str(d) for d in diff_locks(LOCK, changed("train", "deps", 1))] == ["train deps src/train.py"]
 
 
-def test_differences_see_parameters_and_stages() -> None:
+def test_diff_locks_sees_parameters_and_stages() -> None:
     lock = copy.deepcopy(LOCK)
     lock["stages"]["split"]["params"]["params.yaml"]["split"] = {"seed": 1}
     del lock["stages"]["evaluate"]
     assert {str(d) for d in diff_locks(LOCK, lock)} == {"split params split", "evaluate stage"}
 
 
-def test_another_model_does_not_weigh_but_other_data_does() -> None:
+def test_other_data_invalidates_a_lock_and_another_model_does_not() -> None:
     (model,) = diff_locks(LOCK, changed("train", "outs", 0))
     (data,) = diff_locks(LOCK, changed("split", "outs", 0))
     assert not model.invalidates_lock and data.invalidates_lock
 
 
-def test_stale_counts_what_a_person_wrote_not_what_a_machine_made() -> None:
+def test_find_stale_entries_ignores_what_stages_made() -> None:
     assert [d.name for d in find_stale_entries(LOCK, changed("train", "deps", 1))] == ["src/train.py"]
     assert find_stale_entries(LOCK, changed("train", "outs", 0)) == []
     assert find_stale_entries(LOCK, changed("evaluate", "deps", 0)) == []
@@ -76,42 +76,42 @@ def test_stale_counts_what_a_person_wrote_not_what_a_machine_made() -> None:
         ({"auc": 0.7, "f1": 0.5}, ["f1 None but 0.5"]),
     ],
 )
-def test_metrics_may_differ_by_rounding_only(made: dict[str, float], gaps: list[str]) -> None:
+def test_find_metric_mismatches_allows_rounding(made: dict[str, float], gaps: list[str]) -> None:
     assert find_metric_mismatches({"auc": 0.7}, made, 1e-6) == gaps
 
 
 @pytest.fixture
 def commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit whose dvc.lock says LOCK, and that nothing touched since."""
-    told = {"dvc.lock": LOCK, "reports/metrics.json": {"auc": 0.7}}
+    files = {"dvc.lock": LOCK, "reports/metrics.json": {"auc": 0.7}}
     for module in (chain, reproduce):
-        monkeypatch.setattr(module, "read_yaml_at", lambda revision, path: told[str(path)])
+        monkeypatch.setattr(module, "read_yaml_at", lambda revision, path: files[str(path)])
     monkeypatch.setattr(reproduce, "load_lock", lambda: LOCK)
     monkeypatch.setattr(reproduce, "run_git", lambda *words: "README.md" if words[0] == "diff" else "flights/")
 
 
 @pytest.mark.usefixtures("commit")
-def test_main_passes_a_true_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_confirms_a_true_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "rerun_pipeline", lambda: (LOCK, {"auc": 0.7}))
     assert main() == 0
 
 
 @pytest.mark.usefixtures("commit")
-def test_main_catches_a_false_lock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_rejects_a_false_lock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(chain, "rerun_pipeline", lambda: (LOCK, {"auc": 0.6}))
     assert main() == 1
     assert "it is false: auc 0.7 but 0.6" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("commit")
-def test_main_only_reports_another_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_accepts_another_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(chain, "rerun_pipeline", lambda: (changed("train", "outs", 0), {"auc": 0.7}))
     assert main() == 0
     assert "another model" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("commit")
-def test_main_runs_nothing_where_nothing_was_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_runs_nothing_where_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "rerun_pipeline", lambda: pytest.fail("ran again"))
     assert main(base="abc") == 0
 

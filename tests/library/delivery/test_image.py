@@ -7,7 +7,7 @@ import pytest
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.process import run_git
-from modelyard.delivery import docker, image
+from modelyard.delivery import image
 
 DIGEST = "sha256:" + "d" * 64
 
@@ -25,7 +25,7 @@ def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...
     done = list[tuple[str, ...]]()
     (project / ".python-version").write_text("3.11\n")
 
-    def docker(*arguments: str, **_: Any) -> str:
+    def run_docker(*arguments: str, **_: Any) -> str:
         done.append(arguments)
         for argument in arguments:
             if argument.startswith("--iidfile="):
@@ -36,29 +36,29 @@ def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...
             return "libc6\t2.36\nbash\t5.2"
         return f"tag: digest: {DIGEST} size: 741" if "push" in arguments else ""
 
-    monkeypatch.setattr(image, "run_docker", docker)
+    monkeypatch.setattr(image, "run_docker", run_docker)
     return done
 
 
-def test_the_image_is_labelled_and_proves_itself(calls: list[tuple[str, ...]]) -> None:
+def test_main_labels_the_image_and_lets_it_test_itself(calls: list[tuple[str, ...]]) -> None:
     image.main()
-    built, proof = calls[:2]
-    assert f"--label=model={sha256(Path('models/model.skops'))}" in built
+    build, check = calls[:2]
+    assert f"--label=model={sha256(Path('models/model.skops'))}" in build
     assert any(
-        argument.startswith(f"--label={image.REVISION_LABEL}={run_git('rev-parse', 'HEAD')}") for argument in built
+        argument.startswith(f"--label={image.REVISION_LABEL}={run_git('rev-parse', 'HEAD')}") for argument in build
     )
-    assert "--build-arg=PYTHON=3.11" in built
-    assert proof[-2:] == ("serve", "--check") and "--read-only" in proof and "--network=none" in proof
+    assert "--build-arg=PYTHON=3.11" in build
+    assert check[-2:] == ("serve", "--check") and "--read-only" in check and "--network=none" in check
     assert json.loads(image.IMAGE_REPORT.read_text())["image"] == "sha256:abc"
 
 
-def test_a_registry_gives_the_reference_by_digest(calls: list[tuple[str, ...]]) -> None:
+def test_main_returns_the_registrys_reference_by_digest(calls: list[tuple[str, ...]]) -> None:
     image.main("registry.example.com/team/x")
     assert json.loads(image.IMAGE_REPORT.read_text())["image"] == f"registry.example.com/team/x@{DIGEST}"
     assert any(call[0] == "push" for call in calls)
 
 
-def test_what_is_in_it_is_listed(calls: list[tuple[str, ...]]) -> None:
+def test_main_lists_the_packages_in_the_image(calls: list[tuple[str, ...]]) -> None:
     image.main("registry.example.com/team/x")
     found = json.loads(image.SBOM.read_text())
     assert found["metadata"]["component"]["version"] == f"registry.example.com/team/x@{DIGEST}"
@@ -67,17 +67,17 @@ def test_what_is_in_it_is_listed(calls: list[tuple[str, ...]]) -> None:
     assert all("--network=none" in call for call in calls if call[0] == "run")
 
 
-def test_a_workflow_gets_reference_and_digest(
+def test_main_gives_a_workflow_reference_and_digest(
     calls: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     image.main("registry.example.com/team/x")
-    said = (tmp_path / "output").read_text()
-    assert calls and said == f"image=registry.example.com/team/x@{DIGEST}\ndigest={DIGEST}\n"
+    output = (tmp_path / "output").read_text()
+    assert calls and output == f"image=registry.example.com/team/x@{DIGEST}\ndigest={DIGEST}\n"
 
 
 @pytest.mark.parametrize(("file", "again"), [("notes.md", False), ("params.yaml", True)])
-def test_only_new_builds_nothing_that_production_runs(
+def test_only_new_skips_what_production_runs(
     calls: list[tuple[str, ...]], project: Path, file: str, again: bool
 ) -> None:
     Path("deploy").mkdir(exist_ok=True)
@@ -95,27 +95,13 @@ def test_only_new_builds_nothing_that_production_runs(
     assert bool(calls) is again
 
 
-def test_a_change_that_is_not_committed_shows(calls: list[tuple[str, ...]], project: Path) -> None:
+def test_uncommitted_change_shows_in_the_revision(calls: list[tuple[str, ...]], project: Path) -> None:
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "\n")
     image.main()
     assert any(argument.endswith("-dirty") for argument in calls[0])
 
 
 @pytest.mark.usefixtures("project")
-def test_without_a_commit_there_is_no_image() -> None:
+def test_main_without_a_commit_is_refused() -> None:
     with pytest.raises(UserError, match="commit first"):
         image.main()
-
-
-def test_without_docker_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="install Docker"):
-        docker.run_docker("info")
-
-
-def test_the_engines_last_words_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "docker").write_text("#!/bin/sh\necho one >&2\necho 'no space left' >&2\nexit 3\n")
-    (tmp_path / "docker").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(docker.DockerError, match="no space left"):
-        docker.run_docker("build", ".")

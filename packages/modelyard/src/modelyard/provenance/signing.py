@@ -1,10 +1,9 @@
 """Checks signatures with the command that params.yaml names for it."""
 
-import subprocess
 from collections.abc import Sequence
 
-from modelyard.core.errors import SettingError, UserError
-from modelyard.core.process import last_error_line
+from modelyard.core.errors import MissingToolError, SettingError, UserError
+from modelyard.core.process import last_error_line, run_process
 
 
 class SignatureError(UserError):
@@ -55,8 +54,8 @@ def verify_signature(subject: str, setting: str, command: Sequence[str], **value
             word = word.replace(f"{{{name}}}", value)
         words.append(word)
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as problem:
+        done = run_process(words)
+    except (OSError, MissingToolError) as problem:
         raise SettingError(f"{setting} in params.yaml", f"cannot be run ({problem})", "install what it names") from None
     if done.returncode:
         raise SignatureError(subject, setting, last_error_line(done.stderr or done.stdout))
