@@ -270,7 +270,7 @@ def spoiled(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 FAULTS = {  # what happens, whether from the start, and what is said
     "never-ready": ("raise RuntimeError", True, "ends again and again"),
-    "answers-differently": ('table["temp"] = table["temp"] + 30', True, "otherwise"),
+    "answers-differently": ('table["temp"] = table["temp"] + 30', True, "does not answer as"),
     "fails": ("raise RuntimeError", False, "failed"),
     "slow": ("time.sleep(0.8)", False, "needs"),
     "dies": ("os._exit(9)", False, "died"),

@@ -61,7 +61,7 @@ def test_a_champion_learns_on_and_is_held_to_what_it_knew(work: Work) -> None:
     work.clone.run("git", "checkout", "--quiet", first, "--", DATA)
     work.clone.run(python, "-c", OTHERS.format("1::2", "1 - rows.late"))
     said = work.clone.run("make", "retrain", f"VENV={work.github.env['VENV']}", "STATEFUL=1", check=False)
-    assert "the model forgets what it knew" in said and work.clone.read("params.yaml") == before
+    assert "the model forgets what it had learned" in said and work.clone.read("params.yaml") == before
 
 
 def asked(image: str, rows: list[dict[str, Any]], folder: Path) -> None:
