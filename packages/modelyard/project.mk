@@ -72,7 +72,7 @@ update: environment ## Bring the newer template on a branch, run the tests (TEST
 install: environment ## Make the environment (every other verb does it by itself)
 
 lock: | $(filter .uv/%,$(UV)) ## Pin the newest versions that pyproject.toml allows, with hashes (UPGRADE= keeps what is pinned)
-	@sh requirements/lock.sh "$(UV)" "$${MODELYARD_UPGRADE---upgrade}"
+	@sh packages/modelyard/lock.sh "$(UV)" "$${MODELYARD_UPGRADE---upgrade}"
 
 check: environment ## Format, lint, type-check, look for secrets: all pre-commit hooks
 	@pre-commit run --all-files
