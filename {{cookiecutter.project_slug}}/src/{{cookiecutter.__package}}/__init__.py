@@ -1,1 +1,1 @@
-"""One model, from table to service: `python -m` this package lists the verbs."""
+"""The code of this project: where rows come from, features, model and metrics."""

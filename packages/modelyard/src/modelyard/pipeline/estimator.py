@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modelyard.core.errors import SettingError, UserError
-from modelyard.core.hooks import ESTIMATOR, PREPROCESSOR
+from modelyard.core.hooks import ESTIMATOR, PREPROCESSOR, ProjectHooks
 from modelyard.core.params import Params, TrainParams
 from modelyard.core.predictions import Predictions
 from modelyard.core.project import Project
@@ -130,9 +130,24 @@ def fit_pipeline(params: Params, raw: pd.DataFrame, target: pd.Series) -> "Pipel
         raise UserError(f"{name} could not learn: {str(problem).splitlines()[0]}") from None
 
 
-def predict_frame(pipeline: "Pipeline", raw: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions of raw rows: `prediction`, and for classes `p_<class>`, with the index of `raw`."""
-    table = prepare_features(raw)
+def predict_frame(pipeline: "Pipeline", raw: pd.DataFrame, hooks: ProjectHooks | None = None) -> pd.DataFrame:
+    """Return the predictions of raw rows.
+
+    Parameters
+    ----------
+    pipeline
+        The fitted pipeline.
+    raw
+        The columns of `data.features`, shape (n, features).
+    hooks
+        The hooks of the project; a service binds them once, else they are looked up for each call.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The column `prediction`, and for classes `p_<class>`, with the index of `raw`.
+    """
+    table = prepare_features(raw, hooks)
     if not hasattr(pipeline, "predict_proba"):
         return Predictions(pipeline.predict(table)).to_frame(raw.index)
     predictions = Predictions.from_probabilities(pipeline.predict_proba(table), pipeline.classes_)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.errors import UserError
+from modelyard.core.hooks import ProjectHooks
 from modelyard.core.params import Params, TrainParams
 from modelyard.core.project import Project
 
@@ -81,13 +82,17 @@ def make_linear_steps() -> tuple[Any, Any]:
     return number, category
 
 
-def prepare_features(raw: pd.DataFrame, check_purity: bool = False) -> pd.DataFrame:
+def prepare_features(
+    raw: pd.DataFrame, hooks: ProjectHooks | None = None, *, check_purity: bool = False
+) -> pd.DataFrame:
     """Return the features of raw rows; columns that are not numbers become text, with None for missing values.
 
     Parameters
     ----------
     raw
         The columns of `data.features`.
+    hooks
+        The hooks of the project; a service binds them once, else they are looked up for each call.
     check_purity
         Whether to try on a sample that a row's features depend on that row alone.
 
@@ -96,7 +101,8 @@ def prepare_features(raw: pd.DataFrame, check_purity: bool = False) -> pd.DataFr
     HookError
         Where `features` breaks its contract.
     """
-    hooks = Project.load().hooks
+    if hooks is None:
+        hooks = Project.load().hooks
     table = hooks.compute_pure_features(raw) if check_purity else hooks.compute_features(raw)
     text = table.columns.difference(table.select_dtypes("number").columns)
     return table.assign(**{name: table[name].astype("object").where(table[name].notna(), None) for name in text})

@@ -1,4 +1,4 @@
-"""From raw columns to features: the place to work, called in training and in serving alike."""
+"""From raw columns to features: the place to work, called in training and for each request alike."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import pandas as pd
 
 
 def features(raw: pd.DataFrame) -> pd.DataFrame:
-    """The model's input, one row for each raw row: times become hour and weekday, the rest stays.
+    """Return the model's features: times become hour (0 to 24) and weekday (0 is Monday), the rest stays.
 
-    Pure: a row's features depend on that row alone, so that serving equals training.
+    `raw` has the columns of `data.features` in params.yaml. The result has one row for each row of `raw`, with the same
+    index, and the same columns every time; columns that are not numbers are categories. A row's features depend on that
+    row alone, and `raw` stays as it is: training stops where this does not hold. To add a feature:
+
+        table["gust"] = table["wind_gust"] - table["wind_speed"]  # miles an hour
     """
     table = raw.copy()
     for name in raw.select_dtypes("datetime").columns:
