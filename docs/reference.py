@@ -1,22 +1,30 @@
-"""Writes docs/reference.md from the code (`make files`), and lays out the site (`make docs`)."""
+"""Writes docs/reference.md and docs/api.md from the code (`make files`), and lays out the site (`make docs`)."""
 
 import ast
+import importlib
+import inspect
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+import modelyard
+from modelyard import defaults, testing
 from modelyard.cli import COMMANDS
+from modelyard.core import hooks
+from modelyard.testing import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = next(ROOT.glob("{{*"))
 LIBRARY = ROOT / "packages/modelyard"
 PACKAGE = LIBRARY / "src/modelyard"
 PAGE = ROOT / "docs/reference.md"
+API = ROOT / "docs/api.md"
 SITE = ROOT / "build/docs"
 # What schema.yaml may say; a word that the shipped one uses and that is not here stops the page.
 SCHEMA = {
@@ -63,7 +71,7 @@ def tree(module: Path) -> ast.Module:
     return ast.parse(module.read_text(encoding="utf-8"))
 
 
-def sentence(node: ast.Module | ast.ClassDef) -> str:
+def sentence(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> str:
     """The first paragraph of a docstring, on one line."""
     return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
 
@@ -185,6 +193,137 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+Definition = ast.FunctionDef | ast.ClassDef
+PROTOCOLS = {
+    "load": hooks.LoadHook,
+    "features": hooks.FeaturesHook,
+    "make_estimator": hooks.EstimatorHook,
+    "make_preprocessor": hooks.PreprocessorHook,
+}
+
+
+def definition(thing: Any) -> Definition:
+    """The syntax tree of a class or a function."""
+    node = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+    assert isinstance(node, ast.FunctionDef | ast.ClassDef)
+    return node
+
+
+def fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
+    """The fields of a dataclass, in their order."""
+    return [one for one in node.body if isinstance(one, ast.AnnAssign)]
+
+
+def constructor(node: ast.ClassDef) -> ast.FunctionDef | None:
+    """The `__init__` that a class writes itself; a dataclass has none."""
+    return next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+
+
+def arguments(node: Definition) -> dict[str, str]:
+    """The types of what a function or a class takes, by name."""
+    called = constructor(node) if isinstance(node, ast.ClassDef) else node
+    if called is None:
+        return {ast.unparse(one.target): ast.unparse(one.annotation) for one in fields(node)}
+    taken = [*called.args.posonlyargs, *called.args.args, *called.args.kwonlyargs]
+    return {one.arg: ast.unparse(one.annotation).strip("'") for one in taken if one.annotation}
+
+
+def signature(name: str, node: Definition) -> str:
+    """How it is called, with types."""
+    called = constructor(node) if isinstance(node, ast.ClassDef) else node
+    if called is None:
+        return f"class {name}({', '.join(ast.unparse(one) for one in fields(node))})"
+    taken = re.sub(r"^(self|cls)(, )?", "", ast.unparse(called.args))
+    taken = re.sub(r"(?<=[\w\]'])=(?=\S)", " = ", taken)
+    if isinstance(node, ast.ClassDef):
+        return f"class {name}({taken})"
+    returned = ast.unparse(node.returns).strip("'") if node.returns else "None"
+    return f"{name}({taken}) -> {returned}"
+
+
+def entries(section: str) -> list[tuple[str, str]]:
+    """The names and the texts of a section such as Parameters."""
+    found = re.findall(r"(?m)^(\S.*)\n((?:[ ]{4}.*\n?|\n)+)", section)
+    return [(name, " ".join(text.split())) for name, text in found]
+
+
+def docstring(node: Definition) -> Iterator[str]:
+    """The parts of a NumPy docstring as Markdown: its text, then a table or a list for each section."""
+    head, *rest = re.split(r"(?m)^(\w[\w ]*)\n-{3,}\n", ast.get_docstring(node) or "")
+    yield head.strip()
+    for title, section in zip(rest[::2], rest[1::2], strict=True):
+        if title == "Parameters":
+            types = arguments(node)
+            rows = ((f"`{name}`", f"`{types[name]}`" if name in types else "", text) for name, text in entries(section))
+            yield table(("parameter", "type", "what"), rows)
+        elif title == "Examples":
+            yield "```python\n" + section.strip().replace("  # doctest: +SKIP", "") + "\n```"
+        else:
+            yield f"**{title}**\n\n" + "\n".join(f"- `{name}`: {text}" for name, text in entries(section))
+
+
+def described(name: str, node: Definition, title: str = "") -> str:
+    """A heading, the signature and the docstring of a class or a function."""
+    parts = [f"### {title or name}", f"```python\n{signature(name, node)}\n```", *docstring(node)]
+    return "\n\n".join(parts)
+
+
+def methods(name: str, node: ast.ClassDef) -> Iterator[str]:
+    """The public methods and properties of a class, in a list."""
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef) and not one.name.startswith("_"):
+            is_property = any("property" in ast.unparse(decorator) for decorator in one.decorator_list)
+            called = one.name if is_property else signature(one.name, one)
+            yield f"- `{called}`: {sentence(one)}"
+
+
+def public(name: str) -> str:
+    """What the page says of one name of `modelyard.__all__`."""
+    found = getattr(modelyard, name)
+    if isinstance(found, int | str):
+        notes = {
+            "PROTOCOL": "The version of the commands `predict`, `train` and `smoke`, which other versions call.",
+            "__version__": "The version of the library.",
+        }
+        return f"### {name}\n\n`{found!r}`. {notes[name]}"
+    node = definition(found)
+    text = described(name, node)
+    listed = "\n".join(methods(name, node)) if isinstance(node, ast.ClassDef) else ""
+    return f"{text}\n\n{listed}" if listed else text
+
+
+def hook(name: str, protocol: type) -> str:
+    """What the page says of one hook: the call of its Protocol."""
+    (call,) = [one for one in definition(protocol).body if isinstance(one, ast.FunctionDef)]
+    return described(name, call)
+
+
+def api() -> str:
+    """The page with the library's public names, from their docstrings."""
+    own = [(name, getattr(defaults, name)) for name in defaults.__all__]
+    helpers = [(name, getattr(testing, name)) for name in testing.__all__]
+    listed = ((f"`{name}`", sentence(definition(getattr(checks, name)))) for name in checks.__all__)
+    sample = definition(importlib.import_module("modelyard.testing.samples").SampleModel)
+    parts = [
+        "# API reference\n\nWritten by `make files` from the docstrings; a test checks that it is current. What is not "
+        "on this page is private and may change. [Hooks](hooks.md) shows each hook with an example.",
+        "## modelyard",
+        *(public(name) for name in modelyard.__all__),
+        "## Hooks\n\nThe functions in `src/<package>/` that the library calls; the Protocols are in "
+        "`modelyard.core.hooks`. `TRUSTED_TYPES` is a set of names of types, `METRICS` a list of `Metric`.",
+        *(hook(name, protocol) for name, protocol in PROTOCOLS.items()),
+        "## modelyard.defaults\n\n"
+        + sentence(tree(PACKAGE / "defaults.py"))
+        + " `TRUSTED_TYPES` and `METRICS` are empty.",
+        *(described(name, definition(value), f"defaults.{name}") for name, value in own if inspect.isfunction(value)),
+        "## modelyard.testing\n\n" + sentence(tree(PACKAGE / "testing/__init__.py")),
+        *(described(name, definition(value)) for name, value in helpers if inspect.isfunction(value)),
+        described("SampleModel", sample) + "\n\n" + "\n".join(methods("SampleModel", sample)),
+        "### checks\n\n" + sentence(tree(PACKAGE / "testing/checks.py")) + "\n\n" + table(("check", "what"), listed),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def site() -> None:
     """Lay out build/docs: the README first, these pages, the changelog; other links become names."""
     shutil.rmtree(SITE, ignore_errors=True)
@@ -203,3 +342,4 @@ if __name__ == "__main__":
         site()
     else:
         PAGE.write_text(page(), encoding="utf-8")
+        API.write_text(api(), encoding="utf-8")

@@ -1,15 +1,32 @@
 """The documentation is true: its commands exist and run, its reference is the code's, its pages are linked."""
 
+import importlib
 import re
 import shlex
+import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
-from docs import reference
+from docs import drawing, reference
 
 from modelyard.cli import COMMANDS
+from modelyard.core.hooks import HOOKS
+from modelyard.core.project import Project
+from modelyard.core.yaml import read_yaml
+from modelyard.data.source import open_table
+from modelyard.pipeline.estimator import fit_pipeline
+from modelyard.pipeline.model_file import load_model, save_model
+from modelyard.pipeline.preprocessing import select_features
+from modelyard.statistics.comparison import compute_difference
+from modelyard.statistics.metrics import load_own_metrics
+from modelyard.testing import make_rows
+from tests.library.support import PROJECT as SMALL_PROJECT
 from tests.template.support import ROOT, Bake, BakedProject, installed, run
 
 PROJECT = next(ROOT.glob("{{*"))
@@ -115,6 +132,98 @@ def test_every_verb_is_run_by_a_test() -> None:
 
 def test_the_reference_is_current() -> None:
     assert reference.page() == reference.PAGE.read_text(encoding="utf-8"), "run `make files`"
+    assert reference.api() == reference.API.read_text(encoding="utf-8"), "run `make files`"
+
+
+def resolve(name: str) -> Any:
+    """The module, class, function or method of a dotted name below modelyard."""
+    module, rest = "modelyard", name.removeprefix("modelyard.").split(".")
+    while rest and (reference.PACKAGE.parent / f"{module}.{rest[0]}".replace(".", "/")).is_dir():
+        module = f"{module}.{rest.pop(0)}"
+    if rest and (reference.PACKAGE.parent / f"{module}.{rest[0]}".replace(".", "/")).with_suffix(".py").exists():
+        module = f"{module}.{rest.pop(0)}"
+    found: Any = importlib.import_module(module)
+    for part in rest:
+        found = getattr(found, part)
+    return found
+
+
+def qualified_names(page: Path) -> set[str]:
+    """The dotted names in code spans that start with modelyard; on the page of the architecture, with a district."""
+    districts = "|".join(path.parent.name for path in reference.PACKAGE.glob("*/__init__.py"))
+    start = f"modelyard|{districts}" if page.name == "architecture.md" else "modelyard"
+    found = re.findall(rf"`((?:{start})(?:[.:]\w+)+)(?:\(\))?`", page.read_text(encoding="utf-8"))
+    return {name.replace(":", ".") for name in found}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if qualified_names(page)], ids=lambda page: page.name)
+def test_every_qualified_name_exists(page: Path) -> None:
+    for name in sorted(qualified_names(page)):
+        try:
+            resolve(name)
+        except (AttributeError, ImportError):
+            pytest.fail(f"{page.name}: there is no {name}")
+
+
+def test_the_architecture_names_the_contracts() -> None:
+    """Its table has every district with exactly what import-linter lets it import, and so has its drawing."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `(\w+)` \|[^|]+\| ([^|]+) \|", text)
+    assert {district: set(re.findall(r"`(\w+)`", names)) for district, names in rows} == drawing.allowed_imports()
+    assert drawing.draw() == drawing.DRAWING.read_text(encoding="utf-8"), "run `python docs/drawing.py`"
+
+
+def hook_examples() -> list[tuple[str, str]]:
+    """The file and the text of each example in docs/hooks.md."""
+    text = (ROOT / "docs/hooks.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n# src/<package>/(\w+)\.py\n(.*?)```", text, re.S)
+
+
+def test_every_hook_has_an_example() -> None:
+    for hook in HOOKS:
+        assert any(hook.module == name and hook.name in text for name, text in hook_examples()), hook.name
+
+
+def write_source(rows: pd.DataFrame, text: str) -> int:
+    """Leave the rows where an example's `load` reads them, and return how many it should yield."""
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    path = "data/raw/exports" if "glob" in text else "data/raw/query.sql"
+    Path("params.yaml").write_text(params.replace("data/raw/flights.parquet", path), encoding="utf-8")
+    if "glob" in text:
+        Path(path).mkdir(parents=True)
+        rows[:100].to_csv(f"{path}/a.csv", index=False)
+        rows[100:200].to_csv(f"{path}/b.csv", index=False)
+        return 200
+    Path(path).parent.mkdir(parents=True)
+    Path(path).write_text("SELECT * FROM flights LIMIT 150", encoding="utf-8")
+    connection = sqlite3.connect("flights.db")
+    rows.to_sql("flights", connection, index=False)
+    connection.close()
+    return 150
+
+
+@pytest.mark.parametrize(("module", "text"), hook_examples())
+def test_an_example_of_a_hook_runs(module: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the whole file of a small project, on rows that are made from the schema."""
+    shutil.copytree(SMALL_PROJECT, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "schema.yaml", tmp_path)
+    (tmp_path / f"src/flight_delays/{module}.py").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    params = Project.load().params
+    rows = make_rows(read_yaml(Path("schema.yaml")), params)
+    if module == "data":
+        count = write_source(rows, text)
+        assert len(pd.read_parquet(open_table(Project.load()))) == count
+    elif module == "metrics":
+        truth = (rows["distance"].to_numpy(float) > 1000).astype(int)
+        late = rows["distance"].rank(pct=True).to_numpy(float)
+        scores = np.column_stack([1 - late, late])
+        for name in load_own_metrics("classification"):
+            assert compute_difference(name, truth, scores, scores[:, ::-1]).low <= 1
+    else:
+        pipeline = fit_pipeline(params, select_features(params, rows), rows[params.data.target])
+        save_model(pipeline, Path("model.skops"))
+        load_model(Path("model.skops"))
 
 
 def test_every_page_is_in_the_navigation() -> None:
