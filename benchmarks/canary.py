@@ -1,14 +1,12 @@
 """A new champion in steps, and the rollback, under 200 connections: how many requests failed.
 
-`make bench PART=canary` needs a container engine with Compose; PROJECT is another project than the demo.
+`make bench PART=canary` needs a container engine with Compose.
 """
 
 import asyncio
 import json
 import math
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,9 +14,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from modelyard.delivery.docker import build_compose_name
+
 from .overload import client
-from .pipeline import DEMO
-from .template import free_port
+from .support import clean_environment, copy_demo, free_port
 
 CONNECTIONS = 200
 # Two cores carry client, proxy and models: the level is for what is measured, not for this load.
@@ -32,8 +31,7 @@ def make(project: Path, verb: str, *words: str) -> list[str]:
 
 def run(*command: str, **around: str) -> None:
     """Run a command that has to succeed."""
-    env = {k: v for k, v in os.environ.items() if k != "MAKEFLAGS"}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env | around)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=clean_environment() | around)
 
 
 def learn(project: Path, rate: str) -> dict[str, str | None]:
@@ -73,9 +71,7 @@ async def asked(port: int, row: str, *commands: list[str]) -> Counter[str]:
 def main() -> None:
     """Print the line of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        port, project = free_port(), Path(folder, "flight-delays")
-        plain = shutil.ignore_patterns(".venv", ".mlflow", "logs")
-        shutil.copytree(os.environ.get("PROJECT", DEMO), project, ignore=plain)
+        port, project = free_port(), copy_demo(Path(folder, "flight-delays"), ".mlflow")
         params = project / "params.yaml"
         for before, after in (*RULES, ("127.0.0.1:8081", f"127.0.0.1:{port}")):
             params.write_text(params.read_text().replace(before, after))
@@ -92,8 +88,8 @@ def main() -> None:
         finally:
             none = dict.fromkeys(("FRONT", "CHAMPION", "CANDIDATE"), "none") | {"ADDRESS": "127.0.0.1:1"}
             file = f"--file={project}/compose.yaml"
-            down = ("compose", file, "--project-name=flight-delays_staging", "down", "--volumes")
-            run("docker", *down, **none)
+            name = build_compose_name("flight-delays", "staging")
+            run("docker", "compose", file, f"--project-name={name}", "down", "--volumes", **none)
         sent, good = seen.pop("sent"), seen.pop("200", 0)
         print("| connections | requests answered | failed | seconds |\n|---:|---:|---:|---:|")
         print(f"| {CONNECTIONS} | {good:,} | {sum(seen.values())} | {seconds:.0f} |")

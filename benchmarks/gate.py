@@ -1,7 +1,7 @@
 """The gate under simulation: what it blocks, what it lets pass, how often its interval is right.
 
 `python -m benchmarks.gate --quick` takes about a minute, without `--quick` about ten on two cores.
-It prints the tables of docs/gate-measured.md. The statistics under test are the template's own.
+It prints the tables of docs/gate-measured.md. The statistics under test are the library's own.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from benchmarks.populations import (
     Skewed,
     partner,
 )
-from benchmarks.template import load
+from modelyard.statistics import comparison
+from modelyard.statistics.metrics import METRICS, get_metric
 
-metrics, compare = load("metrics"), load("compare")
-CLASSES = [name for name, m in metrics.METRICS.items() if m.task == "classification"]
-NUMBERS = [name for name, m in metrics.METRICS.items() if m.task == "regression"]
+CLASSES = [name for name, metric in METRICS.items() if metric.task == "classification"]
+NUMBERS = [name for name, metric in METRICS.items() if metric.task == "regression"]
 RANGE = (93.0, 97.0)  # where the coverage of a 95 % interval should lie
 LARGEST = 25_000  # rows; where a margin needs more, only their number is printed
 PLAIN = 200  # resamples of the bootstraps that the gate is compared with
@@ -144,16 +144,16 @@ def population(scene: Scene, model: Model, name: str) -> float:
         return float(model.metric(name))
     truth, noise = crowd(model.shares)
     scores = model.predict(truth, noise)
-    return float(metrics.find(name).compute_value(truth, scores, scene.cost(name)))
+    return float(get_metric(name).compute_value(truth, scores, scene.cost(name)))
 
 
 def rival_of(scene: Scene, name: str, loss: float) -> tuple[Model, float]:
     """A candidate that is worse by `loss` margins on the population, and the true difference."""
     if not loss and scene.rival is None:
         return scene.champion, 0.0
-    sign = 1 if metrics.find(name).higher_is_better else -1
+    sign = 1 if get_metric(name).higher_is_better else -1
     value = population(scene, scene.champion, name)
-    target = value - sign * loss * compare.margin_of(name, value)
+    target = value - sign * loss * comparison.compute_margin(name, value)
     kind = scene.rival or scene.champion
     model = partner(kind, target, lambda m: population(scene, m, name))
     return model, sign * (population(scene, model, name) - value)
@@ -201,14 +201,14 @@ def judged(job: Job, name: str, sample: Sample, truth: float, labels: dict[str, 
     """What the gate and simpler rules say about one holdout; None if it is too small."""
     groups, cost = None if job.blind else sample.groups, job.scene.cost(name)
     scored = (name, sample.truth, sample.champion, sample.candidate)
-    counts = compare.count(name, sample.truth, sample.champion, sample.groups)
+    counts = comparison.compute_row_counts(name, sample.truth, sample.champion, sample.groups)
     if not counts.is_sufficient:
         return None
-    found = compare.difference(*scored, groups=groups, cost=cost)
-    margin = compare.margin_of(name, found.champion)
-    verdict = compare.decide(found, margin, counts.minority, counts.groups)
-    parts = compare.slices(*scored, labels, groups=groups, cost=cost) if labels else []
-    rows = compare.difference(*scored, cost=cost, resamples=PLAIN) if job.logs_rows_unchanged else found
+    found = comparison.compute_difference(*scored, groups=groups, cost=cost)
+    margin = comparison.compute_margin(name, found.champion)
+    verdict = comparison.decide_verdict(found, margin, counts.minority, counts.groups)
+    parts = comparison.compare_slices(*scored, labels, groups=groups, cost=cost) if labels else []
+    rows = comparison.compute_difference(*scored, cost=cost, resamples=PLAIN) if job.plain else found
     return (
         verdict == "worse",
         any(part.blocks for part in parts),
@@ -218,7 +218,7 @@ def judged(job: Job, name: str, sample: Sample, truth: float, labels: dict[str, 
         found.difference < -margin,
         rows.high < 0,
         margin / found.error if found.error else np.inf,
-        compare.resolved(found.error, margin),
+        comparison.is_margin_resolved(found.error, margin),
     )
 
 
@@ -255,9 +255,9 @@ def alone(job: Job) -> list[Tally]:
         one = job.scene.draw(rng, job.scene.champion, job.rows)
         for tally in tallies:
             name = tally.metric
-            if compare.count(name, one.truth, one.champion, one.groups).is_sufficient:
+            if comparison.compute_row_counts(name, one.truth, one.champion, one.groups).is_sufficient:
                 scored = (name, one.truth, one.champion)
-                found = compare.interval(*scored, groups=one.groups, cost=cost(name))
+                found = comparison.compute_interval(*scored, groups=one.groups, cost=cost(name))
                 low, high = found.high < truths[name], found.low > truths[name]
                 tally.outcomes.append((0, 0, low, high, 0, 0, 0, 0, 0))
     return tallies
@@ -304,8 +304,8 @@ def error_at(scene: Scene, name: str, rows: int, draws: int) -> float:
     for _ in range(draws):
         sample = scene.draw(rng, model, rows)
         scored = (sample.truth, sample.champion, sample.candidate)
-        found = compare.difference(name, *scored, groups=sample.groups, cost=scene.cost(name))
-        squares.append((found.error / compare.margin_of(name, found.champion)) ** 2)
+        found = comparison.compute_difference(name, *scored, groups=sample.groups, cost=scene.cost(name))
+        squares.append((found.error / comparison.compute_margin(name, found.champion)) ** 2)
     return float(np.sqrt(np.mean(squares)))
 
 
@@ -321,13 +321,13 @@ def edge(task: tuple[Scene, str, float, int]) -> tuple[Scene, str, Tally | None,
         rows = max(least, int(rows * (ratio * error_at(scene, name, rows, 60)) ** 2) + 1)
     if rows > LARGEST:
         return scene, name, None, rows
-    count = most if ratio == compare.RESOLVED else repeats(rows, most)
+    count = most if ratio == comparison.MIN_MARGIN_IN_ERRORS else repeats(rows, most)
     return scene, name, run(Job(scene, (name,), rows, count, loss=2.0))[0], rows
 
 
 def worse(pool: ProcessPoolExecutor, most: int) -> Iterator[str]:
     """Worse by two margins: blocked at least 95 % wherever the margin is 1.81 errors or more."""
-    for ratio in (compare.RESOLVED, 2.5)[: 1 if most < 1000 else 2]:
+    for ratio in (comparison.MIN_MARGIN_IN_ERRORS, 2.5)[: 1 if most < 1000 else 2]:
         tasks = [
             (scene, name, ratio, most)
             for scene in EDGES
@@ -414,10 +414,10 @@ def hidden(task: tuple[str, int, float, int]) -> list[str]:
             np.concatenate([getattr(part, key) for part in (good, poor)]) for key in ("truth", "champion", "candidate")
         ]
         labels = labels_of(rng, rows) | {"bad": np.arange(rows) >= len(good.truth)}
-        found = compare.difference(name, *both)
-        margin = compare.margin_of(name, found.champion)
-        verdict = compare.decide(found, margin, compare.count(name, *both[:2]).minority)
-        parts = compare.slices(name, *both, labels)
+        found = comparison.compute_difference(name, *both)
+        margin = comparison.compute_margin(name, found.champion)
+        verdict = comparison.decide_verdict(found, margin, comparison.compute_row_counts(name, *both[:2]).minority)
+        parts = comparison.compare_slices(name, *both, labels)
         caught = any(p.blocks for p in parts if (p.column, p.value) == ("bad", "True"))
         seen.append((verdict == "worse", caught))
     shares = [f"{100 * share:.0f}" for share in np.mean(seen, axis=0)]
@@ -457,14 +457,14 @@ def cpu() -> Iterator[str]:
         for name in scene.names:
             scored: tuple[Any, ...] = (name, one.truth, one.champion, one.candidate)
             more: dict[str, Any] = {"cost": scene.cost(name)}
-            alone = seconds(partial(compare.difference, *scored, **more))
+            alone = seconds(partial(comparison.compute_difference, *scored, **more))
             team = "-"
             if one.groups is not None:
                 more["groups"] = one.groups
-                by = seconds(partial(compare.difference, *scored, **more))
+                by = seconds(partial(comparison.compute_difference, *scored, **more))
                 team = f"{by:.3f}"
-            cut = seconds(partial(compare.slices, *scored, labels, **more), 1)
-            naive = seconds(partial(compare.difference, *scored, **more, resamples=10), 1)
+            cut = seconds(partial(comparison.compare_slices, *scored, labels, **more), 1)
+            naive = seconds(partial(comparison.compute_difference, *scored, **more, resamples=10), 1)
             body.append([kind, name, f"{alone:.3f}", team, f"{cut:.2f}", f"{naive * 100:.0f}"])
     yield "### CPU seconds at 100,000 rows\n"
     head = ["task", "metric", "difference", "with 5,000 groups", "16 slices"]

@@ -1,7 +1,7 @@
 """Monitoring under simulation: how often it cries wolf in a year, and how soon it finds what happened.
 
 `python -m benchmarks.monitoring [wolf] [found] [losses] [race] [bulk]` prints the tables of docs/monitoring.md;
-each takes some minutes on two cores. The statistics under test are the template's own, the rows are drawn
+each takes some minutes on two cores. The statistics under test are the library's own, the rows are drawn
 from all flights of 2013. `race` makes an environment for Evidently and compares CPU seconds; `bulk`
 reads up to 100 million logged rows, which takes 5 GB of the disk under build/.
 """
@@ -22,17 +22,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.sample import landed, tables
-from benchmarks.template import PACKAGE, cost, load, settle
+from modelyard.core import paths
+from modelyard.core.files import sha256
+from modelyard.core.params import MonitorParams, load_params
+from modelyard.monitoring import evidently
+from modelyard.statistics import drift
+from modelyard.statistics.metrics import get_metric
 
-drift, config, metrics, rival = map(load, ("drift", "config", "metrics", "evidently"))
+from .sample import landed, tables
+from .support import ROOT, clean_environment, measure_cost, settle
+
 Array = npt.NDArray[Any]
-RULES = config.Monitor()
+RULES = MonitorParams()
 WINDOWS, SAMPLE, REFERENCE = 52, RULES.sample, 20_000
 SIZES = (1_000, 50_000, 500_000)
-RUNS = 400
+RUNS = int(os.environ.get("RUNS", "400"))
+MILLIONS = tuple(map(int, os.environ.get("MILLIONS", "1,10,100").split(",")))  # of logged rows, for `bulk`
 CARRIER, HOUR = "carrier", "scheduled_hour"
-RACE = Path(__file__).parents[1] / "build" / "race"
+RACE = ROOT / "build/race"
+EVIDENTLY = RACE / "evidently/bin/python"
+MONITOR = (sys.executable, "-m", "modelyard", "monitor", "--until", "2024-06-03")
 
 
 @cache
@@ -66,17 +75,17 @@ class Watch:
         whole = population()
         drawn = self.rng.integers(len(whole), size=REFERENCE)
         self.size = min(self.rows, SAMPLE)
-        chance = drift.chance(RULES.false_alarms / 2, len(columns()), WINDOWS, *RULES.persist)
+        chance = drift.compute_alarm_chance(RULES.false_alarms / 2, len(columns()), WINDOWS, *RULES.persist)
         for name in columns():
-            yard = drift.Yardstick(whole[name].iloc[drawn], RULES.measure)
+            yard = drift.ReferenceDistribution(whole[name].iloc[drawn], RULES.measure)
             self.yards[name], self.limits[name] = yard, yard.compute_limit(self.size, chance, 0.0)
             self.codes[name] = yard.assign_bins(whole[name])
 
     def values(self, rows: Array) -> dict[str, float]:
         """Each column's change in a window of these rows of the population."""
-        counts = {name: yard.count(self.codes[name][rows]) for name, yard in self.yards.items()}
-        measure = drift.MEASURES[RULES.measure]
-        return {name: float(measure(self.yards[name].counts, counts[name])) for name in counts}
+        counts = {name: yard.count_bins(self.codes[name][rows]) for name, yard in self.yards.items()}
+        measure = drift.BINNED_MEASURES[RULES.measure]
+        return {name: float(measure(self.yards[name].bin_counts, counts[name])) for name in counts}
 
     def draw(self) -> Array:
         """A window in which nothing happened: the sample of fixed size that monitoring takes of it."""
@@ -89,7 +98,7 @@ class Watch:
 
 def alarms(flags: Sequence[bool]) -> bool:
     """Whether at any time k of n windows were flagged."""
-    return any(drift.persists(flags[: i + 1], *RULES.persist) for i in range(len(flags)))
+    return any(drift.k_of_n(flags[: i + 1], *RULES.persist) for i in range(len(flags)))
 
 
 def quiet_year(seed: int, rows: int) -> list[bool]:
@@ -111,14 +120,14 @@ def kolmogorov(seed: int, rows: int, reference: int = 300_000) -> bool:
 @cache
 def tilted(name: str, size: float) -> Array:
     """A weight for each row of the population with which the column has that PSI against it."""
-    yard = drift.Yardstick(population()[name], "psi")
-    codes, counts = yard.codes, yard.counts
+    yard = drift.ReferenceDistribution(population()[name], "psi")
+    codes, counts = yard.bin_codes, yard.bin_counts
     low, high = 0.0, 5.0
     for _ in range(40):
         middle = (low + high) / 2
         weight = np.exp(middle * np.arange(len(counts)) / len(counts))[codes]
         moved = np.bincount(codes, weight / weight.mean(), minlength=len(counts))
-        low, high = (middle, high) if drift.psi(counts, moved) < size else (low, middle)
+        low, high = (middle, high) if drift.compute_psi(counts, moved) < size else (low, middle)
     return np.cumsum(weight / weight.sum())
 
 
@@ -132,7 +141,7 @@ def changed(seed: int, rows: int) -> list[bool]:
     for _ in range(2):
         window = population()[CARRIER].iloc[watch.draw()].astype(object)
         window[watch.rng.random(len(window)) < 0.05] = "ZZ"
-        values.append(yard.value(window))
+        values.append(yard.compute_distance(window))
     return [*found, watch.hits(CARRIER, values)]
 
 
@@ -143,14 +152,14 @@ def auc(rows: Array, rng: np.random.Generator, lost: float = 0.0) -> tuple[float
         some = rng.random(len(rows)) < lost / (whole_auc() - 0.5)
         truth = truth.copy()
         truth[some] = rng.permutation(truth[some])
-    found = metrics.find("roc_auc").compute_influence(truth, scores)
-    return found.value, float(found.pull.std() / np.sqrt(len(rows)))
+    found = get_metric("roc_auc").compute_influence(truth, scores)
+    return found.value, float(found.influence.std() / np.sqrt(len(rows)))
 
 
 @cache
 def whole_auc() -> float:
     """The score's area under the curve on every row."""
-    return float(metrics.find("roc_auc").compute_value(*(population()[n] for n in ("truth", "score"))))
+    return float(get_metric("roc_auc").compute_value(*(population()[n].to_numpy() for n in ("truth", "score"))))
 
 
 def performance(seed: int, rows: int, holdout: int) -> list[bool]:
@@ -161,8 +170,8 @@ def performance(seed: int, rows: int, holdout: int) -> list[bool]:
     def flags(windows: int, lost: float) -> list[bool]:
         found = [auc(rng.integers(whole, size=rows), rng, lost) for _ in range(windows)]
         rules = (WINDOWS, *RULES.persist, RULES.false_alarms / 2)
-        margin = metrics.find("roc_auc").margin
-        return [base - v > max(drift.loss_limit(error, e, *rules), margin) for v, e in found]
+        margin = get_metric("roc_auc").margin
+        return [base - v > max(drift.compute_loss_limit(error, e, *rules), margin) for v, e in found]
 
     worse = flags(4, 0.05)
     return [alarms(flags(WINDOWS, 0.0)), alarms(worse[:2]), alarms(worse)]
@@ -214,26 +223,15 @@ def losses(pool: ProcessPoolExecutor) -> str:
     )
 
 
-def spent(*command: str | Path, folder: Path, **env: str) -> float:
-    """CPU seconds of a process, the best of three."""
-    found, kept = [], {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    for _ in range(3):
-        start = os.times()
-        subprocess.run(
-            [*map(str, command)],
-            cwd=folder,
-            env=kept | env,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        end = os.times()
-        found.append(end.children_user + end.children_system - start.children_user - start.children_system)
-    return min(found)
+def measure_seconds(*command: str | Path, folder: Path) -> float:
+    """Return the CPU seconds of a command, the best of three."""
+    words = [*map(str, command)]
+    return min(measure_cost(words, folder, clean_environment()).cpu for _ in range(3))
 
 
-def laid(folder: Path) -> None:
+def write_project(folder: Path) -> None:
     """A project folder with a model of 300,000 rows, and a week's log of 50,000 predictions."""
-    from benchmarks.year import flights  # with their raw columns
+    from .year import flights  # with their raw columns
 
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("data", "models", "reports", "logs"):
@@ -241,71 +239,51 @@ def laid(folder: Path) -> None:
     rows = flights().dropna(subset="late").sample(350_000, replace=True, random_state=0)
     score = np.random.default_rng(0).beta(2, 8, len(rows))
     said = pd.DataFrame({"prediction": 0, "p_0": 1 - score, "p_1": score})
-    features = config.load_params(settle(folder) / "params.yaml").data.features
+    features = load_params(settle(folder) / "params.yaml").data.features
     past, current = rows.iloc[:300_000], rows[features].iloc[300_000:].reset_index(drop=True)
     (folder / "models/model.skops").write_bytes(b"a model")
-    past.to_parquet(folder / config.TRAIN)
-    past.tail(60_000).to_parquet(folder / config.HOLDOUT)
-    said.head(60_000).assign(truth=past["late"].tail(60_000).to_numpy()).to_parquet(folder / config.PREDICTIONS)
+    past.to_parquet(folder / paths.TRAIN_PARQUET)
+    past.tail(60_000).to_parquet(folder / paths.HOLDOUT_PARQUET)
+    said.head(60_000).assign(truth=past["late"].tail(60_000).to_numpy()).to_parquet(folder / paths.PREDICTIONS_PARQUET)
     past[features].to_parquet(folder / "reference.parquet")
     current.to_parquet(folder / "current.parquet")
     about = pd.DataFrame({"id": np.arange(50_000).astype(str), "time": "2024-05-30T12:00:00Z"})
-    about["model"] = config.sha256(folder / config.MODEL)
+    about["model"] = sha256(folder / paths.MODEL_FILE)
     logged = pd.concat([about, current, said.tail(50_000).reset_index(drop=True)], axis=1)
     logged.to_parquet(folder / "logs/predictions-1.parquet")
 
 
 def race(_: ProcessPoolExecutor) -> str:
     """CPU seconds for 50,000 current against 300,000 reference rows, imports included."""
-    if not (RACE / "evidently/bin/python").exists():
-        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, RACE / "evidently"], check=True)
-        install = [
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--python",
-            RACE / "evidently/bin/python",
-        ]
-        subprocess.run([*install, *rival.NEEDS], check=True)
+    if not EVIDENTLY.exists():
+        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, EVIDENTLY.parents[1]], check=True)
+        install = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", EVIDENTLY]
+        subprocess.run([*install, *evidently.REQUIREMENTS], check=True)
     project = RACE / "project"
-    laid(project)
-    name = "flights_package"
-    shutil.copytree(PACKAGE, RACE / "src" / name, dirs_exist_ok=True)
-    ours = [sys.executable, "-m", name, "monitor", "--until", "2024-06-03"]
-    theirs = [
-        RACE / "evidently/bin/python",
-        "-c",
-        rival.CODE,
-        "reference.parquet",
-        "current.parquet",
-        "evidently.html",
-    ]
-    mine = spent(*ours, folder=project, PYTHONPATH=str(RACE / "src"))
-    other = spent(*theirs, folder=project)
+    write_project(project)
+    files = ("reference.parquet", "current.parquet", "evidently.html")
+    ours = measure_seconds(*MONITOR, folder=project)
+    theirs = measure_seconds(EVIDENTLY, "-c", evidently.REPORT_SCRIPT, *files, folder=project)
     rows = [
-        ["make monitor", f"{mine:.2f}", f"{100 * mine / other:.1f} %"],
-        ["Evidently", f"{other:.2f}", "100 %"],
+        ["make monitor", f"{ours:.2f}", f"{100 * ours / theirs:.1f} %"],
+        ["Evidently", f"{theirs:.2f}", "100 %"],
     ]
     return table(["", "CPU seconds", "of Evidently's"], rows)
 
 
 def bulk(_: ProcessPoolExecutor) -> str:
     """Seconds and peak memory of one run over logs of up to 100 million rows, in files of a million."""
-    project, name = RACE / "project", "flights_package"
-    laid(project)
-    shutil.copytree(PACKAGE, RACE / "src" / name, dirs_exist_ok=True)
+    project = RACE / "project"
+    write_project(project)
     whole = pd.concat([pd.read_parquet(project / "logs/predictions-1.parquet")] * 20)
     (project / "logs/predictions-1.parquet").unlink()
     rows, files = [], 0
-    for millions in (1, 10, 100):
+    for millions in MILLIONS:
         for file in range(files, millions):
             whole["id"] = np.char.add(f"{file}-", np.arange(len(whole)).astype(str))
             whole.to_parquet(project / f"logs/predictions-{file}.parquet")
         files = millions
-        command = [sys.executable, "-m", name, "monitor", "--until", "2024-06-03"]
-        took = cost(command, project, os.environ | {"PYTHONPATH": str(RACE / "src")})
+        took = measure_cost(MONITOR, project, clean_environment())
         rows.append([f"{millions},000,000", *(f"{cell:,.0f}" for cell in took)])
     return table(["logged rows", "seconds", "CPU seconds", "peak MB"], rows)
 

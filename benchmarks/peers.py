@@ -5,6 +5,7 @@ gets an empty home and a folder of its own under build/peers; templates are clon
 packages come from the usual index. It takes about half an hour, most of it downloads.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from .support import ROOT
+
 WORK = ROOT / "build/peers"
 TIMEOUT = 1500
 TOOL = "uv tool run --quiet --from "
@@ -145,18 +147,22 @@ def clone(peer: Peer, folder: Path) -> Path:
     return place
 
 
-def size(project: Path) -> tuple[int, int]:
-    """Files and lines of what was rendered and is read: no data, no locks."""
-    files = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
+def size(project: Path) -> tuple[str, str]:
+    """Files and lines of what was rendered and is read: no data, no locks; `+` those of a library that comes along."""
     skip = {".git", "requirements", "uv.lock", "said.log"}
-    files = [path for path in files if not skip & set(path.parts) and path.suffix not in (".csv", ".xlsx", ".parquet")]
-    lines = 0
-    for path in files:
-        try:
-            lines += len((project / path).read_text(encoding="utf-8").splitlines())
-        except UnicodeDecodeError:
+    own, library = [0, 0], [0, 0]
+    for path in filter(Path.is_file, project.rglob("*")):
+        place = path.relative_to(project)
+        if skip & set(place.parts) or path.suffix in (".csv", ".xlsx", ".parquet"):
             continue
-    return len(files), lines
+        counts = library if place.parts[0] == "packages" else own
+        counts[0] += 1
+        with contextlib.suppress(UnicodeDecodeError):
+            counts[1] += len(path.read_text(encoding="utf-8").splitlines())
+    files, lines = (
+        f"{mine:,}" + (f" + {carried:,}" if carried else "") for mine, carried in zip(own, library, strict=True)
+    )
+    return files, lines
 
 
 def findings(project: Path) -> str:
@@ -203,8 +209,8 @@ def measured(peer: Peer) -> list[str]:
     return [
         peer.name,
         f"{seconds:.1f} s",
-        f"{files}",
-        f"{lines:,}",
+        files,
+        lines,
         first,
         offline,
         tests or "none",

@@ -14,28 +14,24 @@ from pathlib import Path
 from statistics import median
 
 from . import sample
+from .support import VENV, clean_environment, copy_demo
 
-ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "build/demo/flight-delays"
 BARE = Path(__file__).with_name("bare.py")
-RUNS = 5
+RUNS = int(os.environ.get("RUNS", "5"))
 MADE = ("dvc.lock", "data/train.parquet", "data/holdout.parquet", "models", "reports", ".mlflow")
 
 
 def cpu(*command: str | Path, cwd: Path, **env: str) -> float:
     """CPU seconds, user and system, of a command and of all that it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS")}
-    subprocess.run([*map(str, command)], cwd=cwd, env=kept | env, check=True, capture_output=True)
+    subprocess.run([*map(str, command)], cwd=cwd, env=clean_environment() | env, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def project(folder: Path, every: int) -> Path:
     """A copy of the demo without what it made, on every n-th flight, sharing its environment."""
-    copy = folder / f"every-{every}"
-    skip = shutil.ignore_patterns(".venv", "cache", "tmp", *(name for name in MADE if "/" not in name))
-    shutil.copytree(DEMO, copy, ignore=skip)
+    copy = copy_demo(folder / f"every-{every}", "cache", "tmp", *(name for name in MADE if "/" not in name))
     if every != sample.EVERY:
         sample.write(sample.sample(sample.landed(*sample.tables()), every), copy / "data/raw/flights.parquet")
     return copy
@@ -50,8 +46,8 @@ def clear(copy: Path) -> None:
 
 def cases(copy: Path) -> dict[str, Callable[[], float]]:
     """What is measured in a round: the rival, from scratch twice, then with nothing to do."""
-    make = ("make", f"VENV={DEMO / '.venv'}", "pipeline")
-    bins = f"{DEMO / '.venv/bin'}:{os.environ['PATH']}"
+    make = ("make", "pipeline", f"VENV={VENV}")
+    bins = f"{VENV / 'bin'}:{os.environ['PATH']}"
 
     def bare() -> float:
         table, out = copy / "data/raw/flights.parquet", copy / "bare"
@@ -60,7 +56,7 @@ def cases(copy: Path) -> dict[str, Callable[[], float]]:
 
     def scratch(track: str) -> float:
         clear(copy)
-        return cpu(*make, cwd=copy, TRACK=track)
+        return cpu(*make, f"TRACK={track}", cwd=copy)
 
     return {
         "bare script": bare,

@@ -122,7 +122,7 @@ class Binary:
         return float(values[name])
 
     def _ranking(self, name: str) -> float:
-        chance, zeros, ones = self.bin_by_value()
+        chance, zeros, ones = self.cells()
         share = self.share
         if name == "roc_auc":
             return float(ones @ (np.cumsum(zeros) - zeros / 2))

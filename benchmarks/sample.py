@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .support import TEMPLATE
+
 EVERY = 16
 LATE_MINUTES = 30
 KEYS = ["time_hour", "origin", "carrier", "flight"]
@@ -15,7 +17,7 @@ WEATHER = [
     *("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust"),
     *("precip", "pressure", "visib"),
 ]
-RAW = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / "data" / "raw"
+RAW = TEMPLATE / "data/raw"
 README = """\
 # flights.parquet
 

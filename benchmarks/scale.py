@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from . import sample
 from .pipeline import project
-from .template import Cost, cost, free_port
+from .support import Cost, clean_environment, free_port, measure_cost
 
 STAGES = ("validate", "split", "train", "evaluate")
 TIMES = tuple(int(n) for n in os.environ.get("TIMES", "1,10").split(","))  # all flights, so often
@@ -48,8 +48,8 @@ def write(times: int, path: Path) -> int:
 
 def verb(copy: Path, *command: str) -> Cost:
     """What a verb costs, in a process of its own."""
-    env = os.environ | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
-    return cost([sys.executable, "-m", "flight_delays", *command], copy, env)
+    env = clean_environment() | {"OMP_NUM_THREADS": "1"}
+    return measure_cost([sys.executable, "-m", "modelyard", *command], copy, env)
 
 
 def sizes(folder: Path) -> None:
@@ -77,7 +77,7 @@ def backend(name: str, workers: int, copy: Path) -> Iterator[str]:
     library = ("uv", "pip", "install", "--quiet", "--python", sys.executable, "dask[distributed]")
     subprocess.run(library, check=True)
     dask, address = Path(sys.executable).parent / "dask", f"tcp://127.0.0.1:{free_port()}"
-    env, quiet = os.environ | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}, "--no-dashboard"
+    env, quiet = clean_environment() | {"OMP_NUM_THREADS": "1"}, "--no-dashboard"
     worker = ["worker", address, "--nthreads", "1", "--no-nanny", quiet]
     commands = [["scheduler", "--port", address.rpartition(":")[2], quiet], *[worker] * workers]
     with ExitStack() as stack:
@@ -124,8 +124,7 @@ def transfers(folder: Path) -> None:
 def dvc(copy: Path, *command: str) -> float:
     """The seconds of a DVC command."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = os.environ | {"PATH": path, "PYTHONPATH": str(copy / "src")}
-    return cost([sys.executable, "-m", "dvc", *command], copy, env).seconds
+    return measure_cost([sys.executable, "-m", "dvc", *command], copy, clean_environment() | {"PATH": path}).seconds
 
 
 def main() -> None:

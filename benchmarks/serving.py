@@ -1,6 +1,7 @@
 """One row over HTTP: our service against others, one worker each, 16 connections, interleaved; then files.
 
-`make bench PART=serving` makes the environments under build/rivals, once, and needs `wrk`.
+`make bench PART=serving` makes the environments under build/rivals, once, and needs `wrk`. SERVERS names some of
+echo, ours, fastapi, bentoml, mlserver and mlflow; ROWS is the sizes of the files in millions, empty for none.
 """
 
 import contextlib
@@ -14,26 +15,26 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
 
-from .pipeline import DEMO, ROOT
-from .template import cost, free_port
+from .support import DEMO, ROOT, clean_environment, free_port, measure_cost
 
 FOLDER = ROOT / "build/rivals"
-RUNS, SECONDS, CONNECTIONS = 3, 5, 16
-SKLEARN = ("scikit-learn==1.9.*", "skops==0.16.*", "pandas<4", "pyarrow", "msgspec", "pyyaml")
-NEEDS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("mlflow<3.18", *SKLEARN),
-    "bentoml": ("bentoml", *SKLEARN),
-    "mlserver": ("mlserver", "setuptools<81", *SKLEARN),
-    "fastapi": ("fastapi", "uvicorn", "uvloop", "httptools", *SKLEARN),
-}
-PART = os.environ.get("ROWS", "1,4")  # millions
+RIVALS = Path(__file__).with_name("rivals.py")
+RUNS, CONNECTIONS = int(os.environ.get("RUNS", "3")), 16
+SECONDS = float(os.environ.get("SECONDS", "5"))
+SKLEARN = ("scikit-learn==1.9.*", "skops==0.16.*", "pandas<4", "pyarrow")
+COMPILED = ("-r", str(DEMO / "requirements/compiled.txt"))
+# What the Dockerfile copies into an image: without the data.
+IMAGE_FILES = ("pyproject.toml", "params.yaml", "schema.yaml", "dvc.lock")
+IMAGE_FOLDERS = ("packages/modelyard/src", "src", "models")
+MILLIONS = [int(number) for number in os.environ.get("ROWS", "1,4").split(",") if number]
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,16 @@ class Server:
     command: list[str]
     path: str = "/predict"
     wrap: str = "%s"
-    cwd: Path = DEMO
+    folder: Path = DEMO
+    imports: list[Path] = field(default_factory=lambda: [DEMO / "src"])
+
+    def make_body(self, row: str) -> bytes:
+        """Return the body of a request for a row, given as JSON; `%r` is its place as a JSON text."""
+        return self.wrap.replace("%r", json.dumps(row)).replace("%s", row).encode()
 
 
-def environment(name: str, *packages: str) -> Path:
-    """The `bin` of an environment of its own, made once, compiled."""
+def make_environment(name: str, *packages: str) -> Path:
+    """Return the `bin` of an environment of its own, made once, compiled."""
     folder = FOLDER / name
     if not (folder / "made").exists():
         subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", folder], check=True)
@@ -59,58 +65,89 @@ def environment(name: str, *packages: str) -> Path:
     return folder / "bin"
 
 
-def servers(work: Path, port: int) -> list[Server]:
-    """Ours and the others, on a port."""
-    bins = {name: environment(name, *needs) for name, needs in NEEDS.items()}
-    ours = environment("ours", "-r", str(DEMO / "requirements/compiled.txt"))
-    at = ["--host", "127.0.0.1", "--port", str(port)]
-    uvicorn = [str(bins["fastapi"] / "uvicorn"), *at, "--no-access-log", "--log-level=warning"]
-    saved, image = work / "mlflow", work / "image"  # as in the image: without the data
-    shutil.copytree(DEMO / "models", image / "models")
-    for name in ("params.yaml", "schema.yaml"):
+def address(port: int) -> list[str]:
+    """Return the options that most servers take for their address."""
+    return ["--host", "127.0.0.1", "--port", str(port)]
+
+
+def uvicorn(port: int) -> list[str]:
+    """Return the command that runs an application in FastAPI's environment."""
+    bin_folder = make_environment("fastapi", "fastapi", "uvicorn", "uvloop", "httptools", *SKLEARN)
+    return [str(bin_folder / "uvicorn"), *address(port), "--no-access-log", "--log-level=warning"]
+
+
+def prepare_echo(work: Path, port: int) -> Server:
+    """The bound of what Python can answer."""
+    del work
+    return Server("empty ASGI echo", [*uvicorn(port), "rivals:echo"])
+
+
+def prepare_ours(work: Path, port: int) -> Server:
+    """Our service, in a folder with what an image holds."""
+    del port  # it comes as MODELYARD_BIND
+    image = work / "image"
+    for name in IMAGE_FOLDERS:
+        shutil.copytree(DEMO / name, image / name)
+    for name in IMAGE_FILES:
         shutil.copy(DEMO / name, image)
-    python = str(bins["mlflow"] / "python")
-    subprocess.run([python, "rivals.py", "save", saved], cwd=work, check=True, env=around(work))
+    python = make_environment("ours", *COMPILED) / "python"
+    command = [str(python), "-m", "modelyard", "serve"]
+    return Server("make serve", command, folder=image, imports=[image / "packages/modelyard/src", image / "src"])
+
+
+def prepare_fastapi(work: Path, port: int) -> Server:
+    """Plain FastAPI."""
+    del work
+    return Server("FastAPI + scikit-learn", [*uvicorn(port), "--factory", "rivals:fastapi"])
+
+
+def prepare_bentoml(work: Path, port: int) -> Server:
+    """BentoML."""
+    del work
+    bin_folder = make_environment("bentoml", "bentoml", *SKLEARN)
+    return Server("BentoML", [str(bin_folder / "bentoml"), "serve", "rivals:Bento", *address(port)], wrap='{"row":%s}')
+
+
+def prepare_mlserver(work: Path, port: int) -> Server:
+    """MLServer, whose settings are files."""
+    bin_folder = make_environment("mlserver", "mlserver", "setuptools<81", *SKLEARN)
     runtime = {"name": "flights", "implementation": "rivals.MLServer"}
     (work / "model-settings.json").write_text(json.dumps(runtime))
     ports = {"http_port": port, "grpc_port": port + 1, "metrics_port": port + 2}
     settings = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, **ports}
     (work / "settings.json").write_text(json.dumps(settings))
-    texts = '{"inputs":[{"name":"row","shape":[1],"datatype":"BYTES","data":[%r]}]}'
-    mlflow = [str(bins["mlflow"] / "mlflow"), "models", "serve", "-m", str(saved)]
-    bento = [str(bins["bentoml"] / "bentoml"), "serve", "rivals:Bento", *at]
-    return [
-        Server("empty ASGI echo", [*uvicorn, "rivals:echo"]),
-        Server("make serve", [str(ours / "python"), "-m", "flight_delays", "serve"], cwd=image),
-        Server("FastAPI + scikit-learn", [*uvicorn, "--factory", "rivals:fastapi"]),
-        Server("BentoML", bento, wrap='{"row":%s}'),
-        Server(
-            "MLServer",
-            [str(bins["mlserver"] / "mlserver"), "start", str(work)],
-            "/v2/models/flights/infer",
-            texts,
-        ),
-        Server(
-            "mlflow models serve",
-            [*mlflow, "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"],
-            "/invocations",
-            '{"dataframe_records":[%s]}',
-        ),
-    ]
+    wrap = '{"inputs":[{"name":"row","shape":[1],"datatype":"BYTES","data":[%r]}]}'
+    return Server("MLServer", [str(bin_folder / "mlserver"), "start", str(work)], "/v2/models/flights/infer", wrap)
 
 
-def around(work: Path, port: int = 0, program: str = sys.executable) -> dict[str, str]:
-    """The variables of a server: the demo's code, one thread, nothing that asks a network."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS")}
+def prepare_mlflow(work: Path, port: int) -> Server:
+    """MLflow's own server."""
+    bin_folder, saved = make_environment("mlflow", "mlflow<3.18", *SKLEARN), work / "mlflow"
+    save = [str(bin_folder / "python"), "rivals.py", "save", str(saved)]
+    subprocess.run(save, cwd=work, check=True, env=make_variables(work, [work]))
+    command = [str(bin_folder / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
+    command += ["-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    return Server("mlflow models serve", command, "/invocations", '{"dataframe_records":[%s]}')
+
+
+SERVERS: dict[str, Callable[[Path, int], Server]] = {
+    "echo": prepare_echo,
+    "ours": prepare_ours,
+    "fastapi": prepare_fastapi,
+    "bentoml": prepare_bentoml,
+    "mlserver": prepare_mlserver,
+    "mlflow": prepare_mlflow,
+}
+CHOSEN = os.environ.get("SERVERS", ",".join(SERVERS)).split(",")
+
+
+def make_variables(work: Path, imports: list[Path], port: int = 0, program: str = sys.executable) -> dict[str, str]:
+    """Return the variables of a server: one thread, nothing that asks a network, where it imports from."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "BENTOML_DO_NOT_TRACK": "True"}
-    first = {"PATH": f"{Path(program).parent}:{os.environ['PATH']}"}
-    paths = {
-        "PYTHONPATH": f"{DEMO / 'src'}:{work}",
-        "BIND": f"127.0.0.1:{port}",
-        "LOGS": str(work / "logs"),
-    }
-    return kept | threads | quiet | paths | first
+    first = {"PATH": f"{Path(program).parent}:{os.environ['PATH']}", "PYTHONPATH": ":".join(map(str, imports))}
+    options = {"MODELYARD_BIND": f"127.0.0.1:{port}", "MODELYARD_LOGS": str(work / "logs")}
+    return clean_environment() | threads | quiet | options | first
 
 
 def processes(pid: int) -> list[int]:
@@ -127,29 +164,15 @@ def megabytes(pid: int) -> float:
 
 @contextlib.contextmanager
 def running(server: Server, work: Path, port: int, body: bytes) -> Iterator[tuple[int, float]]:
-    """The server's process id, and the seconds until its first answer."""
-    start, log = time.perf_counter(), (work / "log").open("w")
-    process = subprocess.Popen(
-        server.command,
-        cwd=server.cwd,
-        env=around(work, port, server.command[0]),
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    try:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}{server.path}", body, {"Content-Type": "application/json"}
+    """Run a server while the block runs; its process id, and the seconds until its first answer."""
+    start = time.perf_counter()
+    env = make_variables(work, [*server.imports, work], port, server.command[0])
+    with (work / "log").open("w") as log:
+        process = subprocess.Popen(
+            server.command, cwd=server.folder, env=env, stdout=log, stderr=log, start_new_session=True
         )
-        while True:
-            try:
-                urllib.request.urlopen(request, timeout=30).read()
-                break
-            except (OSError, urllib.error.URLError) as problem:
-                if process.poll() is not None or time.perf_counter() - start > 120:
-                    said = (work / "log").read_text()[-2000:]
-                    raise SystemExit(f"{server.name} does not answer: {problem}\n{said}") from None
-                time.sleep(0.02)
+    try:
+        wait_for_answer(server, process, port, body, work / "log")
         yield process.pid, time.perf_counter() - start
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -157,8 +180,23 @@ def running(server: Server, work: Path, port: int, body: bytes) -> Iterator[tupl
         process.wait(30)
 
 
-def asked(server: Server, work: Path, port: int, body: bytes) -> tuple[float, float]:
-    """Requests a second and p99 in ms, under load."""
+def wait_for_answer(server: Server, process: subprocess.Popen[bytes], port: int, body: bytes, log: Path) -> None:
+    """Return after the first answer; end the benchmark where the server ended, or says nothing in two minutes."""
+    end = time.perf_counter() + 120
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{server.path}", body, headers)
+    while True:
+        try:
+            urllib.request.urlopen(request, timeout=30).read()
+            return
+        except (OSError, urllib.error.URLError) as problem:
+            if process.poll() is not None or time.perf_counter() > end:
+                raise SystemExit(f"{server.name} does not answer: {problem}\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.02)
+
+
+def measure_load(server: Server, work: Path, port: int, body: bytes) -> tuple[float, float]:
+    """Return requests a second and p99 in ms, under load."""
     script = work / "post.lua"
     script.write_text(
         f'wrk.method = "POST"\nwrk.body = [==[{body.decode()}]==]\nwrk.headers["Content-Type"] = "application/json"\n'
@@ -166,59 +204,54 @@ def asked(server: Server, work: Path, port: int, body: bytes) -> tuple[float, fl
     url = f"http://127.0.0.1:{port}{server.path}"
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "--timeout=30s", "-s", str(script)]
     subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
-    said = subprocess.run([*command, f"-d{SECONDS}s", url], check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
+    said = subprocess.run([*command, f"-d{SECONDS:g}s", url], check=True, capture_output=True, text=True).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    slowest = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    if "Non-2xx" in said or "Socket errors" in said or not rate or not slowest:
         raise SystemExit(f"{server.name} failed under load:\n{said}")
-    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", said).groups()
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), float(number) * {
-        "us": 1e-3,
-        "ms": 1,
-        "s": 1e3,
-    }[unit]
+    return float(rate[1]), float(slowest[1]) * UNITS[slowest[2]]
 
 
-def serve() -> None:
-    """Print the table of requests."""
-    found: dict[str, list[tuple[float, ...]]] = {}
+def measure_servers() -> dict[str, list[float]]:
+    """Return each server's requests a second, p99 in ms, seconds until ready and megabytes: medians of the rounds."""
     row = json.dumps(json.loads((DEMO / "models/bundle.json").read_text())["rows"][0])
+    found: dict[str, list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         work, port = Path(folder), free_port()
-        shutil.copy(Path(__file__).with_name("rivals.py"), work)
-        every = servers(work, port)
+        shutil.copy(RIVALS, work)
+        servers = [SERVERS[name](work, port) for name in CHOSEN]
         for _ in range(RUNS):
-            for server in every:
-                body = (server.wrap.replace("%r", json.dumps(row)).replace("%s", row)).encode()
+            for server in servers:
+                body = server.make_body(row)
                 with running(server, work, port, body) as (pid, ready):
-                    measured = (*asked(server, work, port, body), ready, megabytes(pid))
+                    measured = (*measure_load(server, work, port, body), ready, megabytes(pid))
                 found.setdefault(server.name, []).append(measured)
-    middle = {name: [median(column) for column in zip(*runs, strict=True)] for name, runs in found.items()}
-    echo, slow = middle["empty ASGI echo"][0], middle["mlflow models serve"][0]
+    return {name: [median(column) for column in zip(*runs, strict=True)] for name, runs in found.items()}
+
+
+def print_servers(found: dict[str, list[float]]) -> None:
+    """Print the table of requests; a ratio to a server that was not measured is empty."""
     print("| one row, 16 connections | requests/s | × mlflow | × echo | p99 ms | ready s | MB |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name, (rate, p99, ready, memory) in middle.items():
-        times = f"{rate / slow:.1f} | {rate / echo:.2f} | {p99:.1f} | {ready:.1f}"
-        print(f"| {name} | {rate:,.0f} | {times} | {memory:.0f} |")
+    for name, (rate, p99, ready, memory) in found.items():
+        slow, echo = (
+            f"{rate / found[rival][0]:{form}}" if rival in found else ""
+            for rival, form in (("mlflow models serve", ".1f"), ("empty ASGI echo", ".2f"))
+        )
+        print(f"| {name} | {rate:,.0f} | {slow} | {echo} | {p99:.1f} | {ready:.1f} | {memory:.0f} |")
 
 
-def score() -> None:
+def print_files() -> None:
     """Print the table of files: ours and the loop, at each size, every core for both and no log."""
-    env = {k: v for k, v in around(DEMO).items() if k != "LOGS" and "_THREADS" not in k}
     print("| file | rows/s | peak MB | loop rows/s | loop peak MB |\n|---|---:|---:|---:|---:|")
-    table, rivals = (
-        pd.read_parquet(DEMO / "data/holdout.parquet"),
-        Path(__file__).with_name("rivals.py"),
-    )
+    holdout = pd.read_parquet(DEMO / "data/holdout.parquet")
     with tempfile.TemporaryDirectory() as folder:
-        for millions in map(int, PART.split(",")):
-            rows, source, out = (
-                millions * 1_000_000,
-                Path(folder, "in.parquet"),
-                Path(folder, "out.parquet"),
-            )
-            write(table, rows, source)
-            ours = ["-m", "flight_delays", "score", f"--in={source}", f"--out={out}"]
-            loop = [str(rivals), "loop", str(source), str(out)]
-            mine, theirs = (cost([sys.executable, *words], DEMO, env) for words in (ours, loop))
+        for millions in MILLIONS:
+            rows, source, out = millions * 1_000_000, Path(folder, "in.parquet"), Path(folder, "out.parquet")
+            write(holdout, rows, source)
+            ours = ["-m", "modelyard", "score", f"--in={source}", f"--out={out}"]
+            loop = [str(RIVALS), "loop", str(source), str(out)]
+            mine, theirs = (measure_cost([sys.executable, *words], DEMO, clean_environment()) for words in (ours, loop))
             print(
                 f"| {millions} million rows | {rows / mine.seconds:,.0f} | {mine.megabytes:,.0f} "
                 f"| {rows / theirs.seconds:,.0f} | {theirs.megabytes:,.0f} |",
@@ -238,11 +271,13 @@ def write(table: pd.DataFrame, rows: int, path: Path) -> None:
 
 def main() -> None:
     """Print both tables."""
-    if not (DEMO / "models/bundle.json").exists():
-        subprocess.run(["make", "compile", "VENV=.venv"], cwd=DEMO, check=True, capture_output=True)
-    serve()
-    print(flush=True)
-    score()
+    subprocess.run(
+        ["make", "compile", "VENV=.venv"], cwd=DEMO, check=True, capture_output=True, env=clean_environment()
+    )
+    print_servers(measure_servers())
+    if MILLIONS:
+        print(flush=True)
+        print_files()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.actlab.fakegithub import FakeGitHub
-from tests.actlab.lab import GitHub, git
+from tests.template.actlab.fakegithub import FakeGitHub
+from tests.template.actlab.lab import GitHub, git
 
-from .pipeline import DEMO, cpu
+from .pipeline import cpu
+from .support import VENV, copy_demo
 
 ROUNDS = 3
 VERBS = ("install", "pull", "pipeline", "verify", "gate", "report", "check", "test")
@@ -46,7 +47,7 @@ class Round:
 
     def start(self) -> None:
         """Main with its first run behind it, and a branch with another parameter."""
-        shutil.copytree(DEMO, self.clone, ignore=shutil.ignore_patterns(".venv", "build"))
+        copy_demo(self.clone, "build")
         (self.clone / ".pre-commit-config.yaml").write_text(HOOKS)
         shutil.rmtree(self.clone / "tests")
         (self.clone / "tests").mkdir()
@@ -68,7 +69,7 @@ class Round:
         here = self.folder / name
         git(self.folder, "clone", "--quiet", "--branch", "branch", self.origin, here)
         shutil.copytree(cache, here / ".dvc/cache")
-        settings = ["TRACK=0", "BASE=origin/main", "RERUN_ALL=0", f"VENV={DEMO / '.venv'}"]
+        settings = ["TRACK=0", "BASE=origin/main", "RERUN_ALL=0", f"VENV={VENV}"]
         spent = [cpu("make", verb, *settings, cwd=here) for verb in VERBS]
         return sum(spent)
 
@@ -88,7 +89,7 @@ def measure(folder: Path) -> dict[str, float]:
     this = Round(folder)
     this.start()
     with FakeGitHub(this.origin) as api:
-        github = GitHub(this.origin, folder, api, NAME, env={"VENV": str(DEMO / ".venv")})
+        github = GitHub(this.origin, folder, api, NAME, env={"MODELYARD_VENV": str(VENV)})
         github.push("main", only="main.yml")
         found = {"first, by hand": this.by_hand("first", this.clone / ".dvc/cache")}
         found["first, workflow"], found["stages, first"] = by_workflow(github)

@@ -1,7 +1,7 @@
 """A year of flights in time order: one model that is never retrained, one each week, one by policy.
 
 `python -m benchmarks.year never weekly policy` replays them, each week once: what was interrupted goes on.
-Without arguments it prints the tables of docs/monitoring.md. Everything that decides is the template's own: split,
+Without arguments it prints the tables of docs/monitoring.md. Everything that decides is the library's own: split,
 training, evaluation, prediction logs, labels, monitoring, the retrain's switches and the gate's comparison.
 """
 
@@ -18,20 +18,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.monitoring import table
-from benchmarks.sample import KEYS, LATE_MINUTES, WEATHER, scheduled, tables
-from benchmarks.template import load, settle
+from modelyard.automation.retrain import RetrainInputs, decide_retrain
+from modelyard.core import paths
+from modelyard.core.files import sha256
+from modelyard.core.params import load_params
+from modelyard.core.predictions import Predictions, encode_aligned
+from modelyard.core.project import use_project_in
+from modelyard.monitoring.labels import join_labels
+from modelyard.monitoring.run import monitor_model
+from modelyard.pipeline import evaluate, split, train
+from modelyard.pipeline.estimator import predict_frame
+from modelyard.pipeline.model_file import load_model
+from modelyard.pipeline.preprocessing import select_features
+from modelyard.statistics.comparison import compute_difference, compute_interval, compute_margin, decide_verdict
 
-ROOT = Path(__file__).parents[1] / "build" / "year"
+from .monitoring import table
+from .sample import KEYS, LATE_MINUTES, WEATHER, scheduled, tables
+from .support import ROOT, settle
+
+YEAR = ROOT / "build/year"
 START = pd.Timestamp("2013-04-01", tz="UTC")  # a Monday; the first model knows January to March
 WEEK = timedelta(days=7)
 WEEKS = 40
 DELAY = WEEK  # a week's truth comes a week later
 ARMS = ("never", "weekly", "policy")
-
-config, model, labels = load("config"), load("model"), load("labels")
-compare, evaluate, monitor = load("compare"), load("evaluate"), load("monitor")
-retrain, split, train = load("retrain"), load("split"), load("train")
 
 
 def flights() -> pd.DataFrame:
@@ -42,7 +52,7 @@ def flights() -> pd.DataFrame:
     table = table.merge(hours, on=["origin", "time_hour"], how="left", validate="many_to_one")
     late = (table["arr_delay"] >= LATE_MINUTES).astype(float).where(table["arr_delay"].notna())
     table = table.assign(scheduled=scheduled(table), late=late)
-    columns = config.load_params(settle(ROOT) / "params.yaml").data.features
+    columns = load_params(settle(YEAR) / "params.yaml").data.features
     table = table[[*columns, "flight", "late"]].sort_values("scheduled", kind="stable")
     return table.reset_index(drop=True).assign(id=lambda t: [f"f{i}" for i in range(len(t))])
 
@@ -62,12 +72,12 @@ class State:
 class Replay:
     """One way to keep a model up to date, over the year."""
 
-    def __init__(self, arm: str, rows: pd.DataFrame, root: Path = ROOT) -> None:
+    def __init__(self, arm: str, rows: pd.DataFrame, root: Path = YEAR) -> None:
         self.arm, self.rows, self.folder = arm, rows, root / arm
         self.moments = rows["scheduled"].dt.tz_localize("UTC")
         path = self.folder / "state.json"
         self.state = State(**json.loads(path.read_text())) if path.exists() else State()
-        self.params = config.load_params(settle(self.folder) / "params.yaml")
+        self.params = load_params(settle(self.folder) / "params.yaml")
         self.data = self.params.data
 
     def known(self, now: pd.Timestamp) -> pd.DataFrame:
@@ -89,17 +99,20 @@ class Replay:
             evaluate.main()
         return place
 
-    def better(self, place: Path) -> str:
-        """The gate's word on a candidate, on today's holdout."""
-        rows = pd.read_parquet(place / config.HOLDOUT)
-        frames = [
-            model.predict(model.load(at / config.MODEL), model.inputs(self.params, rows)) for at in (self.folder, place)
-        ]
-        (truth, old), (_, new) = (evaluate.encode(rows[self.data.target], f) for f in frames)
+    def predict(self, folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return what the model in a folder says of raw rows."""
+        with use_project_in(folder):
+            return predict_frame(load_model(folder / paths.MODEL_FILE), select_features(self.params, rows))
+
+    def judge(self, place: Path) -> str:
+        """Return the gate's verdict on a candidate, on today's holdout."""
+        rows = pd.read_parquet(place / paths.HOLDOUT_PARQUET)
+        champion, candidate = (Predictions.from_frame(self.predict(folder, rows)) for folder in (self.folder, place))
+        truth, (old, new) = encode_aligned(rows[self.data.target], champion, candidate)
         metric = self.params.evaluate.metric
-        found = compare.difference(metric, truth, old, new)
-        margin = compare.margin_of(metric, found.champion, self.params.gate.margin)
-        return str(compare.decide(found, margin, int(np.bincount(truth).min())))
+        found = compute_difference(metric, truth, old, new)
+        margin = compute_margin(metric, found.champion, self.params.gate.margin)
+        return decide_verdict(found, margin, int(np.bincount(truth).min()))
 
     def take(self, place: Path, now: pd.Timestamp) -> None:
         """Make a candidate the live model."""
@@ -107,14 +120,13 @@ class Replay:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             shutil.move(place / name, self.folder / name)
         self.state.trained = now.isoformat()
-        self.state.live = config.sha256(self.folder / config.MODEL)
+        self.state.live = sha256(self.folder / paths.MODEL_FILE)
 
     def serve(self, now: pd.Timestamp) -> int:
         """Answer and log a week of flights; the labels of the week before come in."""
         here = ((self.moments >= now) & (self.moments < now + WEEK)).to_numpy()
         rows = self.rows[here].reset_index(drop=True)
-        pipeline = model.load(self.folder / config.MODEL)
-        said = model.predict(pipeline, model.inputs(self.params, rows))
+        said = self.predict(self.folder, rows)
         about = pd.DataFrame({"id": rows["id"], "time": self.moments[here].array})
         about["model"] = self.state.live
         logged = pd.concat([about, rows[self.data.features], said], axis=1)
@@ -126,33 +138,33 @@ class Replay:
         )
         return int(here.sum())
 
-    def hear(self, now: pd.Timestamp) -> None:
+    def add_labels(self, now: pd.Timestamp) -> None:
         """Join the truth of the week that is one delay ago."""
         here = (self.moments >= now - DELAY - WEEK) & (self.moments < now - DELAY)
         rows = self.rows[here & self.rows["late"].notna()]
         told = pd.DataFrame({"id": rows["id"], "truth": rows["late"].astype(int), "time": now})
         path = self.folder / "labels.parquet"
         told.to_parquet(path, index=False)
-        labels.join(path, self.folder / "logs")
+        join_labels(path, self.folder / "logs")
 
     def watch(self, now: pd.Timestamp) -> dict[str, Any]:
         """Monitor, decide, and where there is a reason train and judge."""
         with contextlib.chdir(self.folder):
             start = time.process_time()
-            found = monitor.watch(self.params, now)
+            found = monitor_model(self.params, now)
             spent = time.process_time() - start
         known = self.known(now)
         before = len(pd.read_parquet(self.folder / self.data.path, columns=["flight"]))
         past = [pd.Timestamp(moment) for moment in self.state.retrains]
         trained = pd.Timestamp(self.state.trained)
-        facts = retrain.Facts(now, trained, past, len(known) - before, found["triggers"])
-        decision = retrain.decide(self.params.retrain, facts)
+        facts = RetrainInputs(now, trained, past, len(known) - before, found["triggers"])
+        decision = decide_retrain(self.params.retrain, facts)
         about = {"state": found["state"], "monitor": spent, "trigger": decision.trigger}
         about |= {"reason": decision.reason, "verdict": ""}
         if decision.should_train:
             place = self.learn(now)
             self.state.retrains.append(now.isoformat())
-            about["verdict"] = self.better(place)
+            about["verdict"] = self.judge(place)
             if about["verdict"] == "better":
                 self.take(place, now)
         return about
@@ -187,9 +199,9 @@ class Replay:
 
 def answers(arm: str) -> pd.DataFrame:
     """What an arm said of every flight whose truth is known."""
-    if not (ROOT / arm / f"week-{WEEKS - 1:02}.parquet").exists():
+    if not (YEAR / arm / f"week-{WEEKS - 1:02}.parquet").exists():
         raise SystemExit(f"error: {arm} is not at the year's end; python -m benchmarks.year {arm}")
-    paths = sorted((ROOT / arm).glob("week-*.parquet"))
+    paths = sorted((YEAR / arm).glob("week-*.parquet"))
     found = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
     return found[found["truth"].notna()].astype({"truth": "int64"}).reset_index(drop=True)
 
@@ -202,8 +214,8 @@ def months(said: dict[str, pd.DataFrame]) -> str:
         line: list[Any] = [month, f"{here.sum():,}"]
         for metric in ("roc_auc", "log_loss"):
             for frame in said.values():
-                truth, scores = evaluate.encode(frame["truth"][here], frame[here])
-                line.append(f"{compare.interval(metric, truth, scores).value:.4f}")
+                truth, scores = Predictions.from_frame(frame[here]).encode(frame["truth"][here])
+                line.append(f"{compute_interval(metric, truth, scores).value:.4f}")
         rows.append(line)
     return table(["month", "rows", *(f"{m}, {arm}" for m in ("AUC", "log loss") for arm in said)], rows)
 
@@ -212,13 +224,12 @@ def costs() -> str:
     """What each arm did and what it cost."""
     rows = []
     for arm in ARMS:
-        state = State(**json.loads((ROOT / arm / "state.json").read_text()))
+        state = State(**json.loads((YEAR / arm / "state.json").read_text()))
         alerts = sum(week.get("state") in ("warning", "critical") for week in state.weeks)
         taken = sum(week.get("verdict") == "better" for week in state.weeks)
         done, watched = len(state.retrains), sum(week.get("monitor", 0.0) for week in state.weeks)
-        alerts, watching = (f"{alerts}", f"{watched:.0f}") if arm == "policy" else ("", "")
-        promoted = taken if arm == "policy" else done
-        rows.append([arm, done, promoted, alerts, f"{state.seconds:.0f}", watching])
+        promoted, alarms, watching = (taken, f"{alerts}", f"{watched:.0f}") if arm == "policy" else (done, "", "")
+        rows.append([arm, done, promoted, alarms, f"{state.seconds:.0f}", watching])
     head = ["model", "retrains", "promoted", "weeks with an alert", "CPU s training"]
     return table([*head, "CPU s monitoring"], rows)
 
@@ -228,11 +239,11 @@ def verdicts(said: dict[str, pd.DataFrame]) -> str:
     rows = []
     for champion, candidate in (("weekly", "policy"), ("never", "weekly"), ("never", "policy")):
         for metric in ("roc_auc", "log_loss"):
-            truth, old = evaluate.encode(said[champion]["truth"], said[champion])
-            _, new = evaluate.encode(said[candidate]["truth"], said[candidate])
-            found = compare.difference(metric, truth, old, new)
-            margin = compare.margin_of(metric, found.champion, None)
-            word = compare.decide(found, margin, int(np.bincount(truth).min()))
+            frames = (said[champion], said[candidate])
+            truth, (old, new) = encode_aligned(frames[0]["truth"], *map(Predictions.from_frame, frames))
+            found = compute_difference(metric, truth, old, new)
+            margin = compute_margin(metric, found.champion, None)
+            word = decide_verdict(found, margin, int(np.bincount(truth).min()))
             span = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
             rows.append([f"{candidate} against {champion}", metric, span, f"{margin:.4f}", word])
     return table(["candidate", "metric", "difference, 95 %", "margin", "verdict"], rows)
