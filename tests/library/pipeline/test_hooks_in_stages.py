@@ -8,9 +8,13 @@ import pandas as pd
 import pytest
 
 from modelyard.core.errors import HookError, SettingError, UserError
-from modelyard.core.paths import METRICS_JSON, MODEL_FILE
+from modelyard.core.params import Params
+from modelyard.core.paths import HOLDOUT_PARQUET, METRICS_JSON, MODEL_FILE, PREDICTIONS_PARQUET
+from modelyard.core.predictions import Predictions
+from modelyard.gate.pairs import PairedPredictions
 from modelyard.pipeline import evaluate, train
 from modelyard.pipeline.model_file import load_model, save_model
+from modelyard.report.model_card import render_metrics_table
 from modelyard.statistics.comparison import compute_difference, compute_interval
 from modelyard.statistics.metrics import get_metric
 
@@ -197,3 +201,20 @@ def test_an_unknown_metric_lists_the_projects_own() -> None:
     write_module("metrics", OWN_METRICS)
     with pytest.raises(UserError, match=r"roc_auc.*certainty"):
         get_metric("accurracy")
+
+
+def test_the_gate_compares_own_metrics(params: Params) -> None:
+    write_module("metrics", OWN_METRICS)
+    rows = pd.read_parquet(HOLDOUT_PARQUET)
+    predictions = Predictions.from_parquet(PREDICTIONS_PARQUET)
+    pairs = PairedPredictions.of(params, rows, predictions, predictions)
+    assert {"certainty", "surprise"} <= set(pairs.compute_metrics(pairs.candidate))
+    assert pairs.compare_metric("surprise").difference == 0
+
+
+def test_the_model_card_shows_own_metrics_with_intervals(params: Params) -> None:
+    write_module("metrics", OWN_METRICS)
+    evaluate.main()
+    table = render_metrics_table(params, pd.read_parquet(PREDICTIONS_PARQUET))
+    assert "surprise" in table
+    assert "certainty" in table

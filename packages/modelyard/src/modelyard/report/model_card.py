@@ -14,7 +14,7 @@ from modelyard.core.predictions import Predictions
 from modelyard.core.project import PYPROJECT_TOML
 from modelyard.report.page import Section, render_table
 from modelyard.statistics.comparison import compute_interval
-from modelyard.statistics.metrics import METRICS as METRICS_BY_NAME
+from modelyard.statistics.metrics import METRICS, load_own_metrics
 
 MODEL_CARD = Path("reports/model-card.md")
 CARD_SECTIONS = ("Slices", "Lineage", "Top features")
@@ -73,9 +73,10 @@ def render_metrics_table(params: Params, predictions: pd.DataFrame) -> str:
     """Return every metric of the holdout with its confidence interval, as a Markdown table."""
     truth, scores = Predictions.from_frame(predictions).encode(predictions["truth"])
     confidence = params.gate.confidence
+    known = {*METRICS, *load_own_metrics(params.data.task)}
     rows = []
     for name in read_json(METRICS_JSON):
-        if name in METRICS_BY_NAME:
+        if name in known:
             interval = compute_interval(name, truth, scores, cost=params.evaluate.cost, confidence=confidence)
             rows.append([name, interval.value, f"{interval.low:.4g} to {interval.high:.4g}"])
     return render_table(["metric", "value", f"{100 * confidence:g} % interval"], rows)
