@@ -70,7 +70,7 @@ class Shipped:
 
     def follow(self, commands: str) -> str:
         """Run commands of the documentation."""
-        env = {"VENV": str(self.venv), "TRACK": "0"}
+        env = {"MODELYARD_VENV": str(self.venv), "MODELYARD_TRACK": "0"}
         return self.project.run("bash", "-euc", commands, **env)
 
     def deploying(self, word: str) -> tuple["subprocess.Popen[str]", str]:

@@ -320,7 +320,7 @@ def test_a_wrong_password_and_a_foreign_host_are_refused(
 ) -> None:
     copy, env = trained.copied(tmp_path), {"VENV": str(environment)}
     uri = tracking.uri.replace("admin:", "admin:wrong")
-    said = copy.run("make", "track", check=False, MLFLOW_TRACKING_URI=uri, **env)
+    said = copy.run("make", "track", check=False, MLFLOW_TRACKING_URI=uri, MODELYARD_VENV=str(environment))
     assert "error: the MLflow store" in said and "check its address and password" in said
     assert "wrong" not in said and len([x for x in said.splitlines() if "make:" not in x]) == 1
     key = base64.b64encode(tracking.uri.split("/")[2].partition("@")[0].encode()).decode()
@@ -392,7 +392,7 @@ def test_the_readmes_lines_start_a_server_that_keeps_runs(
     """By Docker Compose: runs move there; stopped and started again, and brought back to its backup."""
     project, folder = trained.copied(tmp_path), tmp_path / "tracking"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"tracking-{os.getpid()}")
-    monkeypatch.setenv("VENV", str(environment))
+    monkeypatch.setenv("MODELYARD_VENV", str(environment))
     project.make("track")
     (lines,) = re.findall(r"(?m)^uvx (cookiecutter .* up) .*\n(eval .* move) ", README.read_text())
     start = lines[0].replace("gh:OWNER/mlops-template", f"{template} --no-input port={free_port()}")

@@ -104,7 +104,7 @@ def pushed(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
     project.run("git", "commit", "--quiet", "--message", "Run the pipeline")
     project.run("git", "remote", "add", "origin", folder / "origin.git")
     project.run("git", "push", "--quiet", "origin", "HEAD:main")
-    github = GitHub(folder / "origin.git", folder, name=NAME, env={"VENV": str(VENV)})
+    github = GitHub(folder / "origin.git", folder, name=NAME, env={"VENV": str(VENV), "MODELYARD_VENV": str(VENV)})
     done = github.push(only="main.yml")
     assert done.ok, failures(done)
     return folder
@@ -141,7 +141,7 @@ def work(pushed: Path, tmp_path: Path, api: FakeGitHub) -> Work:
         shutil.copytree(pushed / name, tmp_path / name)
     clone = BakedProject(tmp_path / "clone")
     clone.run("git", "remote", "set-url", "origin", tmp_path / "origin.git")
-    github = GitHub(tmp_path / "origin.git", tmp_path, api, NAME, env={"VENV": str(VENV)})
+    github = GitHub(tmp_path / "origin.git", tmp_path, api, NAME, env={"VENV": str(VENV), "MODELYARD_VENV": str(VENV)})
     return Work(clone, github, api)
 
 
@@ -457,7 +457,7 @@ def test_default_project_is_green_at_once_when_it_is_pushed(
     run("git", "init", "--quiet", "--bare", "--initial-branch", "main", origin, cwd=tmp_path)
     project.run("git", "push", "--quiet", origin, "HEAD:main")
     # The longest hooks and tests are left out here; test_project.py runs all of them.
-    env = {"VENV": str(VENV), "SKIP": "pylint,mypy", "PYTEST_ADDOPTS": "-k 'data or behaviour'"}
+    env = {"VENV": str(VENV), "MODELYARD_VENV": str(VENV), "SKIP": "pylint,mypy", "PYTEST_ADDOPTS": "-k data"}
     done = GitHub(origin, tmp_path, api, NAME, env=env).push(only="main.yml")
     assert done.ok and done.job("Main holds").conclusion == "success", failures(done)
     assert not api.posted("")
