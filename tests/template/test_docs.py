@@ -345,6 +345,25 @@ def test_a_recipe_runs(title: str, trained: BakedProject, environment: Path, tmp
     assert not project.run("git", "diff", "--name-only", "--diff-filter=U")
 
 
+def test_the_readme_counts_what_is_rendered(bake: Bake) -> None:
+    """Files and lines outside packages/, data and pins, to a twentieth."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    files, lines = (int(number.replace(",", "")) for number in re.findall(r"(\d+) files and ([\d,]+) lines", text)[0])
+    project = bake()
+    names = project.run("git", "ls-files").split("\n")
+    pinned = re.compile(r"packages/|data/|requirements/\w+\.txt$|$")
+    own = [name for name in names if not pinned.match(name)]
+    assert len(own) == pytest.approx(files, rel=0.05)
+    assert sum(project.read(name).count("\n") for name in own) == pytest.approx(lines, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(trained: BakedProject, environment: Path, tmp_path: Path) -> None:
+    """Its cells, in a project whose model was trained."""
+    project = trained.copied(tmp_path / "project")
+    project.run(environment / "bin/jupyter", "execute", "notebooks/explore.ipynb")
+
+
 @pytest.mark.slow
 def test_the_readmes_five_lines_run(bake: Bake, environment: Path, trained: BakedProject, tmp_path: Path) -> None:
     """For a table at home, with an editor that changes the seed."""

@@ -318,7 +318,7 @@ EMPTY = "import server; server.bucket().objects.all().delete()"
 def test_a_wrong_password_and_a_foreign_host_are_refused(
     trained: BakedProject, environment: Path, tracking: Tracking, tmp_path: Path
 ) -> None:
-    copy, env = trained.copied(tmp_path), {"VENV": str(environment)}
+    copy = trained.copied(tmp_path)
     uri = tracking.uri.replace("admin:", "admin:wrong")
     said = copy.run("make", "track", check=False, MLFLOW_TRACKING_URI=uri, MODELYARD_VENV=str(environment))
     assert "error: the MLflow store" in said and "check its address and password" in said

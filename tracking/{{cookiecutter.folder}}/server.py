@@ -52,9 +52,7 @@ def bucket() -> "object":
     """The bucket that holds the files."""
     import boto3
 
-    return boto3.resource("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL")).Bucket(
-        os.environ["BUCKET"]
-    )
+    return boto3.resource("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL")).Bucket(os.environ["BUCKET"])
 
 
 def files() -> None:
@@ -71,9 +69,7 @@ def refill() -> None:
     into = bucket()
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
         for entry in tar:
-            with (
-                tempfile.TemporaryFile() as whole
-            ):  # a stream cannot go back, which uploading wants
+            with tempfile.TemporaryFile() as whole:  # a stream cannot go back, which uploading wants
                 shutil.copyfileobj(tar.extractfile(entry), whole)
                 whole.seek(0)
                 into.upload_fileobj(whole, entry.name)
