@@ -22,8 +22,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_is_a_function(name: str) -> None:
-    assert callable(cli.load_command(name))
+def test_every_command_has_help(name: str) -> None:
+    assert "--verbose" in cli.make_parser(name, cli.load_command(name)).format_help()
 
 
 def test_every_make_verb_that_runs_the_library_is_a_command() -> None:
@@ -38,7 +38,7 @@ def test_options_are_the_parameters_of_the_function(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "main True 7 x\n"
 
 
-def test_a_variable_of_another_program_is_no_option(
+def test_variables_of_other_programs_are_not_options(
     known: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("BASE", "DROP", "TRIALS", "IN"):
@@ -48,7 +48,7 @@ def test_a_variable_of_another_program_is_no_option(
 
 
 @pytest.mark.parametrize(("value", "on"), [("1", True), ("yes", True), ("0", False), ("no", False), ("", False)])
-def test_a_variable_with_our_prefix_is_an_option(
+def test_variables_with_our_prefix_are_options(
     value: str, on: bool, known: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known.setenv("MODELYARD_BASE", "$(touch x)")
@@ -81,11 +81,22 @@ def test_verbose_shows_where_an_error_comes_from(known: pytest.MonkeyPatch) -> N
         (["score", "--int", "x"], "error: score needs IN and OUT; run `make score IN=… OUT=…`\n"),
     ],
 )
-def test_a_missing_option_is_one_sentence(
+def test_missing_options_are_named_as_make_takes_them(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err == sentence
+
+
+def test_usage_error_names_the_missing_options() -> None:
+    with pytest.raises(cli.UsageError) as refusal:
+        cli.make_parser("score", refuse_without_input).parse_args([])
+    assert (refusal.value.missing, refusal.value.code) == (("in", "out"), 2)
+
+
+def refuse_without_input(in_: str, out: str) -> int:
+    """Need two options."""
+    return len(in_ + out)
 
 
 @pytest.mark.usefixtures("known")
@@ -95,7 +106,7 @@ def test_an_option_of_another_type_is_one_sentence(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--help"], 0), (["nonsense"], 2)])
-def test_without_a_command_the_commands_are_listed(
+def test_main_without_a_known_command_lists_the_commands(
     arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(arguments) == code
@@ -108,8 +119,14 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "github.post", "github.alert", "github.release", "workspace.next_step", "workspace.doctor"]
+    "module",
+    [
+        "cli",
+        *("core.console", "core.errors", "core.histogram", "core.paths", "core.process", "core.project"),
+        *("github.alert", "github.api", "github.post", "github.release", "github.sanitize"),
+        *("workspace.doctor", "workspace.next_step"),
+    ],
 )
-def test_a_module_that_installs_nothing_imports_nothing(module: str) -> None:
+def test_module_imports_without_any_installed_package(module: str) -> None:
     code = f"import sys; sys.path.insert(0, {str(LIBRARY / 'src')!r}); import modelyard.{module}"
     assert subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False).returncode == 0

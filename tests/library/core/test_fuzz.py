@@ -1,4 +1,4 @@
-"""Whatever comes in is taken or refused with a sentence; FUZZ=1000 tries that many of each instead of 20."""
+"""Any input is accepted, or refused with one sentence; FUZZ=1000 tries 1,000 of each kind instead of 20."""
 
 import contextlib
 import json
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from modelyard.core import deployments
 from modelyard.core.errors import UserError
 from modelyard.core.params import load_params
 from modelyard.core.paths import PARAMS_YAML, SCHEMA_YAML
+from modelyard.core.yaml import dump_yaml, parse_yaml
 from modelyard.data.schema import load_schema
 from modelyard.github import sanitize
 from modelyard.inference.request import RequestDecoder, RequestError
@@ -36,36 +36,40 @@ CELLS = st.sampled_from(["", "1", "-2.5", "x", "NA", "1e999", '"', "é", "\x00",
 TABLES = st.lists(st.lists(CELLS | st.text(max_size=5), min_size=1, max_size=5), min_size=1, max_size=30)
 
 
-def fair(odd: list[tuple[int, int, str]]) -> list[list[str]]:
-    """A table that may well be adopted: a hundred whole rows, of which a few cells are anything."""
+def make_usable_table(odd: list[tuple[int, int, str]]) -> list[list[str]]:
+    """Return a table of a hundred complete rows, in which a few cells are replaced."""
     rows = [[str(row), str(row * 7 % 31 / 2), str(row % 2)] for row in range(100)]
     for row, column, cell in odd:
         rows[row][column] = cell
     return [["a", "b", "y"], *rows]
 
 
-FAIR = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2), CELLS), max_size=3).map(fair)
+USABLE_TABLES = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2), CELLS), max_size=3).map(make_usable_table)
 
 
 @contextlib.contextmanager
-def refused() -> Iterator[None]:
-    """A `UserError` of one line is an answer; any other exception fails the test."""
+def accepted_or_refused() -> Iterator[None]:
+    """Accept a `UserError` with a sentence; any other exception fails the test."""
     try:
         yield
     except UserError as problem:
         assert str(problem).strip()
 
 
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a document."""
+def list_paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path to every value of a document."""
     yield path
-    for key, child in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        yield from places(child, (*path, key))
+    if isinstance(node, dict):
+        children = list(node.items())
+    else:
+        children = list(enumerate(node)) if isinstance(node, list) else []
+    for key, child in children:
+        yield from list_paths(child, (*path, key))
 
 
-def changed(document: Any, data: st.DataObject) -> Any:
-    """A document with one place of it replaced by anything."""
-    path = data.draw(st.sampled_from(list(places(document))))
+def replace_anywhere(document: Any, data: st.DataObject) -> Any:
+    """Replace one value of a document by any other."""
+    path = data.draw(st.sampled_from(list(list_paths(document))))
     value = data.draw(VALUES)
     if not path:
         return value
@@ -79,9 +83,9 @@ def changed(document: Any, data: st.DataObject) -> Any:
 @fuzz
 @given(data=st.data())
 def test_params_are_read_or_refused(project: Path, data: st.DataObject) -> None:
-    text = yaml.safe_dump(changed(yaml.safe_load(PARAMS_YAML.read_text()), data), allow_unicode=True)
+    text = dump_yaml(replace_anywhere(parse_yaml(PARAMS_YAML.read_text()), data))
     (project / "other.yaml").write_text(text)
-    with refused():
+    with accepted_or_refused():
         load_params(project / "other.yaml")
 
 
@@ -91,7 +95,7 @@ def test_bytes_are_no_params_and_no_schema(project: Path, content: bytes) -> Non
     path = project / "other.yaml"
     path.write_bytes(content)
     for read in (load_params, load_schema):
-        with refused():
+        with accepted_or_refused():
             read(path)  # type: ignore[operator]
 
 
@@ -99,14 +103,16 @@ def test_bytes_are_no_params_and_no_schema(project: Path, content: bytes) -> Non
 @given(data=st.data())
 def test_a_schema_is_read_or_refused(project: Path, data: st.DataObject) -> None:
     params, path = load_params(), project / "other.yaml"
-    path.write_text(yaml.safe_dump(changed(yaml.safe_load(SCHEMA_YAML.read_text()), data), allow_unicode=True))
-    with refused():
+    path.write_text(dump_yaml(replace_anywhere(parse_yaml(SCHEMA_YAML.read_text()), data)))
+    with accepted_or_refused():
         load_schema(path)
         RequestDecoder(params.data, schema=path)
 
 
 @few
-@given(table=FAIR | TABLES, mark=st.sampled_from([",", ";", "\t", "|"]), end=st.sampled_from(["\n", "\r\n", "\r"]))
+@given(
+    table=USABLE_TABLES | TABLES, mark=st.sampled_from([",", ";", "\t", "|"]), end=st.sampled_from(["\n", "\r\n", "\r"])
+)
 def test_a_table_is_adopted_or_refused(piped: Path, tmp_path: Path, table: Any, mark: str, end: str) -> None:
     folder = tmp_path / "adopting"
     shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +140,7 @@ def test_a_log_is_read_or_counted(tmp_path: Path, lines: list[bytes]) -> None:
 @fuzz
 @given(line=st.text(max_size=60) | VALUES.map(json.dumps))
 def test_a_history_is_read_or_refused(line: str) -> None:
-    with refused():
+    with accepted_or_refused():
         deployments.parse_history(line)
 
 
@@ -152,7 +158,7 @@ def test_a_verdict_is_read_or_unfit(tmp_path: Path, value: Any, extra: str) -> N
 @fuzz
 @given(data=st.data())
 def test_a_request_is_typed_or_refused(rows: RequestDecoder, example: dict[str, Any], data: st.DataObject) -> None:
-    body = data.draw(st.binary(max_size=100) | st.just(json.dumps(changed(dict(example), data)).encode()))
+    body = data.draw(st.binary(max_size=100) | st.just(json.dumps(replace_anywhere(dict(example), data)).encode()))
     with contextlib.suppress(RequestError):
         rows.find_violations(rows.decode(body))
 
