@@ -4,11 +4,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from modelyard.core.errors import HookError, MissingFileError
+from modelyard.core.errors import HookError, MissingFileError, UserError
 from modelyard.core.hooks import DataSource
+from modelyard.core.params import Params
 from modelyard.core.project import Project
 from modelyard.data import parquet
 from modelyard.data.source import ParquetBlocks, hash_source, load_parquet, open_table
+from modelyard.monitoring.labels import append_labelled_rows
 from modelyard.pipeline import evaluate, split, train, validate
 
 COUNTED_LOAD = """\
@@ -148,3 +150,11 @@ def test_a_folder_has_one_digest_in_any_order_of_its_files(tmp_path: Path) -> No
     assert hash_source(tmp_path) == before
     (tmp_path / "a").write_text("other")
     assert hash_source(tmp_path) != before
+
+
+def test_labelled_rows_are_not_added_to_what_load_reads(project: Path, params: Params) -> None:
+    write_load(COUNTED_LOAD)
+    before = (project / params.data.path).read_bytes()
+    with pytest.raises(UserError, match=r"load\(\) in data\.py"):
+        append_labelled_rows(params)
+    assert (project / params.data.path).read_bytes() == before
