@@ -245,12 +245,9 @@ def test_the_score_names_checks_that_exist() -> None:
     text = (ROOT / "docs/ml-test-score.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d \|[^|]+\| (1|½) \|([^|]+)\|", text, re.M)
     assert len(rows) == 28
-    for file, name in re.findall(r"`(?:template:)?(test_\w+\.py)(?:::(\w+))?`", text):
-        found = "".join(
-            path.read_text(encoding="utf-8")
-            for path in [*ROOT.glob(f"tests/**/{file}"), *PROJECT.glob(f"tests/{file}")]
-        )
-        assert f"def {name or 'test_'}" in found, f"{file}::{name}"
+    for folder, file, name in re.findall(r"`(library|template|tests)/([\w/]+\.py)(?:::(\w+))?`", text):
+        path = (PROJECT if folder == "tests" else ROOT / "tests") / folder / file
+        assert f"def {name or 'test_'}" in path.read_text(encoding="utf-8"), f"{folder}/{file}::{name}"
 
 
 def test_the_score_is_the_sum_of_its_rows() -> None:
