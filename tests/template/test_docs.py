@@ -1,5 +1,6 @@
 """The documentation is true: its commands exist and run, its reference is the code's, its pages are linked."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -20,6 +21,7 @@ from modelyard.core.hooks import HOOKS
 from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
 from modelyard.data.source import open_table
+from modelyard.gate import verdict
 from modelyard.pipeline.estimator import fit_pipeline
 from modelyard.pipeline.model_file import load_model, save_model
 from modelyard.pipeline.preprocessing import select_features
@@ -177,6 +179,19 @@ def hook_examples() -> list[tuple[str, str]]:
     """The file and the text of each example in docs/hooks.md."""
     text = (ROOT / "docs/hooks.md").read_text(encoding="utf-8")
     return re.findall(r"```python\n# src/<package>/(\w+)\.py\n(.*?)```", text, re.S)
+
+
+def returned_keys(function: Callable[..., Any]) -> set[str]:
+    """The text keys of the dictionary that a function returns."""
+    (found,) = [node.value for node in ast.walk(reference.definition(function)) if isinstance(node, ast.Return)]
+    assert isinstance(found, ast.Dict)
+    return {key.value for key in found.keys if isinstance(key, ast.Constant)}
+
+
+def test_the_gates_page_describes_every_key_of_a_verdict() -> None:
+    text = (ROOT / "docs/gate.md").read_text(encoding="utf-8").split("## reports/verdict.json")[1].split("\n## ")[0]
+    described = {key for row in re.findall(r"(?m)^\| (`[^|]+`) \|", text) for key in re.findall(r"`(\w+)`", row)}
+    assert described == returned_keys(verdict.build_verdict) | returned_keys(verdict.build_conclusion)
 
 
 def test_every_hook_has_an_example() -> None:
