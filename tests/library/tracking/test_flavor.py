@@ -60,6 +60,7 @@ def test_logged_model_predicts_in_a_process_outside_the_project(logged: Path) ->
     assert predict_in_fresh_process(logged) == [pytest.approx(sum_of_predictions())]
 
 
+@pytest.mark.slow
 def test_logged_model_uses_its_own_features_beside_another_of_the_same_package(logged: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(logged, other)

@@ -89,6 +89,7 @@ def test_pull_and_push_without_a_remote(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.count("no remote") == 2
 
 
+@pytest.mark.slow
 def test_push_and_pull_bring_a_file_there_and_back(tmp_path_factory: pytest.TempPathFactory) -> None:
     storage = tmp_path_factory.mktemp("storage")
     Path(".dvc/config").write_text(
