@@ -32,6 +32,18 @@ def test_lines_are_written_in_order_with_their_rows(tmp_path: Path, lost: list[i
     assert read_lines(tmp_path / "logs") == [{"id": str(n), "p_a": 0.5, "x": n} for n in range(120)]
 
 
+def test_a_log_keeps_its_folder_when_the_current_folder_changes(
+    tmp_path: Path, lost: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = open_log(Path("logs"), lost, seconds=60)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    log.append({"id": "a"})
+    log.close()
+    assert len(read_lines(tmp_path / "logs")) == 1
+
+
 def test_a_full_queue_loses_and_counts(tmp_path: Path, lost: list[int]) -> None:
     log = open_log(tmp_path, lost, seconds=60, queue=3)
     for number in range(5):

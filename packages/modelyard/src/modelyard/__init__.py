@@ -6,6 +6,8 @@ Besides these names `modelyard.defaults` and `modelyard.testing` are public.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from modelyard.core.protocol import PROTOCOL
+
 if TYPE_CHECKING:
     from modelyard.core.errors import IntegrityError, UserError
     from modelyard.core.hooks import DataSource
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from modelyard.statistics.metrics import Metric, mean_metric
 
 __version__ = "0.2.0"
-PROTOCOL = 1  # the form of `predict`, `train` and `smoke`, by which one version asks another
 LAZY = {
     "DataSource": "core.hooks",
     "IntegrityError": "core.errors",

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import modelyard
 from modelyard.core.errors import InvalidFileError, MissingFileError, SettingError
 from modelyard.core.hooks import FeaturesHook, ProjectHooks
+from modelyard.core.protocol import PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +116,6 @@ def _check_protocol(wanted: Any) -> None:
     setting = f"{PYPROJECT_TOML}: tool.modelyard.protocol"
     if not isinstance(wanted, int) or isinstance(wanted, bool):
         raise SettingError(setting, f"is {wanted!r}", "write the number that the template wrote there")
-    if wanted > modelyard.PROTOCOL:
-        problem = f"is {wanted}, but the library in packages/modelyard is older and knows {modelyard.PROTOCOL}"
+    if wanted > PROTOCOL:
+        problem = f"is {wanted}, but the library in packages/modelyard is older and knows {PROTOCOL}"
         raise SettingError(setting, problem, LIBRARY_CURE)

@@ -57,7 +57,7 @@ class LogWriter:
     """
 
     def __init__(self, folder: Path, kind: str, rules: LogParams, count_lost_lines: Callable[[int], None]) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()  # also when the current folder changes
         self.kind = kind
         self.rules = rules
         self.count_lost_lines = count_lost_lines
