@@ -30,27 +30,27 @@ SITE = ROOT / "build/docs"
 SCHEMA = {
     "schema_type": "always `dataframe`: the file is pandera's own form",
     "api": "always `pandas`",
-    "columns": "the columns by name; each has the keys below",
+    "columns": "the columns by name, each with the keys below",
     "strict": "whether other columns are refused",
-    "coerce": "whether values are turned into the type",
-    "unique": "columns that together are the key of a row",
+    "coerce": "whether values are converted to the type",
+    "unique": "the columns that together identify a row",
     "dtype": "the type: `int64`, `float64`, `str`, `bool`, `datetime64[us]`",
     "nullable": "`true`: the value may be missing",
-    "personal": "`true`: no log, report or image shows a value of it; `false`: a name or a value only looks so",
+    "personal": "`true`: no log, report or image shows a value; `false`: the column only looks personal",
     "isin": "the list of allowed values",
     "notin": "the list of refused values",
     "equal_to": "the one allowed value",
     "not_equal_to": "the one refused value",
-    "greater_than": "what every value is above",
-    "less_than": "what every value is below",
+    "greater_than": "a number below every value",
+    "less_than": "a number above every value",
     "in_range": "`min_value` and `max_value`, both allowed",
     "greater_than_or_equal_to": "the smallest allowed value",
     "less_than_or_equal_to": "the largest allowed value",
-    "str_matches": "a regular expression from the start of the text on",
-    "str_contains": "a regular expression somewhere in the text",
-    "str_startswith": "how the text begins",
-    "str_endswith": "how the text ends",
-    "str_length": "`min_value` and `max_value` of the text's length",
+    "str_matches": "a regular expression that matches from the start of the text",
+    "str_contains": "a regular expression that matches somewhere in the text",
+    "str_startswith": "the beginning of the text",
+    "str_endswith": "the end of the text",
+    "str_length": "`min_value` and `max_value` of the length",
 }
 
 
@@ -96,7 +96,7 @@ def verbs() -> Iterator[str]:
         name, _, body = group.partition("\n")
         rows = re.findall(r"(?m)^([a-z-]+):.*## (.*)$", body)
         yield f"### {name}\n\n" + table(
-            ("`make` …", "what it does", "variables"),
+            ("`make` …", "what it does", "options and defaults"),
             ((f"`{verb}`", said, options(verb)) for verb, said in rows),
         )
 
@@ -134,7 +134,7 @@ def parameters() -> Iterator[str]:
 
 
 def schema() -> str:
-    """A table of what schema.yaml may say."""
+    """A table of the keys of schema.yaml."""
     found = yaml.safe_load((PROJECT / "schema.yaml").read_text(encoding="utf-8"))
     used = set(found) | {key for column in found["columns"].values() for key in column}
     if unknown := used - set(SCHEMA):
@@ -174,21 +174,22 @@ def modules() -> str:
     """A table of the library's modules, district by district."""
     found = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE and path.stem != "__init__")
     rows = ((f"`{path.relative_to(PACKAGE)}`", sentence(tree(path))) for path in found)
-    return table(("module", "what it is"), rows)
+    return table(("module", "purpose"), rows)
 
 
 def page() -> str:
     """The whole page."""
     parts = [
-        "# Reference\n\nWritten by `make files` from the code; a test holds that it is current.",
-        "## Verbs\n\nOptions: `make gate BASE=main`, or in the environment as `MODELYARD_BASE`.",
+        "# Reference\n\nWritten by `make files` from the code; a test checks that it is current.",
+        "## Verbs\n\nAn option stands behind the verb, as in `make gate BASE=main`, or in a variable `MODELYARD_BASE`.",
         *verbs(),
         "## params.yaml",
         *parameters(),
-        f"## schema.yaml\n\nEvery row keeps it: in the pipeline, in the service, in monitoring.\n\n{schema()}",
-        "## Workflows\n\nThose that are called; [Workflows](workflows.md) has the others, and a call to copy.",
+        f"## schema.yaml\n\nThe rules of a row, in the pipeline, in the service and in monitoring.\n\n{schema()}",
+        "## Workflows\n\nInputs and outputs of the reusable ones; [Workflows](workflows.md) describes all, with calls to copy.",
         *workflows(),
-        f"## Files\n\nThe library's modules, under `packages/modelyard/src/modelyard`.\n\n{modules()}",
+        "## Modules\n\nThe library's modules, under `packages/modelyard/src/modelyard`; [Architecture](architecture.md) describes the "
+        f"districts.\n\n{modules()}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -278,7 +279,7 @@ def methods(name: str, node: ast.ClassDef) -> Iterator[str]:
 
 
 def public(name: str) -> str:
-    """What the page says of one name of `modelyard.__all__`."""
+    """The section of one name of `modelyard.__all__`."""
     found = getattr(modelyard, name)
     if isinstance(found, int | str):
         notes = {
@@ -293,7 +294,7 @@ def public(name: str) -> str:
 
 
 def hook(name: str, protocol: type) -> str:
-    """What the page says of one hook: the call of its Protocol."""
+    """The section of one hook: the call of its Protocol."""
     (call,) = [one for one in definition(protocol).body if isinstance(one, ast.FunctionDef)]
     return described(name, call)
 
