@@ -186,10 +186,10 @@ def page() -> str:
         "## params.yaml",
         *parameters(),
         f"## schema.yaml\n\nThe rules of a row, in the pipeline, in the service and in monitoring.\n\n{schema()}",
-        "## Workflows\n\nInputs and outputs of the reusable ones; [Workflows](workflows.md) describes all, with calls to copy.",
+        "## Workflows\n\nInputs and outputs of the reusable ones; [Workflows](workflows.md) shows how to call them.",
         *workflows(),
-        "## Modules\n\nThe library's modules, under `packages/modelyard/src/modelyard`; [Architecture](architecture.md) describes the "
-        f"districts.\n\n{modules()}",
+        "## Modules\n\nThe library's modules, under `packages/modelyard/src/modelyard`, district by district "
+        f"([Architecture](architecture.md)).\n\n{modules()}",
     ]
     return "\n\n".join(parts) + "\n"
 
