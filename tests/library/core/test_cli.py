@@ -58,6 +58,15 @@ def test_variables_with_our_prefix_are_options(
     assert capsys.readouterr().out == f"$(touch x) {on} 0 \n"
 
 
+@pytest.mark.parametrize(("value", "on"), [("", True), ("0", False), ("1", True)])
+def test_an_empty_variable_keeps_the_default(value: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def track(test: bool = True) -> int:
+        return int(test)
+
+    monkeypatch.setenv("MODELYARD_TEST", value)
+    assert cli.make_parser("track", track).parse_args([]).test is on
+
+
 def refuse() -> int:
     raise UserError("this is wrong; do that", code=2)
 

@@ -161,6 +161,12 @@ def test_pure_features_pass(small_project: Path) -> None:
     assert hooks.compute_pure_features(RAW).equals(RAW)
 
 
+def test_features_with_categories_are_pure_though_a_sample_has_fewer(small_project: Path) -> None:
+    body = "return raw.assign(x=raw['x'].astype('category'))"
+    hooks = write_hooks(small_project, features=f"def features(raw):\n    {body}\n")
+    assert hooks.compute_pure_features(RAW)["x"].nunique() == RAW["x"].nunique() > 64
+
+
 @pytest.mark.parametrize("rows", [1, 2, 63, 65])
 def test_pure_features_of_few_rows_pass(small_project: Path, rows: int) -> None:
     hooks = write_hooks(small_project, features=PURE)

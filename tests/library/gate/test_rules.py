@@ -61,6 +61,15 @@ def test_size_and_latency_have_budgets() -> None:
     assert [(rule["name"], rule["passed"]) for rule in results] == [("size", False), ("latency", True)]
 
 
+@pytest.mark.usefixtures("project")
+def test_latency_is_that_of_the_model_with_its_hooks_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = msgspec.structs.replace(make_params(milliseconds=1e9), data=read_data_params())
+    bound = []
+    monkeypatch.setattr(rules, "predict_frame", lambda pipeline, row, hooks=None: bound.append(hooks))
+    rules.check_latency(params, pd.read_parquet("data/holdout.parquet"))
+    assert len(bound) == rules.LATENCY_RUNS and None not in bound
+
+
 def read_data_params() -> object:
     from modelyard.core.params import load_params
 

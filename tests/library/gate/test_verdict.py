@@ -1,15 +1,17 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from modelyard.core import files
 from modelyard.core.errors import InvalidFileError, MissingFileError, UserError
 from modelyard.core.files import md5, read_json, sha256, write_json
 from modelyard.core.params import GATE_RULES_VARIABLE
-from modelyard.core.paths import DVC_LOCK, MODEL_FILE, VERDICT_JSON
+from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PREDICTIONS_PARQUET, VERDICT_JSON
 from modelyard.gate import rules, verdict
 from modelyard.gate.curves import CURVES_PARQUET
+from modelyard.statistics.metrics import InvalidScoresError
 from modelyard.statistics.paired_scores import RowCounts
 from tests.library.gate.support import PARAMS, commit_all, make_difference, make_params
 
@@ -107,6 +109,17 @@ def test_the_champion_itself_is_unchanged() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_missing_predictions_are_one_sentence() -> None:
+    table = pd.read_parquet(PREDICTIONS_PARQUET)
+    numbers = table.select_dtypes("number").columns.drop("truth", errors="ignore")
+    table.loc[0, numbers] = np.nan
+    table.to_parquet(PREDICTIONS_PARQUET)
+    with pytest.raises(InvalidScoresError) as refusal:
+        verdict.main(commit_all())
+    assert refusal.value.code == 2
+
+
+@pytest.mark.usefixtures("project")
 def test_verdict_names_whose_rules_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     base = commit_all()
     monkeypatch.setenv(GATE_RULES_VARIABLE, "another commit")
@@ -126,10 +139,6 @@ def test_verdict_is_loaded_only_for_this_model() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_predictions_of_other_rows_are_refused() -> None:
-    import pandas as pd
-
-    from modelyard.core.paths import PREDICTIONS_PARQUET
-
     pd.read_parquet(PREDICTIONS_PARQUET).head(3).to_parquet(PREDICTIONS_PARQUET)
     with pytest.raises(InvalidFileError) as refusal:
         verdict.main(commit_all())

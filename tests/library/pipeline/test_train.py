@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from modelyard.core.errors import UserError
+from modelyard.core.errors import SettingError, UserError
 from modelyard.core.files import sha256
 from modelyard.core.params import Params
 from modelyard.data import parquet
@@ -41,6 +41,12 @@ def test_one_class_cannot_be_learned(params: Params) -> None:
     ours = replace(params, data=data, train=replace(params.train, window="all"))
     with pytest.raises(UserError, match="have one y"):
         train.select_training_rows(ours, TABLE.assign(y=1))
+
+
+def test_a_window_without_rows_is_one_sentence(params: Params) -> None:
+    ours = replace(params, data=replace(params.data, time="at"), train=replace(params.train, window="0"))
+    with pytest.raises(SettingError, match="no rows"):
+        train.select_training_rows(ours, TABLE)
 
 
 @pytest.mark.usefixtures("project")

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from modelyard.core import console
 from modelyard.core.errors import UserError
 from modelyard.core.params import Params
 from modelyard.core.paths import SCHEMA_YAML
@@ -62,11 +63,12 @@ def test_a_broken_rule_has_count_values_and_rows(params: Params, frame: pd.DataF
 
 @pytest.mark.usefixtures("project")
 def test_main_stops_with_the_rules_and_how_many(
-    params: Params, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+    params: Params, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = numeric(params, frame)
     frame.loc[[3, 7], name] = int(FAR)
     frame.to_parquet(params.data.path)
+    monkeypatch.setattr(console, "_quiet", True)  # the rows belong to the error: -q shows them, too
     with pytest.raises(UserError, match=r"breaks 1 rule of schema\.yaml"):
         validate.main()
     assert name in capsys.readouterr().out

@@ -6,6 +6,7 @@ import pytest
 from modelyard.core.errors import MissingFileError
 from modelyard.core.files import sha256
 from modelyard.core.paths import DVC_LOCK
+from modelyard.core.project import PYPROJECT_TOML
 from modelyard.tracking import store
 
 
@@ -40,6 +41,19 @@ def test_find_recorded_run_reads_the_stamp() -> None:
     write_stamp(f"{store.get_tracking_uri()} lock run\n")
     assert store.find_recorded_run("lock") == "run"
     assert store.find_recorded_run("another lock") == ""
+
+
+@pytest.mark.parametrize("text", ["", "sqlite:///half"])
+def test_a_stamp_that_was_not_written_whole_is_none(text: str) -> None:
+    write_stamp(text)
+    assert store.read_stamp() is None
+
+
+def test_a_project_that_cannot_be_read_is_not_blamed_on_the_store() -> None:
+    PYPROJECT_TOML.unlink()
+    with pytest.raises(MissingFileError) as failure:
+        store.get_mlflow_client()
+    assert failure.value.path == PYPROJECT_TOML
 
 
 def test_find_recorded_run_ignores_the_stamp_of_another_store(monkeypatch: pytest.MonkeyPatch) -> None:

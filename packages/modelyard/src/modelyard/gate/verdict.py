@@ -102,10 +102,9 @@ def build_verdict(base: str) -> dict[str, Any]:
     scored = score_champion(params, base, table, rows, candidate)
     pairs = pair_clean_rows(params, rows, candidate, scored)
     is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
-    write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
-
     counts = pairs.count_rows()
-    primary = pairs.compare_metric(params.evaluate.metric)
+    primary = pairs.compare_metric(params.evaluate.metric)  # also refuses predictions that are missing or infinite
+    write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
     margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
     word = "unchanged" if is_unchanged else decide_verdict(primary, margin, counts.minority, counts.groups)
     slices = [] if is_unchanged else build_slice_results(pairs)

@@ -58,8 +58,10 @@ def select_window(table: pd.DataFrame, time: str | None, rule: str) -> pd.DataFr
 
 
 def select_training_rows(params: Params, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `train.window`; a `UserError` where all of them have one class."""
+    """Return the rows of `train.window`; a `UserError` where there are none, or all of them have one class."""
     chosen = select_window(table, params.data.time, params.train.window)
+    if chosen.empty:
+        raise SettingError("train.window", f"is {params.train.window!r} and leaves no rows", "widen it")
     if params.data.task == "classification" and chosen[params.data.target].nunique() < 2:
         raise UserError(
             f"all {len(chosen):,} training rows have one {params.data.target}; widen train.window or split otherwise"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from modelyard.core.console import print_line, report_stage
+from modelyard.core.console import print_data, report_stage
 from modelyard.core.errors import UserError
 from modelyard.core.files import write_json
 from modelyard.core.paths import DATA_JSON, SCHEMA_YAML
@@ -73,7 +73,7 @@ def main() -> int:
     with report_stage("validate", count_rows(table)) as notes:
         broken, profile = validate_table(table, load_schema())
         if len(broken):
-            print_line(broken.to_string(index=False))
+            print_data(broken.to_string(index=False))  # also with -q: the error names these rows
             word = "rule" if len(broken) == 1 else "rules"
             cure = "correct the rows above, or the schema (`make schema` shows how it would differ)"
             raise UserError(f"{path} breaks {len(broken)} {word} of {SCHEMA_YAML}; {cure}")

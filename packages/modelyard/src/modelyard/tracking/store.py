@@ -59,11 +59,11 @@ class Stamp(NamedTuple):
 
 
 def read_stamp() -> Stamp | None:
-    """Return what this folder recorded last; None before the first time."""
+    """Return what this folder recorded last; None before the first time, or where the file was not written whole."""
     if not STAMP_FILE.exists():
         return None
-    address, dvc_lock, run = STAMP_FILE.read_text(encoding="utf-8").strip().rsplit(" ", 2)
-    return Stamp(address, dvc_lock, run)
+    words = STAMP_FILE.read_text(encoding="utf-8").strip().rsplit(" ", 2)
+    return Stamp(*words) if len(words) == len(Stamp._fields) else None
 
 
 def find_recorded_run(dvc_lock: str) -> str:
@@ -126,6 +126,7 @@ def get_mlflow_client() -> "MlflowClient":
     TrackingStoreError
         The store is of another MLflow version, or the server refuses.
     """
+    experiment = Project.load().name
     for name, value in MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
     STORE_FOLDER.mkdir(exist_ok=True)
@@ -138,7 +139,7 @@ def get_mlflow_client() -> "MlflowClient":
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(get_tracking_uri())
     try:
-        select_experiment(Project.load().name)
+        select_experiment(experiment)
     except Exception as problem:  # of SQLAlchemy, alembic or the server
         first = hide_password(str(problem).strip().splitlines()[0])
         cure = "check its address and password"
