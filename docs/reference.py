@@ -25,6 +25,7 @@ LIBRARY = ROOT / "packages/modelyard"
 PACKAGE = LIBRARY / "src/modelyard"
 PAGE = ROOT / "docs/reference.md"
 API = ROOT / "docs/api.md"
+LINE = 88  # of a signature
 SITE = ROOT / "build/docs"
 # What schema.yaml may say; a word that the shipped one uses and that is not here stops the page.
 SCHEMA = {
@@ -242,6 +243,16 @@ def signature(name: str, node: Definition) -> str:
     return f"{name}({taken}) -> {returned}"
 
 
+def wrapped(called: str) -> str:
+    """A signature, one argument to a line where it is long."""
+    head, opened, rest = called.partition("(")
+    taken, closed, returned = rest.rpartition(")")
+    if len(called) <= LINE:
+        return called
+    split = re.split(r", (?=\*|\w+: )", taken)
+    return f"{head}{opened}\n" + "".join(f"    {one},\n" for one in split) + f"{closed}{returned}"
+
+
 def entries(section: str) -> list[tuple[str, str]]:
     """The names and the texts of a section such as Parameters."""
     found = re.findall(r"(?m)^(\S.*)\n((?:[ ]{4}.*\n?|\n)+)", section)
@@ -265,7 +276,7 @@ def docstring(node: Definition) -> Iterator[str]:
 
 def described(name: str, node: Definition, title: str = "") -> str:
     """A heading, the signature and the docstring of a class or a function."""
-    parts = [f"### {title or name}", f"```python\n{signature(name, node)}\n```", *docstring(node)]
+    parts = [f"### `{title or name}`", f"```python\n{wrapped(signature(name, node))}\n```", *docstring(node)]
     return "\n\n".join(parts)
 
 
@@ -286,7 +297,7 @@ def public(name: str) -> str:
             "PROTOCOL": "The version of the commands `predict`, `train` and `smoke`, which other versions call.",
             "__version__": "The version of the library.",
         }
-        return f"### {name}\n\n`{found!r}`. {notes[name]}"
+        return f"### `{name}`\n\n`{found!r}`. {notes[name]}"
     node = definition(found)
     text = described(name, node)
     listed = "\n".join(methods(name, node)) if isinstance(node, ast.ClassDef) else ""
