@@ -15,6 +15,7 @@ from modelyard.core.paths import PARAMS_YAML
         (("  target: ", "  tarket: "), "tarket"),
         (("  holdout: ", "  holdout: much  # "), r"split\.holdout"),
         (("data:\n", "data: [\n"), "is not valid"),
+        (("seed: ", "seed: 2024-13-45  # "), "is not valid"),
     ],
 )
 def test_load_params_names_what_is_invalid(change: tuple[str, str], words: str) -> None:
@@ -42,6 +43,13 @@ def test_the_judge_of_a_branch_ignores_keys_that_it_does_not_know(monkeypatch: p
     PARAMS_YAML.write_text(f"{text}\nlater: 1\n".replace("split:\n", "split:\n  later: 1\n", 1), encoding="utf-8")
     monkeypatch.setenv(params.GATE_RULES_VARIABLE, "main")
     assert params.load_params().split == params.SplitParams()
+
+
+def test_unknown_keys_of_a_section_that_may_be_null_are_dropped() -> None:
+    start = dict.fromkeys(params.StartParams.__struct_fields__, "x")
+    found = params.drop_unknown_keys({"start": start | {"later": 1}}, params.TrainParams)
+    assert found == {"start": start}
+    assert params.drop_unknown_keys({"start": None}, params.TrainParams) == {"start": None}
 
 
 def test_drop_unknown_keys_keeps_what_is_no_block() -> None:

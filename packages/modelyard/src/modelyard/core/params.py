@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from yaml import YAMLError
@@ -540,8 +540,10 @@ def drop_unknown_keys(found: Any, kind: type[ParamsSection]) -> Any:
     known = {}
     for key, value in found.items():
         inner = kinds.get(key)
-        if isinstance(inner, type) and issubclass(inner, ParamsSection):
-            known[key] = drop_unknown_keys(value, inner)
+        types = [one for one in (inner, *get_args(inner)) if isinstance(one, type)]
+        sections = [one for one in types if issubclass(one, ParamsSection)]
+        if sections:  # also of a section that may be null
+            known[key] = drop_unknown_keys(value, sections[0])
         elif key in kinds:
             known[key] = value
     return known
@@ -564,7 +566,7 @@ def load_params(path: Path = PARAMS_YAML) -> Params:
         return msgspec.convert(found, Params)
     except FileNotFoundError:
         raise MissingFileError(path, "run this in the project's folder") from None
-    except (msgspec.MsgspecError, YAMLError, UnicodeDecodeError) as problem:
+    except (msgspec.MsgspecError, YAMLError, ValueError) as problem:  # a ValueError: no UTF-8, or 2024-13-45
         raise InvalidFileError(path, f"is not valid: {problem}", "correct that line") from None
 
 
