@@ -60,7 +60,7 @@ def bring_library() -> str | None:
         shutil.copytree(source, LIBRARY)
     for pattern in CACHES:
         for path in list(LIBRARY.rglob(pattern)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (LIBRARY / BROUGHT).write_text(digest(LIBRARY) + "\n", encoding="utf-8")
     return None
 

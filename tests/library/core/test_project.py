@@ -47,6 +47,8 @@ def test_a_pyproject_that_is_not_toml_is_one_sentence(tmp_path: Path) -> None:
         ('[tool.modelyard]\npackage = "a"\n', "project: name"),
         ('[project]\nname = "a"\n', "tool.modelyard: package"),
         ('[project]\nname = "a"\n[tool.modelyard]\n', "tool.modelyard: package"),
+        ('[project]\nname = "a"\n[tool]\nmodelyard = "a"\n', "tool.modelyard: package"),
+        ('[project]\nname = "a"\n[tool.modelyard]\npackage = 5\n', "tool.modelyard.package is 5"),
     ],
 )
 def test_a_missing_setting_is_named(tmp_path: Path, text: str, key: str) -> None:

@@ -143,6 +143,17 @@ def test_features_that_fail_on_the_light_table_use_pandas(service: app.Service) 
     assert "pandas_fallbacks_total 1.0" in get(service, "/metrics")[1]
 
 
+def test_features_that_drop_a_row_give_nobody_anothers_prediction(service: app.Service) -> None:
+    predict = service.predictor
+    service.predictor = lambda table: predict(table).select_rows(slice(1, None))  # type: ignore[arg-type]
+    rows = service.bundle.rows[:2]
+
+    async def send_both() -> list[Reply]:
+        return await asyncio.gather(*(send_request(service, "/predict", [encode(row)], "POST", JSON) for row in rows))
+
+    assert [decode_reply(reply)[0] for reply in asyncio.run(send_both())] == [500, 500]
+
+
 def test_light_table_can_be_switched_off(service: app.Service, quick: Params) -> None:
     without = replace(quick, serve=replace(quick.serve, light_table=False))
     assert service.uses_light_table

@@ -55,13 +55,9 @@ class Project:
         """
         root = root or _ROOT.get()
         settings = _read_pyproject(root / PYPROJECT_TOML)
-        name = settings.get("project", {}).get("name")
-        table = settings.get("tool", {}).get("modelyard", {})
-        package = table.get("package")
-        if not name or not package:
-            key = "project: name" if not name else "tool.modelyard: package"
-            raise SettingError(str(PYPROJECT_TOML), f"lacks [{key}]", "write the name there")
-        _check_protocol(table.get("protocol", 1))
+        name = _read_setting(settings, "project", "name")
+        package = _read_setting(settings, "tool.modelyard", "package")
+        _check_protocol(settings["tool"]["modelyard"].get("protocol", 1))
         return cls(root.resolve(), name, package)
 
     @property
@@ -109,6 +105,19 @@ def _read_pyproject(path: Path) -> dict[str, Any]:
         raise MissingFileError(PYPROJECT_TOML, "run this in the project's folder") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise InvalidFileError(PYPROJECT_TOML, f"is not TOML ({problem})", "correct that line") from None
+
+
+def _read_setting(settings: dict[str, Any], table: str, key: str) -> str:
+    """Return a text in a table of a pyproject.toml, or raise a `SettingError` where it is missing or no text."""
+    values: Any = settings
+    for part in table.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    value = values.get(key) if isinstance(values, dict) else None
+    if not value:
+        raise SettingError(str(PYPROJECT_TOML), f"lacks [{table}: {key}]", "write the name there")
+    if not isinstance(value, str):
+        raise SettingError(f"{PYPROJECT_TOML}: {table}.{key}", f"is {value!r}", "write the name, in quotes")
+    return value
 
 
 def _check_protocol(wanted: Any) -> None:

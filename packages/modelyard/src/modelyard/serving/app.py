@@ -15,8 +15,10 @@ from typing import Annotated, Any
 import msgspec
 from prometheus_client import generate_latest
 
+from modelyard.core.errors import HookError
 from modelyard.core.params import Params
 from modelyard.core.predictions import to_probability_column
+from modelyard.core.project import Project
 from modelyard.inference.bundle import (
     BundleMismatchError,
     ModelBundle,
@@ -133,11 +135,25 @@ class Service:
         """Return the prediction for each row; if `features()` fails on the light table, pandas is used."""
         if self.uses_light_table:
             try:
-                return to_response(self.predictor(self.decoder.to_light_frame(rows)))
+                return self.predict_table(self.decoder.to_light_frame(rows), len(rows))
             except Exception:  # features() is the project's own code and may raise anything
                 logging.debug("features() failed on the light table", exc_info=True)
                 self.metrics.pandas_fallbacks.inc()
-        return to_response(self.predictor(self.decoder.to_dataframe(rows)))
+        return self.predict_table(self.decoder.to_dataframe(rows), len(rows))
+
+    def predict_table(self, table: Any, count: int) -> list[PredictionDict]:
+        """Return the predictions for a table of `count` rows.
+
+        Raises
+        ------
+        HookError
+            `features()` gave fewer or more rows: a batch holds several clients' rows, and nobody may get another's.
+        """
+        predictions = to_response(self.predictor(table))
+        if len(predictions) != count:
+            problem = f"returns {len(predictions)} rows for {count}; it must return one row for each row of raw"
+            raise HookError(f"src/{Project.load().package}/features.py", "features", problem)
+        return predictions
 
     def self_test(self) -> None:
         """Predict the bundle's rows, and become ready.

@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 from modelyard.core.console import print_result
-from modelyard.core.errors import UserError
+from modelyard.core.errors import SettingError, UserError
 from modelyard.core.files import restore_files_on_error
 from modelyard.core.process import last_error_line, run_process
 
 PYPROJECT = Path("pyproject.toml")
 REQUIREMENTS = Path("requirements")
 SERVE_REQUIREMENTS = REQUIREMENTS / "serve.txt"
+DEV_GROUP = re.compile(r"(?m)^dev = \[\s*")
 
 
 class PluginError(UserError):
@@ -41,11 +42,13 @@ def install_plugin(plugin: str) -> None:
     ------
     PluginError
         If it cannot be installed; the project's files are as they were then.
+    SettingError
+        If pyproject.toml has no list `dev` that the plugin could be added to.
     """
     before = PYPROJECT.read_text(encoding="utf-8")
     if not plugin or f'"{plugin}"' in before:
         return
-    after = re.sub(r"(?m)^(dev = \[\n)", rf'\1    "{plugin}",\n', before)
+    after = add_requirement(before, plugin)
     pins = SERVE_REQUIREMENTS.read_bytes()
     with restore_files_on_error(PYPROJECT, *REQUIREMENTS.glob("*.txt")):
         PYPROJECT.write_text(after, encoding="utf-8")
@@ -53,6 +56,23 @@ def install_plugin(plugin: str) -> None:
         run_make(plugin, "install")  # apart from the lock, since make reads the pins once, when it starts
     if SERVE_REQUIREMENTS.read_bytes() != pins:
         print_result("remote", f"{plugin} changed versions that the model uses: `make pipeline push` learns with them")
+
+
+def add_requirement(pyproject: str, plugin: str) -> str:
+    """Return the text of a pyproject.toml with a requirement in its dependency group `dev`.
+
+    Raises
+    ------
+    SettingError
+        If it has no such list.
+    """
+    changed, count = DEV_GROUP.subn(rf'\g<0>"{plugin}", ', pyproject, count=1)
+    if not count:
+        setting = f"{PYPROJECT}: dependency-groups.dev"
+        raise SettingError(
+            setting, "is not a list that begins with `dev = [`", f'add "{plugin}" to it and run `make lock`'
+        )
+    return changed
 
 
 def run_make(plugin: str, *verb: str) -> None:
