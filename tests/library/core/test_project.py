@@ -62,6 +62,11 @@ def test_a_newer_protocol_is_one_sentence(tmp_path: Path) -> None:
     assert caught.value.setting == "pyproject.toml: tool.modelyard.protocol"
 
 
+def test_an_older_library_that_judges_a_newer_branch_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_GATE_RULES_FROM", "a-base")
+    assert load(tmp_path, f"{PYPROJECT}protocol = {modelyard.PROTOCOL + 1}\n").name == "a-project"
+
+
 @pytest.mark.parametrize("protocol", ['"1"', "true", "1.5"])
 def test_a_protocol_that_is_no_number_is_one_sentence(tmp_path: Path, protocol: str) -> None:
     with pytest.raises(SettingError):

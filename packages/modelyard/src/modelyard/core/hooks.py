@@ -243,7 +243,8 @@ class ProjectHooks:
         found = self._find(TRUSTED_TYPES)
         if found is None:
             return frozenset()
-        if isinstance(found, str) or not all(isinstance(name, str) for name in found):
+        is_collection = isinstance(found, frozenset | set | list | tuple)
+        if not is_collection or not all(isinstance(name, str) for name in found):
             raise self.error(TRUSTED_TYPES, "is not a set of names; write frozenset({'package.module.Class'})")
         return frozenset(found)
 

@@ -10,9 +10,9 @@ from yaml import YAMLError
 
 from modelyard.core.errors import InvalidFileError, MissingFileError, SettingError
 from modelyard.core.paths import PARAMS_YAML
+from modelyard.core.protocol import GATE_RULES_VARIABLE
 from modelyard.core.yaml import read_yaml
 
-GATE_RULES_VARIABLE = "MODELYARD_GATE_RULES_FROM"  # set while an older version of this code judges a newer branch
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 

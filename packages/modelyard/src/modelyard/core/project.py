@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import InvalidFileError, MissingFileError, SettingError
 from modelyard.core.hooks import FeaturesHook, ProjectHooks
-from modelyard.core.protocol import PROTOCOL
+from modelyard.core.protocol import GATE_RULES_VARIABLE, PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,6 @@ def _check_protocol(wanted: Any) -> None:
     setting = f"{PYPROJECT_TOML}: tool.modelyard.protocol"
     if not isinstance(wanted, int) or isinstance(wanted, bool):
         raise SettingError(setting, f"is {wanted!r}", "write the number that the template wrote there")
-    if wanted > PROTOCOL:
+    if wanted > PROTOCOL and not os.environ.get(GATE_RULES_VARIABLE):  # an older library may judge a newer branch
         problem = f"is {wanted}, but the library in packages/modelyard is older and knows {PROTOCOL}"
         raise SettingError(setting, problem, LIBRARY_CURE)

@@ -9,9 +9,10 @@ import msgspec
 from modelyard.core.dvc_lock import IGNORED_PATHS
 from modelyard.core.errors import ToolError
 from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
-from modelyard.core.params import GATE_RULES_VARIABLE, Params, drop_unknown_keys
+from modelyard.core.params import Params, drop_unknown_keys
 from modelyard.core.paths import DVC_LOCK, LIBRARY_FOLDER, PARAMS_YAML
 from modelyard.core.process import run_git, run_process
+from modelyard.core.protocol import GATE_RULES_VARIABLE
 
 LIBRARY_PACKAGE = LIBRARY_FOLDER.parent
 RULE_SECTIONS = ("gate", "evaluate", "split")

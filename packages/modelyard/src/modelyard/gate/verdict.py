@@ -12,7 +12,7 @@ from modelyard.core.dvc_lock import verify_model_matches_lock
 from modelyard.core.errors import MissingFileError, UserError
 from modelyard.core.files import flatten_mapping, read_json, replace_nonfinite, sha256, write_json
 from modelyard.core.git_objects import read_yaml_at, resolve_base
-from modelyard.core.params import GATE_RULES_VARIABLE, Params, load_params
+from modelyard.core.params import Params, load_params
 from modelyard.core.paths import (
     DATA_JSON,
     HOLDOUT_PARQUET,
@@ -26,6 +26,7 @@ from modelyard.core.paths import (
 from modelyard.core.predictions import Predictions
 from modelyard.core.process import run_git
 from modelyard.core.project import Project
+from modelyard.core.protocol import GATE_RULES_VARIABLE
 from modelyard.core.yaml import read_yaml
 from modelyard.data.parquet import read_table
 from modelyard.data.source import open_table
