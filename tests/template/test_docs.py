@@ -373,7 +373,8 @@ def test_the_readme_counts_what_is_rendered(bake: Bake) -> None:
 def test_the_notebook_runs(trained: BakedProject, environment: Path, tmp_path: Path) -> None:
     """Its cells, in a project whose model was trained."""
     project = trained.copied(tmp_path / "project")
-    project.run(environment / "bin/jupyter", "execute", "notebooks/explore.ipynb")
+    found = f"{project.path}/packages/modelyard/src:{project.path}/src"  # which an own environment has installed
+    project.run(environment / "bin/jupyter", "execute", "notebooks/explore.ipynb", PYTHONPATH=found)
 
 
 @pytest.mark.slow
