@@ -17,7 +17,8 @@ $(foreach name,$(given),$(eval $(call option,$(name))))
 
 VENV := $(or $(value MODELYARD_VENV),.venv)
 BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
-UV := $(or $(shell command -v uv),.uv/bin/uv)
+# A uv that is not of these versions would look for the build backend on the network: then a pinned one is made.
+UV := $(or $(shell uv --version 2>/dev/null | grep -Eq '^uv 0\.(9|[1-9][0-9]+)\.' && command -v uv),.uv/bin/uv)
 export MODELYARD_VENV := $(VENV)
 export MODELYARD_UV := $(UV)
 export PATH := $(BIN):$(PATH)

@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_imported_is_one_sentence(small_project: Path) -> 
     assert "\n" not in str(problem)
 
 
-@pytest.mark.parametrize("text", ["TRUSTED_TYPES = 'a.B'\n", "TRUSTED_TYPES = [1]\n"])
+@pytest.mark.parametrize("text", ["TRUSTED_TYPES = 'a.B'\n", "TRUSTED_TYPES = [1]\n", "TRUSTED_TYPES = 5\n"])
 def test_trusted_types_that_are_no_names_are_refused(small_project: Path, text: str) -> None:
     assert "set of names" in str(catch_problem(write_hooks(small_project, model=text), "trusted_types"))
 
