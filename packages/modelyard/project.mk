@@ -169,7 +169,7 @@ pull: environment ## Fetch data and models from the remote, if there is one
 push: environment ## Bring data and models to the remote, if there is one
 	$(RUN)
 
-verify: environment ## Run everything again and compare with dvc.lock; ENV= or MODEL=: walk from what answers to the data
+verify: environment ## Run everything again and compare with dvc.lock; ENV= or MODEL=: follow a deployed model back to its data
 	$(RUN)
 
 post: ## Say on GitHub what a run found: WHAT="comment status" (installs nothing)

@@ -84,7 +84,7 @@ def test_every_public_name_can_be_imported() -> None:
 def test_the_public_names_are_those_of_the_design() -> None:
     assert set(modelyard.__all__) == {
         *("Project", "Params", "Metric", "mean_metric", "DataSource", "UserError", "IntegrityError"),
-        *("__version__", "PROTOCOL"),
+        *("__version__", "PROTOCOL", "TrainParams"),
     }
 
 

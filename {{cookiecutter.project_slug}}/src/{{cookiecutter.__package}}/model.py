@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelyard import defaults
+from modelyard import TrainParams, defaults
 
 if TYPE_CHECKING:
     import pandas as pd
-    from modelyard.core.params import TrainParams
     from sklearn.base import BaseEstimator
     from sklearn.compose import ColumnTransformer
 

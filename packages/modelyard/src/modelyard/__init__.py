@@ -11,7 +11,7 @@ from modelyard.core.protocol import PROTOCOL
 if TYPE_CHECKING:
     from modelyard.core.errors import IntegrityError, UserError
     from modelyard.core.hooks import DataSource
-    from modelyard.core.params import Params
+    from modelyard.core.params import Params, TrainParams
     from modelyard.core.project import Project
     from modelyard.statistics.metrics import Metric, mean_metric
 
@@ -22,6 +22,7 @@ LAZY = {
     "Metric": "statistics.metrics",
     "Params": "core.params",
     "Project": "core.project",
+    "TrainParams": "core.params",
     "UserError": "core.errors",
     "mean_metric": "statistics.metrics",
 }
@@ -32,6 +33,7 @@ __all__ = [
     "Metric",
     "Params",
     "Project",
+    "TrainParams",
     "UserError",
     "__version__",
     "mean_metric",

@@ -1,4 +1,4 @@
-"""Verb: bring the model that training goes on from, so that the stage `train` needs neither git nor DVC.
+"""Brings the model that training goes on from, so that the stage `train` needs neither git nor DVC.
 
 params.yaml names it under `train.start`, by its commit and by the SHA-256 of three files in models/start/.
 """
