@@ -157,7 +157,7 @@ def test_bad_input_leaves_the_repository_clean(fresh: Bake, environment: Path, s
     project = fresh()
     options = {"CSV": str(shelf / "iris.csv"), "TARGET": "species", "VENV": str(environment)}
     said = project.make("adopt", check=False, **options)
-    assert "error: there is no column species in" in said
+    assert f"error: {shelf}/iris.csv has no column species; it has sepal length (cm), " in said
     assert project.run("git", "status", "--porcelain") == ""
 
 
