@@ -34,10 +34,10 @@ def cluster(trained: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> 
     folder, port = tmp_path_factory.mktemp("cluster"), free_port()
     project, address = trained.copied(folder), f"tcp://127.0.0.1:{port}"
     missing = project.run("make", "compute", f"VENV={VENV}", "BACKEND=dask", check=False)
-    assert "error: a Dask cluster is found by its scheduler's address" in missing
+    assert "error: ADDRESS is empty, but a Dask cluster is found by it; give ADDRESS=tcp://host:8786" in missing
     early = ("make", "compute", f"VENV={VENV}", "BACKEND=dask", "ADDRESS=tcp://127.0.0.1:9")
-    assert "error: no dask cluster with workers at" in project.run(*early, check=False)
-    dask, env = VENV / "bin/dask", {"PYTHONPATH": str(project.path / "src")}
+    assert "error: dask: no cluster with workers at" in project.run(*early, check=False)
+    dask, env = VENV / "bin/dask", {"PYTHONPATH": f"{project.path}/packages/modelyard/src:{project.path}/src"}
     where = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
     more = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
     with ExitStack() as stack:
