@@ -14,6 +14,8 @@ from tests.template.support import ROOT, BakedProject
 pytestmark = pytest.mark.slow
 
 PARAMS, FEATURES = "params.yaml", "src/flight_delays/features.py"
+LIBRARY = "packages/modelyard/src"
+SOURCES = f"{LIBRARY}:src"  # where make lets Python find the project's own library
 Change = Callable[..., dict[str, Any]]
 
 
@@ -138,11 +140,11 @@ def test_loosened_margin_that_is_not_committed_is_judged_by_the_old_one(
 
 def test_changed_gate_is_judged_by_the_old_code(project: BakedProject, judged: Change) -> None:
     weaken(project, 15)
-    edit(project, "src/flight_delays/gate.py", 'block = word == "worse"', "block = False")
-    later = r"class Later(Block, frozen=True):\n    x: int\n\n\nclass Params"
-    edit(project, "src/flight_delays/config.py", "^class Params", later)
-    field = r"\1\n    later: Later | None = None"
-    edit(project, "src/flight_delays/config.py", "(    gate: Gate = .*)", field)
+    gate, params = f"{LIBRARY}/modelyard/gate/verdict.py", f"{LIBRARY}/modelyard/core/params.py"
+    edit(project, gate, "is_blocked = .*", "is_blocked = False")
+    later = r"class LaterParams(ParamsSection, frozen=True):\n    x: int\n\n\nclass Params("
+    edit(project, params, r"^class Params\(", later)
+    edit(project, params, "(    gate: GateParams = .*)", r"\1\n    later: LaterParams | None = None")
     edit(project, PARAMS, "^seed: 0", "seed: 0\nlater: {x: 1}")  # the old code does not know it
     verdict = judged()
     base = project.run("git", "rev-parse", "main").strip()
@@ -203,8 +205,8 @@ def test_column_that_is_gone_trains_the_champions_recipe_again(
 
 
 def test_base_that_does_not_exist_cannot_be_judged(trained: BakedProject, environment: Path) -> None:
-    python = (environment / "bin/python", "-m", "flight_delays", "gate", "--base", "nowhere")
-    said = trained.run(*python, check=False, PYTHONPATH="src")
+    python = (environment / "bin/python", "-m", "modelyard", "gate", "--base", "nowhere")
+    said = trained.run(*python, check=False, PYTHONPATH=SOURCES)
     assert said.strip().count("\n") == 0 and said.startswith("error: ") and "nowhere" in said
 
 
@@ -214,8 +216,8 @@ def test_exit_code_is_the_decision(
 ) -> None:
     weaken(project, trees)
     judged()
-    script = f"{environment}/bin/python -m flight_delays gate --base main >/dev/null; echo $?"
-    assert project.run("bash", "-c", script, PYTHONPATH="src").strip() == str(code)
+    script = f"{environment}/bin/python -m modelyard gate --base main >/dev/null; echo $?"
+    assert project.run("bash", "-c", script, PYTHONPATH=SOURCES).strip() == str(code)
 
 
 def test_report_says_the_verdict_first_and_stays_below_githubs_limit(
