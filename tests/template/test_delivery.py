@@ -40,7 +40,7 @@ def delivering(work: Work, registry: str) -> Iterator[Work]:
     yield work
     values = {"FRONT": "none", "CHAMPION": "none", "CANDIDATE": "none", "ADDRESS": "127.0.0.1:1"}
     for environment in ADDRESSES:
-        down = ("docker", "compose", "--project-name", f"{NAME}-{environment}", "down", "--volumes")
+        down = ("docker", "compose", "--project-name", f"{NAME}_{environment}", "down", "--volumes")
         work.clone.run(*down, check=False, **values)
     remove(registry)
 

@@ -200,7 +200,7 @@ def test_column_that_is_gone_trains_the_champions_recipe_again(
     edit(project, PARAMS, "    - visib\n", "")
     edit(project, "schema.yaml", r"^  visib:.*\n(    .*\n)+", "")
     verdict = judged()
-    assert verdict["champion"]["source"] == "retrained" and "visib are gone" in notes(verdict)
+    assert verdict["champion"]["source"] == "retrained" and "no longer has its columns visib" in notes(verdict)
     assert verdict["verdict"] == "not worse"
 
 

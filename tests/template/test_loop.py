@@ -12,7 +12,7 @@ import pytest
 
 from tests.template import test_workflows
 from tests.template.support import free_address
-from tests.template.test_containers import docker
+from tests.template.test_containers import SOURCES, docker
 from tests.template.test_workflows import Work, failures, outputs
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ OTHERS = (
     f"rows.assign(late={{}}).to_parquet('{DATA}', index=False)"
 )
 LATE = (
-    "import pandas as pd; from flight_delays.config import load_params;"
+    "import pandas as pd; from modelyard.core.params import load_params;"
     "params = load_params(); rows = pd.read_parquet(params.data.path)[params.data.features];"
     "rows = rows[rows.scheduled.dt.hour >= 20].head(400);"
     "print(rows.to_json(orient='records', date_format='iso', date_unit='s'))"
@@ -42,7 +42,7 @@ def test_monitor_by_the_clock_starts_a_retrain_when_params_give_a_reason(work: W
     work.push("main")
     done = work.github.schedule("monitor.yml")
     (started,) = work.api.posted(RETRAIN)
-    assert started["ref"] == "main" and "is the schedule" in started["inputs"]["reason"]
+    assert started["ref"] == "main" and "(retrain.schedule: 0h)" in started["inputs"]["reason"]
     assert set(work.api.writers()) == {"token:monitor/tell"}, failures(done)
 
 
@@ -98,7 +98,7 @@ def served(engine: None, work: Work, tmp_path: Path) -> Iterator[Path]:
     work.make("pipeline")
     work.push("main")
     python = Path(work.github.env["VENV"], "bin/python")
-    rows = work.clone.run(python, "-c", LATE, PYTHONPATH="src")
+    rows = work.clone.run(python, "-c", LATE, PYTHONPATH=SOURCES)
     work.make("image")
     image = json.loads(work.clone.read("reports/image.json"))["image"]
     asked(image, json.loads(rows), tmp_path / "logs")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from modelyard.cli import COMMANDS
 from tests.template.support import CHOICES, LONGEST, OPTION_SETS, QUESTIONS, ROOT, Answers, Bake, BakedProject, run
 
 # Every file of the default project, one a line; what options change stands in `expected`.
@@ -163,3 +164,12 @@ def test_a_project_is_small(bake: Bake) -> None:
     assert len(own) <= 55
     assert sum(bake().read(name).count("\n") for name in own) <= 2000
     assert bake().read("Makefile").count("\n") <= 60
+
+
+@pytest.mark.parametrize("command", ["serve", "smoke", "score"])
+def test_the_image_leaves_nothing_out_that_its_commands_import(bake: Bake, command: str) -> None:
+    ignored = re.findall(r"(?m)^packages/modelyard/src/modelyard/(\w+)/$", bake().read(".dockerignore"))
+    assert ignored and all((LIBRARY / "src/modelyard" / name).is_dir() for name in ignored)
+    module = "modelyard." + COMMANDS[command].partition(":")[0]
+    needed = pytest.importorskip("grimp").build_graph("modelyard").find_upstream_modules(module)
+    assert needed and not {name for name in needed if set(name.split(".")) & set(ignored)}

@@ -1,7 +1,6 @@
 """The generated workflows, run by act: real verbs, real DVC, real training inside the jobs."""
 
 import json
-import re
 import shlex
 import shutil
 import threading
@@ -273,16 +272,13 @@ def test_conflict_over_the_lock_starts_nothing_until_it_is_resolved(work: Work) 
 
 
 def test_merged_lock_that_no_run_ever_made_is_caught_on_main(work: Work) -> None:
-    work.edit("params.yaml", ("flight: identifier", "flight: a number"))
+    work.edit("params.yaml", ("megabytes: 8192", "megabytes: 4096"))
     work.make("pipeline")
     work.push("parameter")
     work.clone.run("git", "switch", "--quiet", "--detach", "origin/main")
-    train, fewer = (
-        "src/flight_delays/train.py",
-        "chosen.head(-99 * len(params.data.left_out['flight']))",
-    )
-    (chosen,) = re.findall(r"(?m)^    chosen = .*learnable.*\n", work.clone.read(train))
-    work.edit(train, (chosen, f"{chosen}    chosen = {fewer}\n"))
+    made = "return defaults.make_estimator(train, seed=seed, task=task)"
+    grown = f"{made}.set_params(max_iter=train.megabytes // 300)"
+    work.edit("src/flight_delays/model.py", (made, grown))
     work.make("pipeline")
     work.push("main")
     work.clone.run("git", "merge", "--quiet", "--no-edit", "parameter")
@@ -402,7 +398,7 @@ def test_retrain_with_a_worse_model_keeps_one_issue(work: Work) -> None:
 
 @pytest.mark.parametrize(("window", "word"), [("all", "nothing"), ("4000", "keep")])
 def test_retrain_that_is_not_better_closes_the_issue(work: Work, window: str, word: str) -> None:
-    body = "<!-- flight_delays: model -->\nworse"
+    body = "<!-- flight-delays: model -->\nworse"
     work.api.new(f"/repos/{NAME}/issues", title="worse", body=body, labels=["model"])
     done = work.github.dispatch("retrain.yml", inputs={"window": window})
     assert outputs(done)["unattended"] == word, failures(done)

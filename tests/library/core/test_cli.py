@@ -26,6 +26,21 @@ def test_every_command_has_help(name: str) -> None:
     assert "--verbose" in cli.make_parser(name, cli.load_command(name)).format_help()
 
 
+def test_a_command_that_an_image_leaves_out_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "gate", "left_out.verdict:main")
+    assert cli.main(["gate"]) == 1
+    said = "error: there is no gate here, as in an image; run it in the project's folder\n"
+    assert capsys.readouterr().err == said
+
+
+def test_another_missing_module_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "gate", "core.left_out:main")
+    with pytest.raises(ModuleNotFoundError, match="left_out"):
+        cli.main(["gate"])
+
+
 def test_every_make_verb_that_runs_the_library_is_a_command() -> None:
     lines = "".join(path.read_text(encoding="utf-8") for path in sorted(LIBRARY.glob("*.mk"))).splitlines()
     verbs = [lines[i - 1].partition(":")[0] for i, line in enumerate(lines) if line in ("\t$(RUN)", "\t$(BARE)")]

@@ -133,9 +133,16 @@ def make_parser(command: str, function: Callable[..., int | None]) -> CommandPar
 
 
 def load_command(command: str) -> Callable[..., int | None]:
-    """Import the function of a command."""
-    module, _, name = COMMANDS[command].partition(":")
-    function: Callable[..., int | None] = getattr(importlib.import_module(f"modelyard.{module}"), name)
+    """Import the function of a command; a `UserError` in an image, which has only what a service needs."""
+    place, _, name = COMMANDS[command].partition(":")
+    district = place.partition(".")[0]
+    try:
+        module = importlib.import_module(f"modelyard.{place}")
+    except ModuleNotFoundError as problem:
+        if problem.name != f"modelyard.{district}":
+            raise
+        raise UserError(f"there is no {command} here, as in an image; run it in the project's folder") from None
+    function: Callable[..., int | None] = getattr(module, name)
     return function
 
 
