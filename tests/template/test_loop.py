@@ -112,7 +112,7 @@ def test_what_a_service_saw_comes_back_as_a_pull_request(work: Work, served: Pat
     work.github.variables["LOGS"] = str(served)
     done = work.github.schedule("monitor.yml", env={"MODELYARD_UNTIL": hour.isoformat()})
     (issue,) = work.issues()
-    assert "moved" in str(issue["title"]), failures(done)
+    assert "drifted" in str(issue["title"]), failures(done)
     assert f"{ROWS} predictions" in done.job(WATCH).log
     assert set(work.api.writers()) == {"token:monitor/tell"}
 
