@@ -69,7 +69,7 @@ def test_base_in_a_repository_of_another_user(monkeypatch: pytest.MonkeyPatch) -
     commit("first")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    with pytest.raises(ForeignRepositoryError, match="safe.directory"):
+    with pytest.raises(ForeignRepositoryError, match=r"safe\.directory"):
         git_objects.resolve_base(None)
 
 

@@ -14,7 +14,7 @@ _quiet = False
 
 
 def accept_any_character() -> None:
-    """Let the output show a `?` where its encoding lacks a character, as with LC_ALL=C, instead of ending the command."""
+    """Let the output show `?` for what its encoding lacks, as with LC_ALL=C, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
