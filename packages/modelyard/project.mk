@@ -100,7 +100,7 @@ schema: environment ## Show how schema.yaml differs from the data (WRITE=1 write
 pipeline: environment ## Run what changed: validate, split, train, evaluate; then track (TRACK=0 does not)
 	@! grep -qs '^<<<<<<< ' dvc.lock || { echo "error: dvc.lock is in conflict; run \`make resolve\`" >&2; exit 1; }
 	@dvc repro
-	@[ "$$MODELYARD_TRACK" = 0 ] || python -m modelyard track
+	@[ "$$MODELYARD_TRACK" = 0 ] || python -m modelyard track --later
 
 track: environment ## Record the current dvc.lock in MLflow, once
 	$(RUN)

@@ -5,7 +5,7 @@ import pytest
 
 from modelyard.core import git_objects
 from modelyard.core.errors import OptionError, UserError
-from modelyard.core.process import run_git
+from modelyard.core.process import ForeignRepositoryError, run_git
 
 
 def commit(message: str) -> str:
@@ -65,6 +65,15 @@ def test_base_of_a_repository_without_a_commit() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_base_in_a_repository_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit("first")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    with pytest.raises(ForeignRepositoryError, match=r"safe\.directory"):
+        git_objects.resolve_base(None)
+
+
+@pytest.mark.usefixtures("folder")
 def test_base_that_is_not_a_commit() -> None:
     commit("first")
     with pytest.raises(OptionError) as refusal:
@@ -90,6 +99,66 @@ def test_base_on_the_default_branch_is_the_commit_before() -> None:
     assert git_objects.resolve_base(None) == first
     Path("params.yaml").write_text("seed: 3\n")
     assert git_objects.resolve_base(None) == second
+
+
+@pytest.fixture
+def pushed(folder: Path, tmp_path: Path) -> Path:
+    """A remote whose default branch is `trunk` of two commits, and whose branch `idea` has a third."""
+    commit("first")
+    run_git("branch", "--move", "trunk")
+    for seed, branch in ((2, "trunk"), (3, "idea")):
+        run_git("switch", "--quiet", "-C", branch)
+        Path("params.yaml").write_text(f"seed: {seed}\n")
+        commit(branch)
+    hub = tmp_path / "hub.git"
+    run_git("clone", "--quiet", "--bare", run_git("rev-parse", "--show-toplevel"), str(hub))
+    run_git("symbolic-ref", "HEAD", "refs/heads/trunk", cwd=hub)
+    return hub
+
+
+def clone(hub: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    """Clone a remote as the current folder."""
+    run_git("clone", "--quiet", *options, hub.as_uri(), str(folder))
+    monkeypatch.chdir(folder)
+
+
+def test_base_in_a_clone_is_the_default_branch_of_the_remote_whatever_its_name(
+    pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone(pushed, tmp_path / "clone", monkeypatch, "--branch", "idea")
+    assert git_objects.resolve_base(None) == run_git("rev-parse", "origin/trunk")
+    run_git("switch", "--quiet", "trunk")
+    assert git_objects.resolve_base(None) == run_git("rev-parse", "trunk~1")
+
+
+@pytest.mark.parametrize("options", [["--depth", "1", "--branch", "idea"], ["--single-branch", "--branch", "idea"]])
+def test_base_that_a_clone_does_not_have_is_never_guessed(
+    pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    clone(pushed, tmp_path / "clone", monkeypatch, *options)
+    with pytest.raises(OptionError, match="git fetch origin") as refusal:
+        git_objects.resolve_base(None)
+    assert refusal.value.option == "BASE"
+
+
+def test_base_before_the_only_commit_of_a_shallow_clone_is_never_guessed(
+    pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone(pushed, tmp_path / "clone", monkeypatch, "--depth", "1")
+    with pytest.raises(OptionError, match="--unshallow"):
+        git_objects.resolve_base(None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_base_of_unknown_branches_is_asked_for() -> None:
+    first = commit("first")
+    run_git("branch", "--move", "trunk")
+    assert git_objects.resolve_base(None) == first
+    run_git("switch", "--quiet", "-c", "idea")
+    with pytest.raises(OptionError, match="which of idea, trunk is the default branch"):
+        git_objects.resolve_base(None)
+    run_git("config", "init.defaultBranch", "trunk")
+    assert git_objects.resolve_base(None) == first
 
 
 def test_a_checkout_shares_the_cache_and_goes_away(folder: Path) -> None:

@@ -21,6 +21,7 @@ from modelyard.core.paths import (
 from modelyard.core.predictions import Predictions
 from modelyard.gate.curves import write_curves
 from modelyard.report import sections
+from modelyard.report.importance import compute_importance
 from modelyard.report.model_card import MODEL_CARD
 from tests.library.report.verdict import VERDICT
 
@@ -91,19 +92,20 @@ def test_format_change_of_lists_is_what_the_other_lacks(old: Any, new: Any, show
 
 
 def test_build_importance_section_shows_the_spread(project: Path, params: Params) -> None:
-    section = sections.build_importance_section(params)
+    section = sections.build_importance_section(params, compute_importance(params))
     assert section.header[-1] == "spread"
     assert all(row[2] >= 0 for row in section.rows)
 
 
-def test_build_importance_section_names_useless_columns(monkeypatch: pytest.MonkeyPatch, params: Params) -> None:
+def test_build_importance_section_names_useless_columns(params: Params) -> None:
     importance = [("useful", 0.2, 0.01), ("noise", 0.001, 0.002), ("harm", -0.01, 0.001)]
-    monkeypatch.setattr(sections, "compute_importance", lambda _: importance)
-    assert "Nothing is lost without `noise`, `harm`" in sections.build_importance_section(params).text
+    text = sections.build_importance_section(params, importance).text
+    assert "Nothing is lost without `noise`, `harm`" in text
+    assert f"Of {len(params.data.features)} columns 3 were measured" in text
 
 
 def test_build_explanation_section_explains_three_predictions(project: Path, params: Params) -> None:
-    section = sections.build_explanation_section(params)
+    section = sections.build_explanation_section(params, params.data.features[:2])
     assert len(section.rows) == 3
     assert "(correlation " in section.text
 

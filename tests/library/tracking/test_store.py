@@ -1,4 +1,5 @@
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,26 @@ def test_display_uri_hides_the_password(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{who}@host:5000/path")
     assert store.get_display_uri() == "http://host:5000/path"
     assert store.hide_password(f"no answer from http://{who}@host:5000 now") == "no answer from http://host:5000 now"
+
+
+@pytest.fixture
+def silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracking server at an address where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+
+
+@pytest.mark.usefixtures("project", "silent_server")
+def test_main_refuses_a_server_that_does_not_answer_before_mlflow_tries_for_minutes() -> None:
+    Path("dvc.lock").write_text("stages: {}\n")
+    with pytest.raises(store.TrackingStoreError, match="refused"):
+        store.main()
+
+
+@pytest.mark.usefixtures("project", "silent_server")
+def test_the_pipeline_stands_without_a_server_and_is_recorded_later(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("dvc.lock").write_text("stages: {}\n")
+    assert store.main(later=True) == 0
+    assert "`make track` records it" in capsys.readouterr().err
+    assert store.read_stamp() is None

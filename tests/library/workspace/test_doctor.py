@@ -69,6 +69,13 @@ def test_nobody_to_commit_as(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("broken", doctor.check_tools)["git's person"].startswith("git config")
 
 
+def test_a_repository_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    found = {finding.name: finding for finding in doctor.check_tools()}
+    assert found["repository"].state == "broken" and "safe.directory" in found["repository"].cure
+
+
 def test_a_version_that_is_not_the_pinned_one(capsys: pytest.CaptureFixture[str]) -> None:
     Path("requirements/dev.txt").write_text("msgspec==0.0.1 \\\n", encoding="utf-8")
     assert found("broken", doctor.check_environment)["environment"] == "rm -r .venv && make install"

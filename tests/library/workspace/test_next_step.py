@@ -69,6 +69,13 @@ def test_a_project_without_a_package_comes_first() -> None:
     assert first() == "edit pyproject.toml"
 
 
+def test_a_repository_of_another_user_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    (step,) = next_step.suggest_steps()
+    assert "safe.directory" in step.command and "another user owns it" in step.reason
+
+
 def test_a_branch_with_nothing_new_asks_for_nothing() -> None:
     run_git("switch", "--quiet", "-c", "idea")
     assert next_step.suggest_steps() == []

@@ -177,5 +177,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_and_exit() -> NoReturn:
     """Run the command line and exit with its code."""
+    console.accept_any_character()
     gc.set_threshold(100_000)  # imports make half a million objects that stay: looking through them costs a tenth
     sys.exit(main())

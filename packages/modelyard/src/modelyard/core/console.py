@@ -5,11 +5,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 STATUS_COLOURS = {"ok": 32, "note": 33, "broken": 31, "next": 36}
 
 _quiet = False
+
+
+def accept_any_character() -> None:
+    """Let the output show `?` for what its encoding lacks, as with LC_ALL=C, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def set_quiet(quiet: bool) -> None:

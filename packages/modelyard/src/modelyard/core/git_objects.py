@@ -13,7 +13,7 @@ from modelyard.core.process import read_git_bytes, run_git
 from modelyard.core.yaml import parse_yaml
 
 CANDIDATE_PATHS = (str(DVC_LOCK), str(PARAMS_YAML), str(SCHEMA_YAML), "src")  # what makes a candidate another model
-DEFAULT_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+DEFAULT_BRANCHES = ("main", "master")  # where neither a clone nor git's settings name it
 
 
 def read_blob(commit: str, path: str | Path) -> bytes | None:
@@ -60,12 +60,12 @@ def resolve_base(base: str | None) -> str:
     """Return the commit that a change is compared with.
 
     It is `base` where that is given. Else it is the tip of the default branch; where that is the current commit, and
-    nothing that makes a model has changed since, it is the commit before.
+    nothing that makes a model has changed since, it is the commit before, or the first commit itself.
 
     Raises
     ------
     OptionError
-        `base` is not a commit of this repository.
+        `base` is not a commit of this repository, or none can be found without it.
     UserError
         The repository has no commit.
     """
@@ -77,12 +77,58 @@ def resolve_base(base: str | None) -> str:
     head = find_commit("HEAD")
     if head is None:
         raise UserError("nothing is committed yet; `git add -A && git commit`, then run this again")
+    tip = find_default_tip()
     is_changed = bool(run_git("status", "--porcelain", "--", *CANDIDATE_PATHS))
-    for name in DEFAULT_BRANCHES:
-        tip = find_commit(name)
-        if tip and (tip != head or is_changed):
-            return tip
-    return find_commit("HEAD~1") or head
+    return tip if tip != head or is_changed else find_parent(head)
+
+
+def find_default_tip() -> str:
+    """Return the tip of the default branch: that of the remote, or of this repository where nothing is pushed.
+
+    Raises
+    ------
+    OptionError
+        Nothing here says which branch it is, or this clone does not have it.
+    """
+    remote_branches = list_branches("refs/remotes")
+    if remote_branches:
+        remotes = dict.fromkeys(["origin", *(name.partition("/")[0] for name in remote_branches)])
+        names = [f"{remote}/{name}" for remote in remotes for name in ("HEAD", *DEFAULT_BRANCHES)]
+        problem = "is not given, and this clone does not have the remote's default branch"
+        cure = (
+            "`git fetch origin main:refs/remotes/origin/main` (or what it is called) brings it, then BASE=origin/main"
+        )
+    else:
+        branches = list_branches("refs/heads")
+        own = run_git("config", "--default", "", "init.defaultBranch")
+        names = [own, *DEFAULT_BRANCHES, *(branches if len(branches) == 1 else [])]
+        problem = f"is not given, and nothing says which of {', '.join(branches)} is the default branch"
+        cure = f"name it, such as BASE={branches[0] if branches else 'HEAD~1'}"
+    tips = [tip for tip in map(find_commit, filter(None, names)) if tip]
+    if not tips:
+        raise OptionError("BASE", problem, cure)
+    return tips[0]
+
+
+def list_branches(namespace: str) -> list[str]:
+    """Return the names of the branches below `refs/heads` or `refs/remotes`, without the latter's HEAD."""
+    names = run_git("for-each-ref", "--format=%(refname:lstrip=2)", namespace).splitlines()
+    return [name for name in names if not name.endswith("/HEAD")]
+
+
+def find_parent(commit: str) -> str:
+    """Return the commit before another one; the first commit of a repository is its own.
+
+    Raises
+    ------
+    OptionError
+        This clone is shallow, so that the commit before is missing.
+    """
+    parent = find_commit(f"{commit}~1")
+    if parent is None and run_git("rev-parse", "--is-shallow-repository") == "true":
+        cure = "`git fetch --unshallow` brings it, or name another commit"
+        raise OptionError("BASE", "is not given, and the commit before is missing in this shallow clone", cure)
+    return parent or commit
 
 
 @contextmanager

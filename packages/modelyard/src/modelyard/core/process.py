@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.errors import MissingToolError, ToolError
+from modelyard.core.errors import MissingToolError, ToolError, UserError
 
 DVC_COMMAND = (sys.executable, "-m", "dvc")
 PROBE_SECONDS = 30
@@ -43,6 +43,15 @@ REPOSITORY_VARIABLES = frozenset(
         "GIT_WORK_TREE",
     }
 )
+
+
+class ForeignRepositoryError(UserError):
+    """Git refuses a repository, since another user owns its folder."""
+
+    def __init__(self, cure: str) -> None:
+        super().__init__(f"git refuses this folder, since another user owns it; `{cure}` lets you use it")
+        self.cure = cure
+
 
 ProcessRunner = Callable[..., subprocess.CompletedProcess[Any]]
 _RUNNER: ContextVar[ProcessRunner | None] = ContextVar("runner", default=None)
@@ -113,20 +122,30 @@ def run_git(*arguments: str, cwd: Path = Path(), env: Mapping[str, str] | None =
     ------
     MissingToolError
         Git is not installed.
+    ForeignRepositoryError
+        Git refuses the repository, since another user owns it.
     ToolError
-        The command fails; with the last line that git printed.
+        The command fails otherwise; with the last line that git printed.
     """
     done = run_process(["git", *arguments], cwd=cwd, env=env)
     if done.returncode:
-        raise ToolError(f"git {arguments[0]}", last_error_line(done.stderr))
+        raise build_git_error(arguments[0], done.stderr)
     return done.stdout.strip()
+
+
+def build_git_error(command: str, printed: str) -> UserError:
+    """Return the error that says why a git command failed."""
+    last_line = last_error_line(printed)
+    if "dubious ownership" in printed:
+        return ForeignRepositoryError(last_line)
+    return ToolError(f"git {command}", last_line)
 
 
 def read_git_bytes(*arguments: str, stdin: bytes = b"") -> bytes:
     """Return the bytes that a git command prints; raises as `run_git` does."""
     done = _run(["git", *arguments], None, None, input=stdin, capture_output=True)
     if done.returncode:
-        raise ToolError(f"git {arguments[0]}", last_error_line(done.stderr.decode(errors="replace")))
+        raise build_git_error(arguments[0], done.stderr.decode(errors="replace"))
     return bytes(done.stdout)
 
 

@@ -118,13 +118,18 @@ def build_changes_section(verdict: dict[str, Any]) -> Section | None:
     return Section(f"Changes: {len(rows)}", "", header, rows[:MAX_CHANGES_SHOWN], collapsed)
 
 
-def build_importance_section(params: Params) -> Section:
+def build_importance_section(params: Params, importance: list[tuple[str, float, float]]) -> Section:
     """Show the most important columns, and name those without which nothing is lost."""
-    importance = compute_importance(params)
     text = (
         f"Loss of {params.evaluate.metric} when the column is shuffled, and the standard deviation of the loss "
         f"over {N_REPEATS} shuffles."
     )
+    n_columns = len(params.data.features)
+    if len(importance) < n_columns:
+        text += (
+            f" Of {n_columns:,} columns {len(importance)} were measured: those in the groups of columns that lose most "
+            "when the whole group is shuffled."
+        )
     useless = [f"`{name}`" for name, loss, spread in importance if loss <= spread]
     if useless:
         text += f" Nothing is lost without {', '.join(useless)}: consider leaving them out."
@@ -134,8 +139,8 @@ def build_importance_section(params: Params) -> Section:
     return Section("Top features", text, ["column", "importance", "spread"], rows, charts=[chart])
 
 
-def build_explanation_section(params: Params) -> Section:
-    """Explain the lowest, the median and the highest prediction, and say how stable the explanation is."""
+def build_explanation_section(params: Params, columns: Sequence[str]) -> Section:
+    """Explain the lowest, the median and the highest prediction by some columns, and say how stable that is."""
     rows = pd.read_parquet(HOLDOUT_PARQUET).reset_index(drop=True)
     scores = Predictions.from_parquet(PREDICTIONS_PARQUET).get_last_scores()
     order = np.argsort(scores, kind="stable")
@@ -145,13 +150,13 @@ def build_explanation_section(params: Params) -> Section:
     draws = []
     for draw in range(2):
         background = rows.sample(min(BACKGROUND_ROWS, len(rows)), random_state=params.seed + draw)
-        draws.append(compute_contributions(params, pipeline, rows, chosen, background))
+        draws.append(compute_contributions(params, pipeline, rows, chosen, background, columns))
     mean = (draws[0] + draws[1]) / 2
     correlation = float(np.corrcoef(draws[0].ravel(), draws[1].ravel())[0, 1])
     lines = []
     for row, contributions in zip(chosen, mean, strict=True):
         largest = np.argsort(-abs(contributions))[:COLUMNS_PER_EXPLANATION]
-        moves = [f"{params.data.features[column]} {contributions[column]:+.3g}" for column in largest]
+        moves = [f"{columns[column]} {contributions[column]:+.3g}" for column in largest]
         lines.append([f"{row} ({scores[row]:.4g})", ", ".join(moves)])
     text = f"How much a prediction changes with the value of one column. {describe_agreement(correlation)}"
     return Section("Three predictions explained", text, ["holdout row (prediction)", "columns that move it"], lines)
@@ -250,13 +255,15 @@ def build_lineage_section(verdict: dict[str, Any]) -> Section:
 
 def build_sections(params: Params, verdict: dict[str, Any]) -> list[Section]:
     """Return the sections of the report, those that explain the decision first."""
+    importance = compute_importance(params)
+    columns = [name for name, _, _ in importance]
     sections = [
         build_metrics_section(verdict),
         build_rules_section(verdict),
         build_slices_section(verdict),
         build_changes_section(verdict),
-        build_importance_section(params),
-        build_explanation_section(params),
+        build_importance_section(params, importance),
+        build_explanation_section(params, columns),
         build_data_age_section(params),
         build_plots_section(),
         build_lineage_section(verdict),

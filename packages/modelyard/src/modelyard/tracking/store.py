@@ -5,10 +5,12 @@ import os
 import re
 import shutil
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.core.console import print_result
+from modelyard.core.console import print_error, print_result
 from modelyard.core.errors import MissingFileError, ToolError, UserError
 from modelyard.core.files import atomic_write, flatten_mapping, read_json, sha256
 from modelyard.core.paths import DATA_JSON, DVC_LOCK, METRICS_JSON, MODEL_FILE, PARAMS_YAML, PLOTS_FOLDER
@@ -23,6 +25,7 @@ STORE_FOLDER = Path(".mlflow")
 STORE_FILE = STORE_FOLDER / "mlflow.db"
 ARTIFACT_FOLDER = STORE_FOLDER / "artifacts"
 STAMP_FILE = STORE_FOLDER / "tracked"
+ANSWER_SECONDS = 10  # that a server has for its first answer; MLflow alone would try for minutes
 # MLflow reads these. The server's address, which it would print, may hold a password.
 MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -113,6 +116,20 @@ def get_display_uri() -> str:
     return re.sub("//.*@", "//", get_tracking_uri())
 
 
+def check_server_answers() -> None:
+    """Raise a `TrackingStoreError` where runs go to a server that does not answer within ten seconds."""
+    address = get_tracking_uri()
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        urllib.request.urlopen(hide_password(address), timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # it answers: whether we may enter is found out later
+    except OSError as problem:
+        reason = str(getattr(problem, "reason", problem))
+        raise TrackingStoreError(get_display_uri(), reason, "start it, or correct its address") from None
+
+
 def get_mlflow_client() -> "MlflowClient":
     """Return a client of the tracking store, with the project's experiment as the active one.
 
@@ -124,8 +141,9 @@ def get_mlflow_client() -> "MlflowClient":
     ToolError
         MLflow is not installed.
     TrackingStoreError
-        The store is of another MLflow version, or the server refuses.
+        The store is of another MLflow version, or the server refuses or does not answer.
     """
+    check_server_answers()
     experiment = Project.load().name
     for name, value in MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -219,14 +237,20 @@ def record_run() -> str:
     return str(run.info.run_id)
 
 
-def main() -> int:
-    """Record the current dvc.lock in MLflow, once."""
+def main(later: bool = False) -> int:
+    """Record the current dvc.lock in MLflow, once; with LATER=1 a store that does not open is no failure."""
     if not DVC_LOCK.exists():
         raise MissingFileError(DVC_LOCK, "run `make pipeline`")
     digest = sha256(DVC_LOCK)
     if find_recorded_run(digest):
         return 0
-    run = record_run()
+    try:
+        run = record_run()
+    except TrackingStoreError as problem:
+        if not later:
+            raise
+        print_error(f"warning: this run is not recorded: {problem}; then `make track` records it")
+        return 0
     STAMP_FILE.write_text(f"{get_display_uri()} {digest} {run}\n", encoding="utf-8")
     print_result("track", f"run {run} in {STORE_FOLDER if is_store_local() else get_display_uri()}")
     return 0

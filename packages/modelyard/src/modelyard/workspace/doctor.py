@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from modelyard.core.console import colour_word, print_line
 from modelyard.core.errors import UserError
-from modelyard.core.process import try_command
+from modelyard.core.process import ForeignRepositoryError, run_git, try_command
 from modelyard.core.project import Project
 from modelyard.workspace.conflicts import list_conflicts
 from modelyard.workspace.library import (
@@ -63,12 +63,24 @@ def judge(name: str, good: str | None, bad: str, cure: str, state: str = "broken
 def check_tools() -> Iterator[Finding]:
     """Check git and who commits, uv, and Docker where a service is shipped."""
     yield judge("git", try_command("git", "--version"), "is not installed", "apt-get install git")
+    yield check_repository()
     cure = 'git config --global user.email "you@example.org"'
     yield judge("git's person", try_command("git", "config", "user.email"), "nobody to commit as", cure)
     uv = shutil.which("uv") or ".uv/bin/uv"
     yield judge("uv", try_command(uv, "--version"), "not yet here", "make install", "note")
     if COMPOSE_FILE.exists():
         yield check_docker()
+
+
+def check_repository() -> Finding:
+    """Check that git takes this folder for a repository that is ours."""
+    try:
+        run_git("rev-parse", "--git-dir")
+    except ForeignRepositoryError as problem:
+        return Finding("broken", "repository", "git refuses this folder, since another user owns it", problem.cure)
+    except UserError:
+        return Finding("broken", "repository", "this folder is in no git repository", "git init")
+    return Finding("ok", "repository", "git takes it")
 
 
 def check_docker() -> Finding:

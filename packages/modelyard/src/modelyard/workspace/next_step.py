@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from modelyard.core.console import colour_word, print_line
 from modelyard.core.errors import UserError
-from modelyard.core.process import try_command
+from modelyard.core.process import ForeignRepositoryError, run_git, try_command
 from modelyard.core.project import Project
 from modelyard.workspace.conflicts import list_conflicts
 from modelyard.workspace.library import LIBRARY, RESTORE_COMMAND
@@ -64,6 +64,12 @@ def suggest_repairs() -> Iterator[NextStep]:
             )
     except UserError as problem:
         yield NextStep("edit pyproject.toml", str(problem))
+    try:
+        run_git("rev-parse", "--git-dir")
+    except ForeignRepositoryError as problem:
+        yield NextStep(problem.cure, str(problem).partition(";")[0])
+    except UserError:
+        yield NextStep("git init", "this folder is in no git repository")
     conflicts = list_conflicts()
     others = [name for name in conflicts if name != str(LOCK) and not name.startswith("reports/")]
     if others:
@@ -105,7 +111,7 @@ def suggest_git_steps(package: str) -> Iterator[NextStep]:
     if try_command("git", "status", "--porcelain", "--", "."):
         yield NextStep("git add -A && git commit", "keep what changed")
     elif not try_command("git", "remote"):
-        command = "git remote add origin ADDRESS && git push -u origin main"
+        command = "git remote add origin ADDRESS && git push -u origin HEAD"
         yield NextStep(command, "the same verbs run on GitHub")
     elif try_command("git", "rev-list", "--max-count=1", "HEAD", "--not", "--remotes"):
         yield NextStep("git push -u origin HEAD", "let the workflows judge it")
