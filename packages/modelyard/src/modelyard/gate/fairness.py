@@ -159,7 +159,7 @@ def compute_group_gap(measure: str, mean: RowMean, groups: Array, clusters: Arra
     large = find_large_groups(groups[mean.rows], None if clusters is None else clusters[mean.rows])
     if len(large) < 2:
         return FairnessGap(measure)
-    kept = mean.rows & np.isin(groups, large)
+    kept = mean.rows & pd.Series(groups).isin(large).to_numpy()
     kept_clusters = None if clusters is None else clusters[kept]
     found = estimate_group_means(mean.values[kept], groups[kept], kept_clusters, mean.label_flip)
     first, second = np.triu_indices(len(found.names), 1)
