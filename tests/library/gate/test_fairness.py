@@ -3,8 +3,10 @@ import pytest
 
 from modelyard.gate import fairness
 from modelyard.gate.fairness import FairnessGap
+from modelyard.statistics.clusters import Clusters
 
-GROUPS = np.repeat(["a", "b"], 100)
+CODES = np.repeat([0, 1], 100)
+GROUPS = np.array(["a", "b"])[CODES]
 
 
 def get_gap(measure: str, gaps: list[FairnessGap]) -> FairnessGap:
@@ -64,7 +66,7 @@ def test_groups_with_few_rows_are_left_out() -> None:
 
 
 def test_groups_of_few_clusters_are_left_out() -> None:
-    clusters = np.repeat([0, 1, 2], [100, 50, 50])
+    clusters = Clusters.of({"day": np.repeat([0, 1, 2], [100, 50, 50])})
     assert fairness.compute_fairness_gaps(np.zeros(200), np.arange(200.0), GROUPS, clusters)[0].groups == ()
 
 
@@ -92,7 +94,7 @@ def test_intervals_cover_the_true_gap_with_all_groups_at_once() -> None:
 
 def test_error_of_lone_rows_is_that_of_a_difference_of_means() -> None:
     values = np.random.default_rng(0).normal(size=200)
-    found = fairness.estimate_group_means(values, GROUPS, None, 0.0)
+    found = fairness.estimate_mean_errors(values, CODES, np.arange(200), 0.0)
     expected = [values[:100].var(ddof=1) / 100, values[100:].var(ddof=1) / 100]
     assert np.diag(found.covariance) == pytest.approx(expected, rel=0.05)  # and one more row
     assert found.covariance[0, 1] == 0.0
@@ -100,14 +102,33 @@ def test_error_of_lone_rows_is_that_of_a_difference_of_means() -> None:
 
 def test_rows_of_one_cluster_count_once() -> None:
     values = np.random.default_rng(0).normal(size=20)
-    alone = fairness.estimate_group_means(values, np.repeat(["a", "b"], 10), None, 0.0)
-    ten_times = fairness.estimate_group_means(np.repeat(values, 10), GROUPS, np.repeat(np.arange(20), 10), 0.0)
+    alone = fairness.estimate_mean_errors(values, np.repeat([0, 1], 10), np.arange(20), 0.0)
+    ten_times = fairness.estimate_mean_errors(np.repeat(values, 10), CODES, np.repeat(np.arange(20), 10), 0.0)
     assert ten_times.covariance == pytest.approx(alone.covariance)
     assert ten_times.clusters.tolist() == [10, 10]
 
 
 def test_clusters_that_cross_the_groups_make_their_means_move_together() -> None:
     day = np.random.default_rng(0).normal(size=100)
-    values = np.concatenate([day, day])
-    found = fairness.estimate_group_means(values, GROUPS, np.tile(np.arange(100), 2), 0.0)
-    assert found.covariance[0, 1] == pytest.approx(values[:100].var(ddof=1) / 100)
+    found = fairness.estimate_mean_errors(np.tile(day, 2), CODES, np.tile(np.arange(100), 2), 0.0)
+    assert found.covariance[0, 1] == pytest.approx(day.var(ddof=1) / 100)
+
+
+def test_clusters_of_two_kinds_are_counted_both_ways() -> None:
+    rng = np.random.default_rng(0)
+    customer = np.arange(4000) // 40  # each of one group
+    day = np.arange(4000) % 40
+    group = customer % 2
+    scores = rng.normal(size=100)[customer] + (rng.normal(size=(40, 2))[day, group]) + rng.normal(size=4000)
+    kinds = {"customer": customer, "day": day}
+    widths = []
+    for names in (["customer"], ["day"], ["customer", "day"]):
+        clusters = Clusters.of({name: kinds[name] for name in names})
+        gap = fairness.compute_fairness_gaps(np.zeros(4000), scores, group, clusters)[0]
+        widths.append(gap.high - gap.gap)
+    assert widths[2] > 1.1 * max(widths[:2])
+
+
+def test_constant_predictions_have_no_gap_and_no_width() -> None:
+    gap = fairness.compute_fairness_gaps(np.zeros(200), np.ones(200), GROUPS)[0]
+    assert (gap.gap, gap.low, gap.high) == (0.0, 0.0, 0.0)

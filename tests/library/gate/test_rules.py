@@ -211,7 +211,8 @@ def test_default_model_passes_the_dummy_rule_when_accuracy_is_the_metric(lift: f
 
 def test_a_model_that_always_names_the_largest_class_passes_with_a_note() -> None:
     truth = np.repeat([0, 1], [950, 50])
-    rule = check_scores("accuracy", truth, np.tile([0.9, 0.1], (1000, 1)), np.array([0.94, 0.06]))
+    chance = np.linspace(0.01, 0.4, 1000)
+    rule = check_scores("accuracy", truth, np.column_stack([1 - chance, chance]), np.array([0.94, 0.06]))
     assert rule["passed"] and rule["sentence"].endswith("not shown to be better")
 
 
@@ -233,9 +234,19 @@ def test_a_model_that_is_wrong_more_often_than_guessing_fails(metric: str) -> No
     assert not rule["passed"] and rule["blocking"]
 
 
-def test_a_model_that_says_the_same_for_every_row_fails_a_ranking() -> None:
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy"])
+def test_a_model_that_says_the_same_for_every_row_fails(metric: str) -> None:
     _, truth = draw_rows(1000, 0.0)
-    assert not check_scores("roc_auc", truth, np.full((1000, 2), 0.5), np.array([0.8, 0.2]))["passed"]
+    rule = check_scores(metric, truth, np.tile([0.7, 0.3], (1000, 1)), np.array([0.8, 0.2]))
+    assert not rule["passed"] and rule["sentence"].endswith("the prediction is the same for all rows")
+
+
+@pytest.mark.parametrize(("lift", "blocking"), [(0.7, False), (4.0, True)])
+def test_with_few_rows_of_the_rarest_class_only_what_is_beyond_doubt_blocks(lift: float, blocking: bool) -> None:
+    truth = np.repeat([0, 1], [180, 20])
+    chance = expit(np.random.default_rng(3).normal(size=200) - lift * truth)
+    rule = check_scores("roc_auc", truth, np.column_stack([1 - chance, chance]), np.array([0.9, 0.1]))
+    assert not rule["passed"] and rule["blocking"] is blocking
 
 
 def test_a_metric_of_ones_own_that_guessing_does_not_define_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 docs/gate.md explains the measures and the interval.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from modelyard.statistics.clusters import Clusters
 from modelyard.statistics.influence import Array
 
 MIN_GROUP_ROWS = 50
@@ -33,24 +36,17 @@ class RowMean:
     label_flip: float
 
 
-@dataclass(frozen=True)
-class GroupMeans:
-    """The mean of each of k groups.
+class MeanErrors(NamedTuple):
+    """The errors of the means of k groups by one kind of cluster.
 
     Parameters
     ----------
-    names
-        The groups, shape (k,).
-    means
-        Their means, shape (k,).
     covariance
         The covariance of the means, shape (k, k).
     clusters
-        The number of clusters in each group, shape (k,); without clusters the number of rows.
+        The number of clusters in each group, shape (k,).
     """
 
-    names: Array
-    means: Array
     covariance: Array
     clusters: Array
 
@@ -82,7 +78,7 @@ def compute_fairness_gaps(
     truth: Array,
     scores: Array,
     groups: Array,
-    clusters: Array | None = None,
+    clusters: Clusters | None = None,
     *,
     confidence: float = 0.95,
     columns: int = 1,
@@ -98,7 +94,7 @@ def compute_fairness_gaps(
     groups
         The group of each row, shape (n,).
     clusters
-        The cluster of each row, shape (n,); None where each row stands for itself.
+        The clusters of the rows; None where each row stands for itself.
     confidence
         How often all intervals of all measures and columns hold together.
     columns
@@ -147,77 +143,129 @@ def merge_gaps(gaps: list[FairnessGap]) -> FairnessGap:
     return FairnessGap(largest.measure, largest.gap, low, high, largest.groups)
 
 
-def compute_group_gap(measure: str, mean: RowMean, groups: Array, clusters: Array | None, alpha: float) -> FairnessGap:
+def compute_group_gap(
+    measure: str, mean: RowMean, groups: Array, clusters: Clusters | None, alpha: float
+) -> FairnessGap:
     """Return the largest difference between the means of groups that are large enough, with its interval.
 
     Notes
     -----
     Each of the k (k - 1) / 2 differences of two groups gets an interval with the error `alpha` divided by their number
-    (Bonferroni), by Student's t with the degrees of freedom of Welch (1947). If all of them hold, the largest true
-    difference lies between the largest lower and the largest upper end.
+    (Bonferroni). If all of them hold, the largest true difference lies between the largest lower and the largest upper
+    end.
     """
-    large = find_large_groups(groups[mean.rows], None if clusters is None else clusters[mean.rows])
+    kinds = (np.arange(len(groups)),) if clusters is None else clusters.codes
+    large = find_large_groups(groups[mean.rows], [codes[mean.rows] for codes in kinds])
     if len(large) < 2:
         return FairnessGap(measure)
     kept = mean.rows & pd.Series(groups).isin(large).to_numpy()
-    kept_clusters = None if clusters is None else clusters[kept]
-    found = estimate_group_means(mean.values[kept], groups[kept], kept_clusters, mean.label_flip)
-    first, second = np.triu_indices(len(found.names), 1)
-    differences = np.abs(found.means[first] - found.means[second])
-    width = compute_half_widths(found, first, second, alpha / len(first))
-    largest = np.argsort(found.means)[[-1, 0]]
+    values = mean.values[kept]
+    codes, names = pd.factorize(groups[kept])
+    means = np.bincount(codes, values) / np.bincount(codes)
+    pairs = np.triu_indices(len(names), 1)
+    differences = np.abs(means[pairs[0]] - means[pairs[1]])
+    kept_clusters = None if clusters is None else clusters.select_rows(kept)
+    width = compute_half_widths(values, codes, kept_clusters, mean.label_flip, pairs, alpha / len(differences))
+    largest = np.argsort(means)[[-1, 0]]
     return FairnessGap(
         measure=measure,
         gap=float(differences.max()),
         low=float(max((differences - width).max(), 0.0)),
         high=float((differences + width).max()),
-        groups=tuple(str(name) for name in found.names[largest]),
+        groups=tuple(str(name) for name in names[largest]),
     )
 
 
-def find_large_groups(groups: Array, clusters: Array | None) -> Array:
-    """Return the groups with at least 50 rows and ten clusters, shape (k,)."""
-    table = pd.DataFrame({"group": groups, "cluster": np.arange(len(groups)) if clusters is None else clusters})
-    counts = table.groupby("group")["cluster"].agg(["size", "nunique"])
-    is_large = (counts["size"] >= MIN_GROUP_ROWS) & (counts["nunique"] >= MIN_GROUP_CLUSTERS)
-    return counts.index[is_large].to_numpy()
+def find_large_groups(groups: Array, kinds: Sequence[Array]) -> Array:
+    """Return the groups with at least 50 rows, and ten clusters of each kind, shape (k,)."""
+    sizes = pd.Series(groups).value_counts()
+    is_large = sizes >= MIN_GROUP_ROWS
+    for codes in kinds:
+        is_large &= pd.Series(codes).groupby(groups).nunique() >= MIN_GROUP_CLUSTERS
+    return sizes.index[is_large].to_numpy()
 
 
-def estimate_group_means(values: Array, groups: Array, clusters: Array | None, label_flip: float) -> GroupMeans:
-    """Return the mean of each group, with the covariance that follows from the clusters.
+def compute_half_widths(
+    values: Array,
+    codes: Array,
+    clusters: Clusters | None,
+    label_flip: float,
+    pairs: tuple[Array, Array],
+    alpha: float,
+) -> Array:
+    """Return half the width of the interval of each difference between two groups, shape (number of pairs,).
+
+    Parameters
+    ----------
+    values
+        The numbers of which means are compared, shape (n,).
+    codes
+        The number of each row's group, shape (n,).
+    clusters
+        The clusters of the rows; None where each row stands for itself.
+    label_flip
+        By how much one other label changes a value.
+    pairs
+        The numbers of the first and of the second group of each pair.
+    alpha
+        The error of one interval.
+
+    Notes
+    -----
+    By Student's t with the degrees of freedom of Welch (1947). Of clusters of two kinds the variance is that of
+    Cameron, Gelbach & Miller (2011), as in `modelyard.statistics.standard_error`.
+    """
+    from scipy.special import stdtrit
+
+    kinds = (np.arange(len(values)),) if clusters is None else clusters.codes
+    errors = [estimate_mean_errors(values, codes, units, label_flip) for units in kinds]
+    variances = [compute_variance_of_differences(found, pairs) for found in errors]
+    variance = np.max(variances, axis=0)
+    if clusters is not None and clusters.is_crossed:
+        cells = estimate_mean_errors(values, codes, clusters.cells, label_flip)
+        variance = np.maximum(variance, np.sum(variances, axis=0) - compute_variance_of_differences(cells, pairs))
+    freedom = np.min([compute_degrees_of_freedom(found, pairs) for found in errors], axis=0)
+    return np.asarray(stdtrit(freedom, 1 - alpha / 2) * np.sqrt(variance))
+
+
+def estimate_mean_errors(values: Array, codes: Array, units: Array, label_flip: float) -> MeanErrors:
+    """Return the covariance of the means of groups, by clusters of one kind.
 
     Notes
     -----
     The deviations from a group's mean are summed by cluster; a cluster with rows of several groups makes their means
-    depend on each other. As in `modelyard.statistics.comparison.compute_standard_error` a sum is divided by √(1 - h)
-    (Bell & McCaffrey 2002), and one more row like those that matter is added.
+    depend on each other. A sum is divided by √(1 - h), where h is the cluster's share of the group's rows (Bell &
+    McCaffrey 2002), and one more row like those that matter is added, as in `modelyard.statistics.standard_error`.
     """
     from scipy.sparse import csr_array
 
-    codes, names = pd.factorize(groups)
-    units = np.arange(len(values)) if clusters is None else pd.factorize(clusters)[0]
-    sizes = np.bincount(codes, minlength=len(names))
-    means = np.bincount(codes, values, len(names)) / sizes
+    sizes = np.bincount(codes)
+    means = np.bincount(codes, values) / sizes
     deviations = (values - means[codes]) / sizes[codes]
-    sums = csr_array((deviations, (units, codes)))
+    sums = csr_array((deviations, (units, codes)))  # adds the rows of one cluster and group
     rows = csr_array((np.ones(len(values)), (units, codes)))
     group_of_sum = sums.indices
     sums.data = sums.data / np.sqrt(np.maximum(1 - rows.data / sizes[group_of_sum], 0.5))
-    squares = np.bincount(group_of_sum, sums.data**2, len(names))
-    fourths = np.bincount(group_of_sum, sums.data**4, len(names))
+    squares = np.bincount(group_of_sum, sums.data**2)
+    fourths = np.bincount(group_of_sum, sums.data**4)
     one_more_row = fourths / np.where(squares > 0, squares, 1.0)
     one_more_flip = (label_flip / sizes) ** 2
     covariance = (sums.T @ sums).toarray() + np.diag(np.maximum(one_more_row, one_more_flip))
-    return GroupMeans(names, means, covariance, np.bincount(group_of_sum, minlength=len(names)))
+    return MeanErrors(covariance, np.bincount(group_of_sum))
 
 
-def compute_half_widths(found: GroupMeans, first: Array, second: Array, alpha: float) -> Array:
-    """Return half the width of the interval of each difference of two groups, shape (number of pairs,)."""
-    from scipy.special import stdtrit
-
+def compute_variance_of_differences(found: MeanErrors, pairs: tuple[Array, Array]) -> Array:
+    """Return the variance of the difference of each pair of groups, shape (number of pairs,)."""
     variances = np.diag(found.covariance)
-    variance = variances[first] + variances[second] - 2 * found.covariance[first, second]
+    first, second = pairs
+    return np.maximum(variances[first] + variances[second] - 2 * found.covariance[first, second], 0.0)
+
+
+def compute_degrees_of_freedom(found: MeanErrors, pairs: tuple[Array, Array]) -> Array:
+    """Return the degrees of freedom of the difference of each pair of groups (Welch 1947), at least 1."""
+    variances = np.diag(found.covariance)
+    first, second = pairs
     squares = variances**2 / (found.clusters - 1)
-    freedom = (variances[first] + variances[second]) ** 2 / np.maximum(squares[first] + squares[second], 1e-300)
-    quantile = stdtrit(np.maximum(freedom, 1.0), 1 - alpha / 2)  # variances of 0 have no degrees of freedom
-    return np.asarray(quantile * np.sqrt(np.maximum(variance, 0.0)))
+    smallest = np.finfo(float).tiny  # variances of 0 have no degrees of freedom
+    freedom = (variances[first] + variances[second]) ** 2 / np.maximum(squares[first] + squares[second], smallest)
+    return np.maximum(freedom, 1.0)

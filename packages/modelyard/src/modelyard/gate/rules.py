@@ -20,7 +20,7 @@ from modelyard.gate.pairs import PairedPredictions
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from modelyard.pipeline.preprocessing import select_features
-from modelyard.statistics.comparison import ConfidenceInterval, Difference, compute_interval
+from modelyard.statistics.comparison import BEYOND_DOUBT, ConfidenceInterval, Difference, compute_interval
 from modelyard.statistics.metrics import get_metric
 from modelyard.statistics.paired_scores import UndefinedMetricError
 
@@ -145,17 +145,22 @@ def check_difference_to_dummy(pairs: PairedPredictions) -> RuleResult:
 
     The dummy's value is the metric's chance level: 0.5 for the area under the ROC curve, the share of positive rows
     for average precision, the share of the largest class for accuracy. Only a candidate that is shown to be no better
-    is blocked, that is where the interval of the difference does not reach above 0.
+    is blocked: the interval of the difference does not reach above 0, or the prediction is the same for all rows.
     """
     metric = CHANCE_METRICS.get(pairs.params.evaluate.metric, pairs.params.evaluate.metric)
     try:
         found = pairs.compare_metric(metric)
     except UndefinedMetricError:
         return build_rule_result("dummy", True, f"{metric} is not defined for a model without features")
+    is_constant = not np.ptp(pairs.candidate, axis=0).any()
+    passed = found.high > 0 and not is_constant
+    blocking = passed or pairs.count_rows().is_sufficient or found.p_value <= BEYOND_DOUBT
     sentence = f"{metric} {found.candidate:.4g} against {found.champion:.4g} of a dummy model"
-    if found.low <= 0 < found.high:
+    if is_constant:
+        sentence += "; the prediction is the same for all rows"
+    elif found.low <= 0 < found.high:
         sentence += "; not shown to be better"
-    return build_rule_result("dummy", found.high > 0, sentence, blocking=pairs.count_rows().is_sufficient)
+    return build_rule_result("dummy", passed, sentence, blocking=blocking)
 
 
 def check_cumulative_drop(params: Params, source: str, primary: Difference, margin: float) -> list[RuleResult]:
@@ -227,7 +232,7 @@ def check_fairness(pairs: PairedPredictions) -> list[RuleResult]:
             pairs.truth,
             pairs.candidate,
             groups,
-            pairs.groups,
+            pairs.clusters,
             confidence=pairs.params.gate.confidence,
             columns=len(labels),
         )
