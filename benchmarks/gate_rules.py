@@ -324,7 +324,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer holdouts")
     parser.add_argument("--only", default="", help="equal, gaps, useless, floors or ceilings")
     chosen = parser.parse_args()
-    most = 60 if chosen.quick else 400
+    most = 60 if chosen.quick else 240
     threadpool_limits(1)
     for part in (show_equal, show_gaps, show_useless, show_floors, show_ceilings):
         if chosen.only in ("", part.__name__.removeprefix("show_")):

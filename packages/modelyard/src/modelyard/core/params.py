@@ -156,13 +156,13 @@ class GateParams(ParamsSection, frozen=True):
     drop
         How many margins all changes since the last promotion may lose together.
     floors
-        The worst acceptable value of a metric, by the metric's name.
+        The worst acceptable value of a metric, by the metric's name. It blocks where the whole interval misses it.
     ceiling
         The value of the primary metric beyond which a leak is suspected. Null: no limit.
     slices
         The columns of which each value is compared separately.
     fairness
-        The largest gap between the groups of a sensitive column. Null: gaps are reported only.
+        The largest gap between the groups of a sensitive column, in every measure. Null: gaps are reported only.
     megabytes
         The size of the model's file, in MB. Null: no limit.
     milliseconds

@@ -3,7 +3,6 @@
 docs/gate.md explains the measures and the interval.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,9 +102,10 @@ def compute_fairness_gaps(
     measures = build_measures(truth, scores)
     distinct = {id(mean) for means in measures.values() for mean in means}
     alpha = (1 - confidence) / (columns * len(distinct))
+    codes, names = pd.factorize(groups)
     gaps = []
-    for name, means in measures.items():
-        found = [compute_group_gap(name, mean, groups, clusters, alpha) for mean in means]
+    for measure, means in measures.items():
+        found = [compute_group_gap(measure, mean, codes, names, clusters, alpha) for mean in means]
         gaps.append(merge_gaps(found))
     return gaps
 
@@ -144,9 +144,40 @@ def merge_gaps(gaps: list[FairnessGap]) -> FairnessGap:
 
 
 def compute_group_gap(
-    measure: str, mean: RowMean, groups: Array, clusters: Clusters | None, alpha: float
+    measure: str, mean: RowMean, codes: Array, names: Array, clusters: Clusters | None, alpha: float
 ) -> FairnessGap:
     """Return the largest difference between the means of groups that are large enough, with its interval.
+
+    Parameters
+    ----------
+    measure
+        The name of the measure.
+    mean
+        The mean to compare.
+    codes
+        The number of each row's group, shape (n,).
+    names
+        The groups, shape (k,).
+    clusters
+        The clusters of the rows; None where each row stands for itself.
+    alpha
+        How often the interval may miss the true gap.
+    """
+    used_clusters = None if clusters is None else clusters.select_rows(mean.rows)
+    is_large = find_large_groups(codes[mean.rows], len(names), used_clusters)
+    if is_large.sum() < 2:
+        return FairnessGap(measure)
+    kept = mean.rows & is_large[codes]
+    kept_mean = RowMean(mean.values[kept], kept, mean.label_flip)
+    kept_codes = (np.cumsum(is_large) - 1)[codes[kept]]
+    kept_clusters = None if clusters is None else clusters.select_rows(kept)
+    return compare_group_means(measure, kept_mean, kept_codes, names[is_large], kept_clusters, alpha)
+
+
+def compare_group_means(
+    measure: str, mean: RowMean, codes: Array, names: Array, clusters: Clusters | None, alpha: float
+) -> FairnessGap:
+    """Return the largest difference between the means of all groups; for the parameters see `compute_group_gap`.
 
     Notes
     -----
@@ -154,35 +185,27 @@ def compute_group_gap(
     (Bonferroni). If all of them hold, the largest true difference lies between the largest lower and the largest upper
     end.
     """
-    kinds = (np.arange(len(groups)),) if clusters is None else clusters.codes
-    large = find_large_groups(groups[mean.rows], [codes[mean.rows] for codes in kinds])
-    if len(large) < 2:
-        return FairnessGap(measure)
-    kept = mean.rows & pd.Series(groups).isin(large).to_numpy()
-    values = mean.values[kept]
-    codes, names = pd.factorize(groups[kept])
-    means = np.bincount(codes, values) / np.bincount(codes)
-    pairs = np.triu_indices(len(names), 1)
+    means = np.bincount(codes, mean.values) / np.bincount(codes)
+    pairs = np.triu_indices(len(means), 1)
     differences = np.abs(means[pairs[0]] - means[pairs[1]])
-    kept_clusters = None if clusters is None else clusters.select_rows(kept)
-    width = compute_half_widths(values, codes, kept_clusters, mean.label_flip, pairs, alpha / len(differences))
-    largest = np.argsort(means)[[-1, 0]]
+    width = compute_half_widths(mean.values, codes, clusters, mean.label_flip, pairs, alpha / len(differences))
+    largest = names[np.argsort(means)[[-1, 0]]]
     return FairnessGap(
         measure=measure,
         gap=float(differences.max()),
         low=float(max((differences - width).max(), 0.0)),
         high=float((differences + width).max()),
-        groups=tuple(str(name) for name in names[largest]),
+        groups=tuple(str(name) for name in largest),
     )
 
 
-def find_large_groups(groups: Array, kinds: Sequence[Array]) -> Array:
-    """Return the groups with at least 50 rows, and ten clusters of each kind, shape (k,)."""
-    sizes = pd.Series(groups).value_counts()
-    is_large = sizes >= MIN_GROUP_ROWS
-    for codes in kinds:
-        is_large &= pd.Series(codes).groupby(groups).nunique() >= MIN_GROUP_CLUSTERS
-    return sizes.index[is_large].to_numpy()
+def find_large_groups(codes: Array, count: int, clusters: Clusters | None) -> Array:
+    """Return whether each group has at least 50 rows, and ten clusters of each kind, booleans of shape (count,)."""
+    is_large = np.bincount(codes, minlength=count) >= MIN_GROUP_ROWS
+    for units in () if clusters is None else clusters.codes:
+        group_of_pair = np.unique(units * count + codes) % count
+        is_large &= np.bincount(group_of_pair, minlength=count) >= MIN_GROUP_CLUSTERS
+    return is_large
 
 
 def compute_half_widths(
