@@ -48,16 +48,22 @@ def test_inconclusive_blocks_when_params_say_so() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "beginning"),
-    [(RowCounts(90, 50), ""), (RowCounts(90, 12), "Only 12 rows"), (RowCounts(900, 300, 20), "Only 20 groups")],
+    [
+        (RowCounts(90, 50), ""),
+        (RowCounts(90, 12), "Only 12 rows of the rarest class"),
+        (RowCounts(90, 12, needs_rare_class=False), ""),
+        (RowCounts(40, 12, needs_rare_class=False), "Only 40 rows"),
+        (RowCounts(900, 300, 20), "Only 20 groups"),
+    ],
 )
 def test_too_few_rows_are_named(counts: RowCounts, beginning: str) -> None:
-    notes = verdict.build_size_notes(counts)
+    notes = verdict.build_size_notes(counts, "roc_auc")
     assert " ".join(notes).startswith(beginning)
     assert bool(beginning) == bool(notes)
 
 
 def test_notes_name_changed_rules_and_left_out_rows() -> None:
-    notes = verdict.build_notes(["gate"], ["How."], np.array([True, False]), RowCounts(100, 100))
+    notes = verdict.build_notes(["gate"], ["How."], np.array([True, False]))
     assert notes == [
         "This branch changes the rules (`gate`); it was judged by the base's.",
         "How.",

@@ -18,9 +18,10 @@ from modelyard.statistics.comparison import (
 )
 from modelyard.statistics.influence import Array
 from modelyard.statistics.metrics import METRICS, InvalidScoresError, get_metric
-from modelyard.statistics.paired_scores import UndefinedMetricError
+from modelyard.statistics.paired_scores import RowCounts, UndefinedMetricError
 
 COSTS = {2: [[0.0, 1.0], [5.0, 0.0]], 3: [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [4.0, 2.0, 0.0]]}
+ENOUGH = RowCounts(100, 50, 50)
 FOUND = Difference("roc_auc", 0.8, 0.8, 0.0, -0.01, 0.01, 0.005, "DeLong")
 
 
@@ -37,8 +38,14 @@ def holdout(
     truth = rng.integers(classes, size=rows)
     lift = 1.2 * np.eye(classes)[truth]
     odds = [np.exp(lift + shared + e) for e in (own / 2, (0.5 + loss) * other)]
-    champion, candidate = (np.round(o / o.sum(axis=1, keepdims=True), 2) for o in odds)
+    champion, candidate = (round_probabilities(o / o.sum(axis=1, keepdims=True)) for o in odds)
     return truth, champion, candidate
+
+
+def round_probabilities(scores: Array) -> Array:
+    """Probabilities with ties, which still sum to 1."""
+    rounded = np.round(scores, 2)
+    return np.asarray(rounded / rounded.sum(axis=1, keepdims=True))
 
 
 def cases() -> list[object]:
@@ -123,7 +130,7 @@ def test_a_model_equals_itself(name: str) -> None:
     found = compute_difference(name, truth, champion, champion, cost=COSTS[2])
     assert found.difference == 0
     assert found.low <= 0 <= found.high
-    assert decide_verdict(found, 0.02, 100) in ("not worse", "inconclusive")
+    assert decide_verdict(found, ENOUGH) in ("not worse", "inconclusive")
 
 
 def test_more_confidence_makes_a_wider_interval() -> None:
@@ -199,17 +206,15 @@ def test_a_faultless_model_is_not_certain(name: str) -> None:
     ],
 )
 def test_verdict_table(difference_: float, low: float, high: float, word: str) -> None:
-    found = replace(FOUND, difference=difference_, low=low, high=high)
-    assert decide_verdict(found, 0.01, minority=50, groups=50) == word
-    assert decide_verdict(found, 0.01, minority=49) == "inconclusive"
-    assert decide_verdict(found, 0.01, minority=50, groups=49) == "inconclusive"
+    found = replace(FOUND, difference=difference_, low=low, high=high, low_with_margin=low + 0.01, margin=0.01)
+    assert decide_verdict(found, ENOUGH) == word
 
 
 def test_counts_know_the_rarest_class_and_the_groups() -> None:
     truth, scores = np.array([0, 0, 1, 1, 1]), np.full((5, 3), 1 / 3)
     assert compute_row_counts("accuracy", truth, scores[:, :2]).minority == 2
     assert compute_row_counts("accuracy", truth, scores).minority == 0  # nothing of the third class
-    assert compute_row_counts("mae", truth, scores[:, 0], np.array(list("aabbc"))).groups == 3
+    assert compute_row_counts("mae", truth, scores[:, 0], np.array(list("aabbc"))).clusters == 3
 
 
 def test_margins_are_absolute_or_a_share_of_the_champion() -> None:
@@ -252,12 +257,16 @@ def test_only_the_bad_slice_blocks() -> None:
 def test_slices_leave_out_what_is_too_small() -> None:
     rows = holdout("classification", 300)
     few = np.array(["few"] * 60 + [None] * 240, dtype=object)
-    found = compare_slices("accuracy", *rows, {"size": few})
-    assert [(one.value, one.counts.rows) for one in found] == [("missing", 240)]
+    sizes = {
+        name: [part.counts.rows for part in compare_slices(name, *rows, {"size": few})]
+        for name in ("accuracy", "roc_auc")
+    }
+    assert sizes["accuracy"] == [60, 240]
+    assert sizes["roc_auc"] == [240]  # about 30 of the 60 rows are of either class
 
 
-def test_slices_mind_groups() -> None:
+def test_slices_of_very_few_clusters_are_left_out() -> None:
     rows = holdout("regression", 400)
     half = np.arange(400) < 200
-    assert len(compare_slices("mae", *rows, {"half": half}, groups=np.arange(400) // 4)) == 2
-    assert compare_slices("mae", *rows, {"half": half}, groups=np.arange(400) // 8) == []
+    assert len(compare_slices("mae", *rows, {"half": half}, groups=np.arange(400) // 20)) == 2
+    assert compare_slices("mae", *rows, {"half": half}, groups=np.arange(400) // 25) == []

@@ -38,6 +38,9 @@ class DataParams(ParamsSection, frozen=True):
         schema.yaml, or at random.
     group
         The column whose rows with one value stay together. Null: rows do not belong together.
+    block
+        The rows that the gate does not count as independent of each other: those of one `hour`, `day` or `week`, or
+        those with one value in a column of that name. Null: the day, where there is a `time`.
     sensitive
         The columns whose groups the report compares.
     left_out
@@ -50,6 +53,7 @@ class DataParams(ParamsSection, frozen=True):
     features: list[str]
     time: str | None = None
     group: str | None = None
+    block: str | None = None
     sensitive: list[str] = []
     left_out: dict[str, str] = {}
 
@@ -152,13 +156,13 @@ class GateParams(ParamsSection, frozen=True):
     drop
         How many margins all changes since the last promotion may lose together.
     floors
-        The worst acceptable value of a metric, by the metric's name.
+        The worst acceptable value of a metric, by the metric's name. It blocks where the whole interval misses it.
     ceiling
         The value of the primary metric beyond which a leak is suspected. Null: no limit.
     slices
         The columns of which each value is compared separately.
     fairness
-        The largest gap between the groups of a sensitive column. Null: gaps are reported only.
+        The largest gap between the groups of a sensitive column, in every measure. Null: gaps are reported only.
     megabytes
         The size of the model's file, in MB. Null: no limit.
     milliseconds

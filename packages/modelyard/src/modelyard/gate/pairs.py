@@ -1,6 +1,7 @@
 """The predictions of champion and candidate on the same rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from modelyard.core.params import Params
 from modelyard.core.predictions import Predictions, encode_aligned
+from modelyard.statistics.clusters import Clusters, build_clusters
 from modelyard.statistics.comparison import (
     Difference,
     SliceComparison,
@@ -50,24 +52,30 @@ class PairedPredictions:
         codes, (candidate_scores, champion_scores) = encode_aligned(truth, candidate, champion)
         return cls(params, rows, codes, champion_scores, candidate_scores)
 
-    @property
-    def groups(self) -> np.ndarray | None:
-        """The group of each row, shape (n,); None where params.yaml names no group."""
-        column = self.params.data.group
-        return self.rows[column].to_numpy() if column else None
+    @cached_property
+    def clusters(self) -> Clusters | None:
+        """The rows that are not independent of each other, by group and by block in time; None where all are."""
+        return build_clusters(self.params.data, self.rows)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of every comparison: groups, costs and confidence."""
+        """The options of every comparison: clusters, costs and confidence."""
         return {
-            "groups": self.groups,
+            "groups": self.clusters,
             "cost": self.params.evaluate.cost,
             "confidence": self.params.gate.confidence,
         }
 
     def compare_metric(self, metric: str) -> Difference:
-        """Return the paired difference in one metric."""
-        return compute_difference(metric, self.truth, self.champion, self.candidate, **self.options)
+        """Return the paired difference in one metric; `gate.margin` is that of the primary one."""
+        margin = self.params.gate.margin if metric == self.params.evaluate.metric else None
+        return compute_difference(metric, self.truth, self.champion, self.candidate, margin=margin, **self.options)
+
+    def compute_widening(self, found: Difference) -> float:
+        """Return how many times the error of a difference is that of rows which are independent of each other."""
+        options = {**self.options, "groups": None}
+        by_row = compute_difference(found.metric, self.truth, self.champion, self.candidate, **options)
+        return found.error / by_row.error
 
     def compare_slices(self, labels: dict[str, np.ndarray]) -> list[SliceComparison]:
         """Return the paired difference in the primary metric for every slice; labels are one per row and column."""
@@ -80,5 +88,5 @@ class PairedPredictions:
         return compute_all_metrics(self.params.data.task, self.truth, scores, self.params.evaluate.cost)
 
     def count_rows(self) -> RowCounts:
-        """Return the number of rows, of rows of the rarest class and of groups."""
-        return compute_row_counts(self.params.evaluate.metric, self.truth, self.candidate, self.groups)
+        """Return the number of rows, of rows of the rarest class and of clusters."""
+        return compute_row_counts(self.params.evaluate.metric, self.truth, self.candidate, self.clusters)

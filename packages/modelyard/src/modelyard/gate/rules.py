@@ -15,19 +15,21 @@ from modelyard.core.predictions import Predictions
 from modelyard.core.project import Project
 from modelyard.data.schema_fields import read_personal_columns
 from modelyard.gate.champion import predict_dummy
+from modelyard.gate.fairness import FairnessGap, compute_fairness_gaps
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from modelyard.pipeline.preprocessing import select_features
-from modelyard.statistics.comparison import Difference
+from modelyard.statistics.comparison import BEYOND_DOUBT, ConfidenceInterval, Difference, compute_interval
 from modelyard.statistics.metrics import get_metric
+from modelyard.statistics.paired_scores import UndefinedMetricError
 
 RuleResult = dict[str, Any]  # name, passed, blocking, sentence
 SliceResults = list[dict[str, Any]]
-RANKING_METRICS = ("roc_auc", "average_precision")  # a dummy ranks nothing
+# F1 rewards whoever often says yes: labels that know nothing are told by the mean of both classes' shares found.
+CHANCE_METRICS = {"f1": "balanced_accuracy"}
 LATENCY_RUNS = 9
 MAX_DISTINCT_LABELS = 10  # a number with more distinct values is sliced by its quarters
-MIN_GROUP_ROWS = 50
 
 
 def build_rule_result(name: str, passed: bool, sentence: str, *, blocking: bool = True) -> RuleResult:
@@ -61,8 +63,8 @@ def check_all_rules(
         The comparisons by slice.
     """
     metrics = pairs.compute_metrics(pairs.candidate)
-    results = check_floors(pairs.params, metrics)
-    results += check_ceiling(pairs.params, metrics)
+    results = check_floors(pairs, metrics)
+    results += check_ceiling(pairs, primary)
     results.append(check_beats_dummy(pairs, candidate))
     results += check_cumulative_drop(pairs.params, source, primary, margin)
     results += check_slices(slices)
@@ -73,7 +75,7 @@ def check_all_rules(
     return results
 
 
-def check_floors(params: Params, metrics: dict[str, float]) -> list[RuleResult]:
+def check_floors(pairs: PairedPredictions, metrics: dict[str, float]) -> list[RuleResult]:
     """Check that the candidate reaches the values of `gate.floors`.
 
     Raises
@@ -82,37 +84,83 @@ def check_floors(params: Params, metrics: dict[str, float]) -> list[RuleResult]:
         A floor names a metric that the task does not have.
     """
     results = []
-    for name, floor in params.gate.floors.items():
+    for name, floor in pairs.params.gate.floors.items():
         if name not in metrics:
             raise SettingError("gate.floors", f"names {name}", f"this task has {', '.join(metrics)}")
-        value = metrics[name]
-        if get_metric(name).higher_is_better:
-            results.append(build_rule_result("floor", value >= floor, f"{name} {value:.4g} ≥ {floor:g}"))
-        else:
-            results.append(build_rule_result("floor", value <= floor, f"{name} {value:.4g} ≤ {floor:g}"))
+        found = compute_interval(name, pairs.truth, pairs.candidate, **pairs.options)
+        results.append(check_floor(found, floor))
     return results
 
 
-def check_ceiling(params: Params, metrics: dict[str, float]) -> list[RuleResult]:
-    """Check that the candidate is not too good to be true."""
-    ceiling = params.gate.ceiling
+def check_floor(found: ConfidenceInterval, floor: float) -> RuleResult:
+    """Check one floor: block where the whole interval misses it, and warn where only the value does."""
+    if get_metric(found.metric).higher_is_better:
+        is_missed = found.value < floor
+        is_shown = found.high < floor
+        sentence = f"{describe_interval(found)}, at least {floor:g}"
+    else:
+        is_missed = found.value > floor
+        is_shown = found.low > floor
+        sentence = f"{describe_interval(found)}, at most {floor:g}"
+    if is_missed and not is_shown:
+        sentence += "; missed, but by no more than chance explains"
+    return build_rule_result("floor", not is_missed, sentence, blocking=is_shown or not is_missed)
+
+
+def check_ceiling(pairs: PairedPredictions, primary: Difference) -> list[RuleResult]:
+    """Check that the candidate is not too good to be true.
+
+    A value beyond `gate.ceiling` blocks where its whole interval is beyond it, or where the candidate is better than
+    the champion: a leak is a jump. Else it warns, so that a good model is not blocked by chance.
+    """
+    ceiling = pairs.params.gate.ceiling
     if ceiling is None:
         return []
-    name = params.evaluate.metric
-    value = metrics[name]
-    passed = value <= ceiling if get_metric(name).higher_is_better else value >= ceiling
-    return [build_rule_result("ceiling", passed, f"{name} {value:.4g}; beyond {ceiling:g} a leak is likely")]
+    found = compute_interval(primary.metric, pairs.truth, pairs.candidate, **pairs.options)
+    if get_metric(found.metric).higher_is_better:
+        is_beyond = found.value > ceiling
+        is_shown = found.low > ceiling
+    else:
+        is_beyond = found.value < ceiling
+        is_shown = found.high < ceiling
+    blocking = is_shown or primary.low > 0 or not is_beyond
+    sentence = f"{describe_interval(found)}; beyond {ceiling:g} a leak is likely"
+    return [build_rule_result("ceiling", not is_beyond, sentence, blocking=blocking)]
+
+
+def describe_interval(found: ConfidenceInterval) -> str:
+    """Return a metric's value and interval as text."""
+    return f"{found.metric} {found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
 
 
 def check_beats_dummy(pairs: PairedPredictions, candidate: Predictions) -> RuleResult:
-    """Check that the candidate beats a model without features; too few rows to tell only warn."""
-    metric = pairs.params.evaluate.metric
-    if metric in RANKING_METRICS:
-        metric = "log_loss"
-    dummy = PairedPredictions.of(pairs.params, pairs.rows, predict_dummy(pairs.rows), candidate)
-    found = dummy.compare_metric(metric)
+    """Check that the candidate is not worse than a model without features, in the primary metric."""
+    return check_difference_to_dummy(
+        PairedPredictions.of(pairs.params, pairs.rows, predict_dummy(pairs.rows), candidate)
+    )
+
+
+def check_difference_to_dummy(pairs: PairedPredictions) -> RuleResult:
+    """Check a candidate that is paired with a dummy as its champion.
+
+    The dummy's value is the metric's chance level: 0.5 for the area under the ROC curve, the share of positive rows
+    for average precision, the share of the largest class for accuracy. Only a candidate that is shown to be no better
+    is blocked: the interval of the difference does not reach above 0, or the prediction is the same for all rows.
+    """
+    metric = CHANCE_METRICS.get(pairs.params.evaluate.metric, pairs.params.evaluate.metric)
+    try:
+        found = pairs.compare_metric(metric)
+    except UndefinedMetricError:
+        return build_rule_result("dummy", True, f"{metric} is not defined for a model without features")
+    is_constant = not np.ptp(pairs.candidate, axis=0).any()
+    passed = found.high > 0 and not is_constant
+    blocking = passed or pairs.count_rows().is_sufficient or found.p_value <= BEYOND_DOUBT
     sentence = f"{metric} {found.candidate:.4g} against {found.champion:.4g} of a dummy model"
-    return build_rule_result("dummy", found.low > 0, sentence, blocking=pairs.count_rows().is_sufficient)
+    if is_constant:
+        sentence += "; the prediction is the same for all rows"
+    elif found.low <= 0 < found.high:
+        sentence += "; not shown to be better"
+    return build_rule_result("dummy", passed, sentence, blocking=blocking)
 
 
 def check_cumulative_drop(params: Params, source: str, primary: Difference, margin: float) -> list[RuleResult]:
@@ -177,51 +225,34 @@ def _label_values(values: pd.Series) -> "pd.Series[str]":
 
 def check_fairness(pairs: PairedPredictions) -> list[RuleResult]:
     """Check that the groups of each sensitive column are treated alike; without `gate.fairness` that only informs."""
-    limit = pairs.params.gate.fairness
+    labels = label_slices(pairs.rows, pairs.params.data.sensitive)
     results = []
-    for column, groups in label_slices(pairs.rows, pairs.params.data.sensitive).items():
-        gaps = compute_fairness_gaps(pairs.truth, pairs.candidate, groups)
-        passed = limit is None or max(gaps.values()) <= limit
-        differences = [f"{name} differs by {gap:.3g}" for name, gap in gaps.items()]
-        sentence = f"{column}: {', '.join(differences)} between its groups"
-        results.append(build_rule_result("fairness", passed, sentence, blocking=limit is not None))
+    for column, groups in labels.items():
+        gaps = compute_fairness_gaps(
+            pairs.truth,
+            pairs.candidate,
+            groups,
+            pairs.clusters,
+            confidence=pairs.params.gate.confidence,
+            columns=len(labels),
+        )
+        results += [check_gap(column, gap, pairs.params.gate.fairness) for gap in gaps]
     return results
 
 
-def compute_fairness_gaps(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> dict[str, float]:
-    """Return the largest differences between groups by fairness measure.
-
-    For classes these are how often the last class is predicted in a group (demographic parity), and how often in its
-    rows of that class (equal opportunity); for numbers the mean prediction and the mean error.
-
-    Parameters
-    ----------
-    truth
-        Class codes or numbers, shape (n,).
-    scores
-        Probabilities, shape (n, k), or numbers, shape (n,).
-    groups
-        The group of each row, shape (n,).
-    """
-    if scores.ndim == 1:
-        return {
-            "mean prediction": compute_group_gap(scores, groups),
-            "mean error": compute_group_gap(scores - truth, groups),
-        }
-    last_class = scores.shape[1] - 1
-    predicted = scores.argmax(axis=1) == last_class
-    actual = truth == last_class
-    return {
-        "demographic parity": compute_group_gap(predicted, groups),
-        "equal opportunity": compute_group_gap(predicted[actual], groups[actual]),
-    }
-
-
-def compute_group_gap(values: np.ndarray, groups: np.ndarray) -> float:
-    """Return the largest difference between the means of groups with at least 50 rows; 0 where there are not two."""
-    by_group = pd.Series(np.asarray(values, float)).groupby(groups).agg(["mean", "size"])
-    means = by_group["mean"][by_group["size"] >= MIN_GROUP_ROWS]
-    return float(means.max() - means.min()) if len(means) else 0.0
+def check_gap(column: str, found: FairnessGap, limit: float | None) -> RuleResult:
+    """Check the gap of one column in one measure: block where its whole interval is beyond the limit."""
+    if not found.groups:
+        sentence = f"{column}: fewer than two groups have the rows for {found.measure}"
+        return build_rule_result("fairness", True, sentence, blocking=limit is not None)
+    interval = f"{found.gap:.3g} [{found.low:.3g}, {found.high:.3g}]"
+    sentence = f"{column}: {found.measure} differs by {interval} between {' and '.join(found.groups)}"
+    if limit is None:
+        return build_rule_result("fairness", True, sentence, blocking=False)
+    sentence += f", limit {limit:g}"
+    if found.low <= limit < found.gap:
+        sentence += "; beyond it, but by no more than chance explains"
+    return build_rule_result("fairness", found.low <= limit, sentence)
 
 
 def check_size(params: Params) -> list[RuleResult]:

@@ -12,7 +12,7 @@ from modelyard.core.dvc_lock import verify_model_matches_lock
 from modelyard.core.errors import MissingFileError, UserError
 from modelyard.core.files import flatten_mapping, read_json, replace_nonfinite, sha256, write_json
 from modelyard.core.git_objects import read_yaml_at, resolve_base
-from modelyard.core.params import Params, load_params
+from modelyard.core.params import DataParams, Params, load_params
 from modelyard.core.paths import (
     DATA_JSON,
     HOLDOUT_PARQUET,
@@ -35,14 +35,14 @@ from modelyard.gate.isolation import apply_base_rules, find_judge_notes, run_bas
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import RuleResult, build_slice_results, check_all_rules
 from modelyard.gate.scoring import ChampionScores, load_candidate_predictions, score_champion
+from modelyard.statistics.clusters import DEFAULT_PERIOD, PERIODS, Clusters
 from modelyard.statistics.comparison import (
     Difference,
     compute_detectable_difference,
-    compute_margin,
     decide_verdict,
     is_margin_resolved,
 )
-from modelyard.statistics.paired_scores import MIN_UNITS, RowCounts
+from modelyard.statistics.paired_scores import RowCounts
 
 VERSION = 1  # of the form of reports/verdict.json, which docs/gate.md of the template describes
 COULD_NOT_JUDGE = 2
@@ -106,14 +106,16 @@ def build_verdict(base: str) -> dict[str, Any]:
     counts = pairs.count_rows()
     primary = pairs.compare_metric(params.evaluate.metric)  # also refuses predictions that are missing or infinite
     write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
-    margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
-    word = "unchanged" if is_unchanged else decide_verdict(primary, margin, counts.minority, counts.groups)
+    margin = primary.margin
+    word = "unchanged" if is_unchanged else decide_verdict(primary, counts)
     slices = [] if is_unchanged else build_slice_results(pairs)
     rules = check_all_rules(pairs, candidate.select_rows(scored.clean), scored.champion.source, primary, margin, slices)
     notes = [
         *find_judge_notes(base),
         *base_rules.notes,
-        *build_notes(base_rules.changed, scored.notes, scored.clean, counts),
+        *build_notes(base_rules.changed, scored.notes, scored.clean),
+        *build_size_notes(counts, primary.metric),
+        *build_cluster_notes(params.data, pairs.clusters),
         *build_power_notes(word, primary, margin),
     ]
     return {
@@ -124,7 +126,7 @@ def build_verdict(base: str) -> dict[str, Any]:
         "notes": notes,
         "champion": asdict(scored.champion),
         "candidate": {"model": sha256(MODEL_FILE), "commit": run_git("rev-parse", "HEAD")},
-        "rows": describe_rows(scored.clean, counts),
+        "rows": describe_rows(scored.clean, counts, pairs, primary),
         "rules": rules,
         "slices": slices,
         "metrics": compare_all_metrics(pairs),
@@ -143,14 +145,18 @@ def pair_clean_rows(
     return PairedPredictions.of(params, rows[clean].reset_index(drop=True), champion, candidate.select_rows(clean))
 
 
-def describe_rows(clean: np.ndarray, counts: RowCounts) -> dict[str, int | None]:
-    """Return the numbers of rows in the verdict."""
+def describe_rows(
+    clean: np.ndarray, counts: RowCounts, pairs: PairedPredictions, primary: Difference
+) -> dict[str, Any]:
+    """Return the numbers of rows and of clusters in the verdict, and how much wider these made the interval."""
+    clusters = pairs.clusters
     return {
         "holdout": len(clean),
         "compared": counts.rows,
         "left_out": int((~clean).sum()),
         "minority": counts.minority,
-        "groups": counts.groups,
+        "clusters": dict(zip(clusters.names, clusters.counts, strict=True)) if clusters else {},
+        "widening": pairs.compute_widening(primary) if clusters else 1.0,
     }
 
 
@@ -172,7 +178,7 @@ def diff_with_base(base: str) -> dict[str, dict[str, list[Any]]]:
     return changes
 
 
-def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray, counts: RowCounts) -> list[str]:
+def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray) -> list[str]:
     """Return the sentences that the report begins with.
 
     Parameters
@@ -183,8 +189,6 @@ def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray,
         How the champion was scored.
     clean
         The holdout rows that neither model was trained on, booleans of shape (n,).
-    counts
-        The size of the comparison.
     """
     notes = []
     if changed:
@@ -195,18 +199,36 @@ def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray,
     if left_out:
         total = len(clean)
         notes.append(f"{left_out:,} of {total:,} holdout rows were left out: one of the models was trained on them.")
-    return notes + build_size_notes(counts)
+    return notes
 
 
-def build_size_notes(counts: RowCounts) -> list[str]:
-    """Return a sentence where there are too few rows or groups for a verdict."""
-    if counts.is_sufficient:
+def build_size_notes(counts: RowCounts, metric: str) -> list[str]:
+    """Return a sentence where there are too few rows or clusters for an interval of the metric."""
+    few = []
+    if not counts.has_enough_rows:
+        few.append(f"{counts.minority} rows of the rarest class" if counts.needs_rare_class else f"{counts.rows} rows")
+    if not counts.has_enough_clusters:
+        few.append(f"{counts.clusters} groups or blocks of rows that are independent of each other")
+    if not few:
         return []
-    if counts.groups is not None and counts.groups < MIN_UNITS:
-        few = f"{counts.groups} groups"
-    else:
-        few = f"{counts.minority} rows of the rarest class"
-    return [f"Only {few} were compared; with fewer than {MIN_UNITS} no interval can be trusted."]
+    return [
+        f"Only {' and '.join(few)} were compared, too few for an interval of {metric} that can be trusted: a candidate "
+        "is blocked as worse only beyond doubt (99.9 %), and cannot be called better."
+    ]
+
+
+def build_cluster_notes(data: DataParams, clusters: Clusters | None) -> list[str]:
+    """Return a sentence where the rows span too few of the blocks in time that should be independent."""
+    asked = data.block or (DEFAULT_PERIOD if data.time else None)
+    names = clusters.names if clusters else ()
+    if asked is None or asked in names:
+        return []
+    finer = [name for name in names if name in PERIODS]
+    instead = f"by {finer[0]}" if finer else "as if each moment were independent of the others"
+    return [
+        f"The compared rows span too few periods of one {asked} for an interval by {asked}, so they were compared "
+        f"{instead}; where rows of one {asked} resemble each other, the interval is too narrow."
+    ]
 
 
 def build_power_notes(word: str, primary: Difference, margin: float) -> list[str]:

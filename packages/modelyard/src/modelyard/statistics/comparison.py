@@ -1,24 +1,29 @@
 """The comparison of two models on the same rows: the difference in a metric, its interval and the verdict.
 
-The error of a metric comes from the influence of each row (`modelyard.statistics.influence`), summed over groups where
-there are any: for the area under the ROC curve that is DeLong's formula, for a mean the paired standard error.
+The error of a metric comes from the influence of each row (`modelyard.statistics.influence`), summed over clusters
+where there are any (`modelyard.statistics.standard_error`): for the area under the ROC curve that is DeLong's formula,
+for a mean the paired standard error.
 docs/gate.md derives the formulas and shows what they were measured to do.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from modelyard.core.errors import SettingError
+from modelyard.statistics.clusters import Clusters
 from modelyard.statistics.influence import Array, CostMatrix, Influence
-from modelyard.statistics.metrics import InvalidScoresError, Metric, get_metric
+from modelyard.statistics.margins import build_margin, compute_margin
+from modelyard.statistics.metrics import CLASSIFICATION, InvalidScoresError, Metric
 from modelyard.statistics.paired_scores import MIN_UNITS, PairedScores, RowCounts, pair_scores, split_rows_by_code
+from modelyard.statistics.standard_error import Groups, compute_standard_error
 
 __all__ = [
     "MIN_UNITS",
+    "Clusters",
     "ConfidenceInterval",
     "Difference",
     "RowCounts",
@@ -38,6 +43,8 @@ __all__ = [
 BOOTSTRAP_RESAMPLES = 1000  # for a metric without a closed form
 MIN_MARGIN_IN_ERRORS = 1.81  # with a margin of so many standard errors, 95 % of losses of two margins are found
 SLICES_ALPHA_SHARE = 0.25  # the share of the primary metric's false alarms that all slices together may add
+BEYOND_DOUBT = 0.001  # the p-value with which a loss blocks where intervals cannot be trusted
+MIN_SLICE_CLUSTERS = 10  # a slice with fewer is not compared
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,11 @@ class Difference:
         The confidence of the interval.
     degrees_of_freedom
         Those of Student's t distribution that the interval uses.
+    margin
+        The loss that does not matter, in the metric's unit.
+    low_with_margin
+        The low end of the interval of `difference + margin`, which knows that the margin is an estimate, too. Above 0
+        the candidate does not lose a margin.
     """
 
     metric: str
@@ -77,13 +89,15 @@ class Difference:
     resamples: int = 0
     confidence: float = 0.95
     degrees_of_freedom: float = float("inf")
+    margin: float = 0.0
+    low_with_margin: float = float("-inf")
 
     @property
     def p_value(self) -> float:
         """The one-sided p-value of no loss: how often an equally good candidate looks this bad, or worse."""
         from scipy.special import stdtr
 
-        return float(stdtr(self.degrees_of_freedom, self.difference / self.error)) if self.error else 1.0
+        return float(stdtr(self.degrees_of_freedom, self.difference / self.error))
 
 
 @dataclass(frozen=True)
@@ -127,8 +141,8 @@ class SliceComparison:
     blocks: bool = False
 
 
-def compute_row_counts(metric: str, truth: Array, scores: Array, groups: Array | None = None) -> RowCounts:
-    """Return the number of rows, of rows of the rarest class that the scores know (maybe none), and of groups."""
+def compute_row_counts(metric: str, truth: Array, scores: Array, groups: Groups = None) -> RowCounts:
+    """Return the number of rows, of rows of the rarest class that the scores know (maybe none), and of clusters."""
     return pair_scores(metric, truth, scores, scores, groups, None).count_rows()
 
 
@@ -138,13 +152,14 @@ def compute_difference(
     champion: Array,
     candidate: Array,
     *,
-    groups: Array | None = None,
+    groups: Groups = None,
     cost: CostMatrix | None = None,
     confidence: float = 0.95,
+    margin: float | None = None,
     resamples: int = 0,
     seed: int = 0,
 ) -> Difference:
-    """Return the paired difference of two models in a metric, with its interval.
+    """Return the paired difference of two models in a metric, with its interval and its margin.
 
     Parameters
     ----------
@@ -155,11 +170,13 @@ def compute_difference(
     champion, candidate
         Probabilities, shape (n, k), or numbers, shape (n,).
     groups
-        The group of each row, shape (n,); rows of one group are not independent of each other.
+        The group of each row, shape (n,), or `Clusters`; rows of one cluster are not independent of each other.
     cost
         `cost[truth][prediction]`, shape (k, k), for the metric `cost`.
     confidence
         The confidence of the interval.
+    margin
+        `gate.margin` in params.yaml; None takes the metric's own.
     resamples
         The number of bootstrap resamples; 0 takes the closed form where the metric has one.
     seed
@@ -173,28 +190,33 @@ def compute_difference(
         The rows do not define the metric.
     """
     pair = pair_scores(metric, truth, champion, candidate, groups, cost)
-    return _compare(pair, confidence, resamples, seed)
+    return _compare(pair, confidence, margin, resamples, seed)
 
 
-def _compare(pair: PairedScores, confidence: float, resamples: int = 0, seed: int = 0) -> Difference:
+def _compare(
+    pair: PairedScores, confidence: float, margin: float | None, resamples: int = 0, seed: int = 0
+) -> Difference:
     """Return the difference with its interval, by the method that the metric has."""
     if pair.metric.influence_function is None:
-        point = _compute_point(pair, confidence)
+        point = _compute_point(pair, confidence, margin)
         return _add_bootstrap_interval(pair, point, resamples or BOOTSTRAP_RESAMPLES, seed)
-    found = _compute_closed_form(pair, confidence)
+    found = _compute_closed_form(pair, confidence, margin)
     return _add_bootstrap_interval(pair, found, resamples, seed) if resamples else found
 
 
-def _compute_point(pair: PairedScores, confidence: float) -> Difference:
+def _compute_point(pair: PairedScores, confidence: float, margin: float | None) -> Difference:
     """Return the difference without an interval."""
     champion = pair.compute_defined_value(pair.champion)
     candidate = pair.compute_defined_value(pair.candidate)
     gain = candidate - champion if pair.metric.higher_is_better else champion - candidate
     method = pair.metric.method
-    return Difference(pair.metric.name, champion, candidate, gain, gain, gain, 0.0, method, confidence=confidence)
+    chosen = build_margin(pair.metric, champion, margin, float("nan")).value
+    return Difference(
+        pair.metric.name, champion, candidate, gain, gain, gain, 0.0, method, confidence=confidence, margin=chosen
+    )
 
 
-def _compute_closed_form(pair: PairedScores, confidence: float) -> Difference:
+def _compute_closed_form(pair: PairedScores, confidence: float, chosen_margin: float | None) -> Difference:
     """Return the difference with the interval that follows from the influences.
 
     The standard error is that of equally good models. For a ratio each end of the interval has the error that it would
@@ -202,16 +224,22 @@ def _compute_closed_form(pair: PairedScores, confidence: float) -> Difference:
     """
     champion = pair.compute_influence(pair.champion)
     candidate = pair.compute_influence(pair.candidate)
+    chance = pair.compute_chance()
+    margin = build_margin(pair.metric, champion.value, chosen_margin, chance.value)
     sign = 1 if pair.metric.higher_is_better else -1
     gain = sign * (candidate.value - champion.value)
     influence = sign * (candidate.influence - champion.influence)
     label_flip = max(champion.label_flip, candidate.label_flip)
+    lone_row = _compute_error_of_lone_row(pair, champion, candidate)
 
-    def error_at(true_gain: float) -> tuple[float, float]:
-        moved = influence
+    def error_at(true_gain: float, added: Array | float = 0.0) -> tuple[float, float]:
+        moved = influence + added
         if candidate.denominator is not None:
-            moved = influence + (gain - true_gain) * candidate.denominator
-        return compute_standard_error(pair.metric, pair.truth, Influence(gain, moved, label_flip), pair.groups)
+            moved = moved + (gain - true_gain) * candidate.denominator
+        error, freedom = compute_standard_error(
+            pair.metric, pair.truth, Influence(gain, moved, label_flip), pair.clusters
+        )
+        return error or lone_row, freedom
 
     error, freedom = error_at(0.0)
     quantile = _get_t_quantile(freedom, confidence)
@@ -219,6 +247,8 @@ def _compute_closed_form(pair: PairedScores, confidence: float) -> Difference:
     high = gain + quantile * error
     if candidate.denominator is not None:
         low, high = gain - quantile * error_at(low)[0], gain + quantile * error_at(high)[0]
+    of_margin = margin.champion_slope * champion.influence + margin.chance_slope * chance.influence
+    margin_error, _ = error_at(-margin.value, of_margin)
     return Difference(
         metric=pair.metric.name,
         champion=champion.value,
@@ -230,22 +260,81 @@ def _compute_closed_form(pair: PairedScores, confidence: float) -> Difference:
         method=pair.describe_method(pair.metric.method),
         confidence=confidence,
         degrees_of_freedom=freedom,
+        margin=margin.value,
+        low_with_margin=gain + margin.value - quantile * margin_error,
     )
+
+
+def _compute_error_of_lone_row(pair: PairedScores, *models: Influence) -> float:
+    """Return the error of rows that all agree: that which one more row would make, like those of the models alone.
+
+    Where no row of a model differs from another, either, it is half a wrong row of the rarest kind.
+    """
+    counts = pair.count_rows()
+    spread = max((float(np.sqrt(np.mean(model.influence**2))) for model in models), default=0.0)
+    if spread:
+        return spread / (counts.clusters or counts.rows)
+    return 0.5 * _get_unit(pair) / counts.units
+
+
+def _get_unit(pair: PairedScores) -> float:
+    """Return how much one row may matter: 1 for a share or a loss of classes, else the spread of the truth."""
+    if pair.metric.task == CLASSIFICATION or pair.metric.name == "r2":
+        return 1.0
+    return float(np.std(pair.truth) or np.max(np.abs(pair.truth)) or 1.0)
 
 
 def _add_bootstrap_interval(pair: PairedScores, found: Difference, resamples: int, seed: int) -> Difference:
     """Return a difference with the interval between the quantiles of paired resamples."""
-    gains = pair.resample(PairedScores.compute_gain, resamples, seed)
-    low, high = np.quantile(gains, [(1 - found.confidence) / 2, (1 + found.confidence) / 2])
+    sign = 1 if pair.metric.higher_is_better else -1
+    is_share = pair.metric.relative and found.champion != 0
+
+    def draw(drawn: PairedScores) -> tuple[float, float]:
+        champion = drawn.compute_value(drawn.champion)
+        gain = sign * (drawn.compute_value(drawn.candidate) - champion)
+        margin = found.margin * abs(champion / found.champion) if is_share else found.margin
+        return gain, gain + margin
+
+    draws = pair.resample(draw, resamples, seed)
+    interval = _read_draws(pair, draws[:, 0], found.difference, found.confidence)
+    with_margin = _read_draws(pair, draws[:, 1], found.difference + found.margin, found.confidence)
     return replace(
         found,
-        low=float(low),
-        high=float(high),
-        error=float(gains.std()),
+        low=interval.low,
+        high=interval.high,
+        error=interval.error,
         method=pair.describe_method("paired bootstrap"),
-        resamples=len(gains),
-        degrees_of_freedom=float("inf"),
+        resamples=len(draws),
+        degrees_of_freedom=interval.degrees_of_freedom,
+        low_with_margin=with_margin.low,
     )
+
+
+class _DrawnInterval(NamedTuple):
+    """The ends of an interval from resamples, its standard error and degrees of freedom."""
+
+    low: float
+    high: float
+    error: float
+    degrees_of_freedom: float
+
+
+def _read_draws(pair: PairedScores, draws: Array, value: float, confidence: float) -> _DrawnInterval:
+    """Return the interval between the quantiles of resamples, wider by what few units make them too narrow."""
+    counts = pair.count_rows()
+    units = counts.clusters or counts.rows
+    if units < 2:
+        return _DrawnInterval(float("-inf"), float("inf"), float("inf"), 1.0)
+    correction = np.sqrt(units / (units - 1))
+    quantile = _get_t_quantile(units - 1, confidence)
+    error = float(draws.std() * correction)
+    if not error:
+        error = _compute_error_of_lone_row(pair)
+        return _DrawnInterval(value - quantile * error, value + quantile * error, error, units - 1)
+    stretch = correction * quantile / NormalDist().inv_cdf((1 + confidence) / 2)
+    ends = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = value + stretch * (ends - value)
+    return _DrawnInterval(float(low), float(high), error, units - 1)
 
 
 def compute_interval(
@@ -253,7 +342,7 @@ def compute_interval(
     truth: Array,
     scores: Array,
     *,
-    groups: Array | None = None,
+    groups: Groups = None,
     cost: CostMatrix | None = None,
     confidence: float = 0.95,
 ) -> ConfidenceInterval:
@@ -267,25 +356,17 @@ def compute_interval(
     that of a loss on the log scale.
     """
     pair = pair_scores(metric, truth, scores, scores, groups, cost)
-    if pair.metric.influence_function is None:
-        return _compute_bootstrap_interval(pair, confidence)
-    found = pair.compute_influence(pair.champion)
-    error, freedom = compute_standard_error(pair.metric, pair.truth, found, pair.groups)
-    if pair.metric.bounded and not error:
-        # A model without errors has no spread: take the error that half a wrong row of the rarest kind would make.
-        counts = pair.count_rows()
-        error = 0.5 / max(min(counts.minority, counts.groups or counts.rows), 1)
-    low, high = _transform_interval(pair.metric, found.value, error, _get_t_quantile(freedom, confidence))
-    return ConfidenceInterval(metric, found.value, low, high, error, pair.describe_method(pair.metric.method))
-
-
-def _compute_bootstrap_interval(pair: PairedScores, confidence: float) -> ConfidenceInterval:
-    """Return one model's metric with the interval between the quantiles of its resamples."""
-    values = pair.resample(lambda drawn: drawn.compute_value(drawn.champion), BOOTSTRAP_RESAMPLES, seed=0)
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    value = pair.compute_defined_value(pair.champion)
     method = pair.describe_method(pair.metric.method)
-    return ConfidenceInterval(pair.metric.name, value, float(low), float(high), float(values.std()), method)
+    if pair.metric.influence_function is None:
+        value = pair.compute_defined_value(pair.champion)
+        draws = pair.resample(lambda drawn: [drawn.compute_value(drawn.champion)], BOOTSTRAP_RESAMPLES, seed=0)
+        drawn = _read_draws(pair, draws[:, 0], value, confidence)
+        return ConfidenceInterval(metric, value, drawn.low, drawn.high, drawn.error, method)
+    found = pair.compute_influence(pair.champion)
+    error, freedom = compute_standard_error(pair.metric, pair.truth, found, pair.clusters)
+    error = error or _compute_error_of_lone_row(pair, found)
+    low, high = _transform_interval(pair.metric, found.value, error, _get_t_quantile(freedom, confidence))
+    return ConfidenceInterval(metric, found.value, low, high, error, method)
 
 
 def _transform_interval(metric: Metric, value: float, error: float, quantile: float) -> tuple[float, float]:
@@ -316,86 +397,6 @@ def _build_log_interval(loss: float, error: float, quantile: float) -> tuple[flo
     return loss / factor, loss * factor
 
 
-def compute_standard_error(
-    metric: Metric, truth: Array, found: Influence, groups: Array | None = None
-) -> tuple[float, float]:
-    """Return the standard error that follows from influences, and its degrees of freedom.
-
-    Parameters
-    ----------
-    metric
-        The metric; `by_class` metrics have independent rows within each class.
-    truth
-        Class codes or numbers, shape (n,).
-    found
-        The influences, shape (n,).
-    groups
-        The number of each row's group, shape (n,).
-
-    Notes
-    -----
-    The influences are summed by group g and divided by √(1 - h), where h is the group's share of the rows (Bell &
-    McCaffrey 2002): for lone rows the factor of the variance is n / (n - 1), for groups of one size G / (G - 1). The
-    degrees of freedom are Satterthwaite's (1946) over the classes. One more row like those that matter is added,
-    since few rows make a small error look certain (Agresti & Min 2005).
-    """
-    rows = len(found.influence)
-    classes = truth if metric.task == "classification" else np.zeros(rows, dtype=np.intp)
-    part_group, part_class, part_size, part_influence = _sum_by_group(classes, found.influence, groups)
-    if metric.by_class:
-        share = part_size / np.bincount(part_class, part_size)[part_class]
-    else:
-        share = np.bincount(part_group, part_size)[part_group] / rows
-    group_error = np.bincount(part_group, part_influence / np.sqrt(np.maximum(1 - share, 0.5))) / rows
-    variance = float((group_error**2).sum())
-    one_more_row = (group_error**4).sum() / variance if variance else 0.0
-    one_more_flip = (found.label_flip / rows) ** 2
-    error = float(np.sqrt(variance + max(one_more_row, one_more_flip)))
-    return error, _compute_degrees_of_freedom(part_class, part_influence)
-
-
-def _compute_degrees_of_freedom(part_class: Array, part_influence: Array) -> float:
-    """Return Satterthwaite's degrees of freedom over the classes."""
-    units = np.maximum(np.bincount(part_class) - 1, 1)
-    squares = np.bincount(part_class, part_influence**2)
-    if not squares.sum():
-        return float(units.sum())
-    return float(squares.sum() ** 2 / (squares**2 / units).sum())
-
-
-def _sum_by_group(classes: Array, influence: Array, groups: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Return group, class, number of rows and summed influence of each combination of group and class."""
-    if groups is None:
-        return np.arange(len(influence)), classes, np.ones(len(influence)), influence
-    width = int(classes.max()) + 1
-    keys, part = np.unique(groups * width + classes, return_inverse=True)
-    return keys // width, keys % width, np.bincount(part), np.bincount(part, influence)
-
-
-def compute_margin(metric: str, champion: float, margin: float | None = None) -> float:
-    """Return the loss that does not matter, in the metric's unit.
-
-    Parameters
-    ----------
-    metric
-        The name of a metric.
-    champion
-        The champion's value, of which the margin of some metrics is a share.
-    margin
-        `gate.margin` in params.yaml; None takes the metric's own.
-
-    Raises
-    ------
-    SettingError
-        The margin is negative.
-    """
-    found = get_metric(metric)
-    share = found.margin if margin is None else margin
-    if share < 0:
-        raise SettingError("gate.margin", f"is {share}", "it must be 0 or more")
-    return share * abs(champion) if found.relative else share
-
-
 def compute_detectable_difference(error: float, confidence: float = 0.95, power: float = 0.8) -> float:
     """Return the smallest true difference that is shown as one with this power, from the standard error."""
     normal = NormalDist()
@@ -407,32 +408,29 @@ def is_margin_resolved(error: float, margin: float) -> bool:
     return margin >= MIN_MARGIN_IN_ERRORS * error
 
 
-def decide_verdict(found: Difference, margin: float, minority: int, groups: int | None = None) -> str:
+def decide_verdict(found: Difference, counts: RowCounts) -> str:
     """Return the verdict on a candidate that is not the champion itself.
 
     Parameters
     ----------
     found
         The paired difference in the primary metric.
-    margin
-        The loss that does not matter, in the metric's unit.
-    minority
-        The number of rows of the rarest class.
-    groups
-        The number of groups.
+    counts
+        The size of the comparison. Where it is too small for an interval, only a loss beyond doubt is `worse`.
 
     Returns
     -------
     str
         `better`, `not worse`, `worse` or `inconclusive`.
     """
-    if not RowCounts(minority, minority, groups).is_sufficient:
-        return "inconclusive"
+    loses_margin = found.difference < -found.margin
+    if not counts.is_sufficient:
+        return "worse" if loses_margin and found.p_value <= BEYOND_DOUBT else "inconclusive"
     if found.low > 0:
         return "better"
-    if found.low > -margin:
+    if found.low_with_margin > 0:
         return "not worse"
-    if found.high < 0 and found.difference < -margin:
+    if found.high < 0 and loses_margin:
         return "worse"
     return "inconclusive"
 
@@ -445,14 +443,15 @@ def compare_slices(
     labels: Mapping[str, Array],
     margin: float | None = None,
     *,
-    groups: Array | None = None,
+    groups: Groups = None,
     cost: CostMatrix | None = None,
     confidence: float = 0.95,
 ) -> list[SliceComparison]:
     """Compare two models in every slice that has enough rows.
 
     A slice blocks where the candidate loses more than the margin and the p-value, after Holm's correction for the
-    number of slices, is at most 0.625 % (a quarter of what the primary metric may spend).
+    number of slices, is at most 0.625 % (a quarter of what the primary metric may spend), or 0.1 % where the slice has
+    too few clusters for an interval.
 
     Parameters
     ----------
@@ -468,11 +467,10 @@ def compare_slices(
     for column, values in labels.items():
         for value, part in _iterate_slices(pair, column, values):
             counts = part.count_rows()
-            if not counts.is_sufficient:
+            if not counts.has_enough_rows or (counts.clusters or MIN_SLICE_CLUSTERS) < MIN_SLICE_CLUSTERS:
                 continue
-            found = _compare(part, confidence)
-            slice_margin = compute_margin(metric, found.champion, margin)
-            slices.append(SliceComparison(column, value, counts, found, slice_margin, found.p_value))
+            found = _compare(part, confidence, margin)
+            slices.append(SliceComparison(column, value, counts, found, found.margin, found.p_value))
     level = SLICES_ALPHA_SHARE * (1 - confidence) / 2
     return _correct_slices(slices, level)
 
@@ -482,7 +480,8 @@ def _correct_slices(slices: list[SliceComparison], level: float) -> list[SliceCo
     corrected = []
     p_values = adjust_p_values([part.p_value for part in slices])
     for part, p_value in zip(slices, p_values, strict=True):
-        blocks = p_value <= level and part.difference.difference < -part.margin
+        needed = level if part.counts.has_enough_clusters else min(level, BEYOND_DOUBT)
+        blocks = p_value <= needed and part.difference.difference < -part.margin
         corrected.append(replace(part, p_value=p_value, blocks=blocks))
     return corrected
 

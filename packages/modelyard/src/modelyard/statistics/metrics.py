@@ -19,6 +19,7 @@ CLASSIFICATION = "classification"
 REGRESSION = "regression"
 DELTA_METHOD = "delta method"
 PAIRED_MEAN = "paired mean"
+SUM_TOLERANCE = 1e-4  # of a row of probabilities; models that compute in single precision need some
 ValueFunction = Callable[[Array, Array], float]
 RowFunction = Callable[[Array, Array], Array]
 
@@ -65,6 +66,8 @@ class Metric:
         The value with the influence of each row, of truth, scores and cost matrix.
     by_class
         Whether the influence is weighted by class.
+    needs_rare_class
+        Whether the value depends on the rows of the rarest class above all, so that few of them decide it.
     bounded
         Whether the value lies between 0 and 1.
     value_function
@@ -79,6 +82,7 @@ class Metric:
     method: str = "bootstrap"
     influence_function: InfluenceFunction | None = None
     by_class: bool = False
+    needs_rare_class: bool = True
     bounded: bool = False
     value_function: ValueFunction | None = None
 
@@ -155,7 +159,7 @@ def mean_metric(
         is_share = bool(np.isin(rows, (0, 1)).all())
         return average_rows(rows, label_flip=1.0 if is_share else 0.0)
 
-    return Metric(name, task, higher_is_better, margin, relative, PAIRED_MEAN, compute)
+    return Metric(name, task, higher_is_better, margin, relative, PAIRED_MEAN, compute, needs_rare_class=False)
 
 
 def load_own_metrics(task: str) -> dict[str, Metric]:
@@ -284,6 +288,44 @@ def _validate_classes(truth: Array, scores: Array) -> tuple[Array, Array]:
     return codes, scores
 
 
+def compute_checked_log_loss(truth: Array, scores: Array, cost: CostMatrix | None) -> Influence:
+    """Compute log loss of probabilities that sum to 1; without that a model could call every class certain.
+
+    Raises
+    ------
+    InvalidScoresError
+        Some rows do not sum to 1.
+    """
+    wrong = int((np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE).sum())
+    if wrong:
+        problem = f"the probabilities of {wrong:,} rows do not sum to 1, which log_loss needs"
+        raise InvalidScoresError(problem, "look at what the model's predict_proba returns")
+    return influence.compute_log_loss(truth, scores, cost)
+
+
+def average_over_rows(
+    name: str,
+    compute: InfluenceFunction,
+    margin: float,
+    *,
+    higher_is_better: bool = False,
+    relative: bool = False,
+    bounded: bool = False,
+) -> Metric:
+    """Return a metric of classes that is a mean over rows; a loss, unless an option says otherwise."""
+    return Metric(
+        name=name,
+        task=CLASSIFICATION,
+        higher_is_better=higher_is_better,
+        margin=margin,
+        relative=relative,
+        method=PAIRED_MEAN,
+        influence_function=compute,
+        needs_rare_class=False,
+        bounded=bounded,
+    )
+
+
 LIBRARY_METRICS = (
     Metric(
         name="roc_auc",
@@ -304,9 +346,9 @@ LIBRARY_METRICS = (
         influence_function=influence.compare_one_with_rest(influence.compute_average_precision),
         bounded=True,
     ),
-    Metric("log_loss", CLASSIFICATION, False, 0.02, True, PAIRED_MEAN, influence.compute_log_loss),
-    Metric("brier", CLASSIFICATION, False, 0.02, True, PAIRED_MEAN, influence.compute_brier),
-    Metric("accuracy", CLASSIFICATION, True, 0.01, False, PAIRED_MEAN, influence.compute_accuracy, bounded=True),
+    average_over_rows("log_loss", compute_checked_log_loss, 0.02, relative=True),
+    average_over_rows("brier", influence.compute_brier, 0.02, relative=True),
+    average_over_rows("accuracy", influence.compute_accuracy, 0.01, higher_is_better=True, bounded=True),
     Metric(
         name="balanced_accuracy",
         task=CLASSIFICATION,
@@ -318,7 +360,7 @@ LIBRARY_METRICS = (
         bounded=True,
     ),
     Metric("f1", CLASSIFICATION, True, 0.02, False, DELTA_METHOD, influence.compute_f1, bounded=True),
-    Metric("cost", CLASSIFICATION, False, 0.05, True, PAIRED_MEAN, influence.compute_cost),
+    average_over_rows("cost", influence.compute_cost, 0.05, relative=True),
     Metric("rmse", REGRESSION, False, 0.02, True, DELTA_METHOD, influence.compute_rmse),
     Metric("mae", REGRESSION, False, 0.02, True, PAIRED_MEAN, influence.compute_mae),
     Metric("r2", REGRESSION, True, 0.02, False, DELTA_METHOD, influence.compute_r2),

@@ -1,16 +1,20 @@
 """The scores of two models on the same rows: checked, counted, selected and resampled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from modelyard.core.errors import UserError
+from modelyard.statistics.chance import compute_chance
+from modelyard.statistics.clusters import MIN_CLUSTERS, Clusters
 from modelyard.statistics.influence import Array, CostMatrix, Influence
 from modelyard.statistics.metrics import InvalidScoresError, Metric, get_metric, validate_inputs
+from modelyard.statistics.standard_error import Groups
 
-MIN_UNITS = 50  # rows of the rarest class, and groups: with fewer of them no interval can be trusted
+Statistic = Callable[["PairedScores"], Sequence[float]]
+
+MIN_UNITS = 50  # rows that decide a metric: with fewer of them no interval can be trusted
 
 
 class UndefinedMetricError(UserError):
@@ -35,18 +39,39 @@ class RowCounts:
         The number of rows.
     minority
         The number of rows of the rarest class; for a regression all rows.
-    groups
-        The number of groups; None where each row stands for itself.
+    clusters
+        The number of clusters, of two kinds the smaller one; None where each row stands for itself.
+    min_clusters
+        The number of clusters with which intervals can be trusted.
+    needs_rare_class
+        Whether the metric depends on the rows of the rarest class above all.
     """
 
     rows: int
     minority: int
-    groups: int | None = None
+    clusters: int | None = None
+    min_clusters: int = MIN_CLUSTERS
+    needs_rare_class: bool = True
+
+    @property
+    def has_enough_rows(self) -> bool:
+        """Whether there are 50 rows, of the rarest class where the metric depends on it."""
+        return (self.minority if self.needs_rare_class else self.rows) >= MIN_UNITS
+
+    @property
+    def has_enough_clusters(self) -> bool:
+        """Whether there are 50 clusters, or 10 of each of two kinds, or none at all."""
+        return self.clusters is None or self.clusters >= self.min_clusters
 
     @property
     def is_sufficient(self) -> bool:
-        """Whether intervals can be trusted: 50 rows of the rarest class and, with groups, 50 groups."""
-        return self.minority >= MIN_UNITS and (self.groups is None or self.groups >= MIN_UNITS)
+        """Whether intervals can be trusted."""
+        return self.has_enough_rows and self.has_enough_clusters
+
+    @property
+    def units(self) -> int:
+        """The number of independent units of the rarest kind, at least 1."""
+        return max(min(self.minority, self.rows if self.clusters is None else self.clusters), 1)
 
 
 @dataclass(frozen=True)
@@ -61,8 +86,8 @@ class PairedScores:
         Class codes or numbers, shape (n,).
     champion, candidate
         Probabilities, shape (n, k), or numbers, shape (n,).
-    groups
-        The number of each row's group, shape (n,); None where each row stands for itself.
+    clusters
+        The clusters of the rows; None where each row stands for itself.
     cost
         `cost[truth][prediction]`, shape (k, k).
     """
@@ -71,7 +96,7 @@ class PairedScores:
     truth: Array
     champion: Array
     candidate: Array
-    groups: Array | None
+    clusters: Clusters | None
     cost: CostMatrix | None
 
     def select_rows(self, rows: Array) -> "PairedScores":
@@ -81,17 +106,18 @@ class PairedScores:
             truth=self.truth[rows],
             champion=self.champion[rows],
             candidate=self.candidate[rows],
-            groups=None if self.groups is None else self.groups[rows],
+            clusters=None if self.clusters is None else self.clusters.select_rows(rows),
         )
 
     def count_rows(self) -> RowCounts:
-        """Count the rows, those of the rarest class that the scores have a column for (maybe none), and the groups."""
-        rows = len(self.truth)
-        groups = None if self.groups is None else len(np.unique(self.groups))
-        if self.champion.ndim == 1:
-            return RowCounts(rows, rows, groups)
-        class_sizes = np.bincount(self.truth, minlength=self.champion.shape[1])
-        return RowCounts(rows, int(class_sizes.min()), groups)
+        """Count the rows, those of the rarest class that the scores have a column for (maybe none), and clusters."""
+        minority = len(self.truth)
+        if self.champion.ndim > 1:
+            minority = int(np.bincount(self.truth, minlength=self.champion.shape[1]).min())
+        counts = RowCounts(len(self.truth), minority, needs_rare_class=self.metric.needs_rare_class)
+        if self.clusters is None:
+            return counts
+        return replace(counts, clusters=self.clusters.fewest, min_clusters=self.clusters.min_clusters)
 
     def compute_value(self, scores: Array) -> float:
         """Return the metric of one model's scores; NaN where the rows do not define it."""
@@ -111,23 +137,25 @@ class PairedScores:
             raise UndefinedMetricError(self.metric.name, len(self.truth))
         return found
 
-    def compute_gain(self) -> float:
-        """Return by how much the candidate is better than the champion."""
-        champion = self.compute_value(self.champion)
-        candidate = self.compute_value(self.candidate)
-        return candidate - champion if self.metric.higher_is_better else champion - candidate
+    def compute_chance(self) -> Influence:
+        """Return the chance level, with each row's influence on it."""
+        n_classes = 0 if self.champion.ndim == 1 else self.champion.shape[1]
+        return compute_chance(self.metric, self.truth, n_classes, self.cost)
 
     def describe_method(self, method: str) -> str:
-        """Return the name of a method, with `by group` where groups count."""
-        return method if self.groups is None else f"{method}, by group"
+        """Return the name of a method, with the clusters such as `by carrier and day` where there are any."""
+        return method if self.clusters is None else f"{method}, by {' and '.join(self.clusters.names)}"
 
-    def resample(self, statistic: Callable[["PairedScores"], float], resamples: int, seed: int) -> Array:
-        """Return a statistic of rows, or of whole groups, that are drawn with replacement, many times.
+    def resample(self, statistic: Statistic, resamples: int, seed: int) -> Array:
+        """Return numbers computed from rows, or whole clusters, that are drawn with replacement, many times.
+
+        Of clusters of two kinds, those with the larger variance are drawn, and the numbers are stretched around their
+        mean to the variance that both kinds and their combinations have together (as in `compute_standard_error`).
 
         Parameters
         ----------
         statistic
-            Takes the drawn scores and returns a number, which may be NaN.
+            Takes the drawn scores and returns k numbers, which may be NaN.
         resamples
             The number of draws.
         seed
@@ -136,26 +164,41 @@ class PairedScores:
         Returns
         -------
         numpy.ndarray
-            The finite values, at most `resamples` of them.
+            The draws whose numbers are finite, shape (resamples or fewer, k).
 
         Raises
         ------
         UserError
-            The statistic is not defined on most draws.
+            The numbers are not defined on most draws.
 
         References
         ----------
         Efron & Tibshirani (1993), An Introduction to the Bootstrap.
         """
-        members = None if self.groups is None else split_rows_by_code(self.groups)
-        units = len(self.truth) if members is None else len(members)
+        if self.clusters is None:
+            return self._draw(np.arange(len(self.truth)), statistic, resamples, seed)
+        draws = [self._draw(codes, statistic, resamples, seed) for codes in self.clusters.codes]
+        variances = [drawn.var(axis=0) for drawn in draws]
+        widest = draws[int(np.argmax([variance[0] for variance in variances]))]
+        if not self.clusters.is_crossed:
+            return widest
+        cells = self._draw(self.clusters.cells, statistic, resamples, seed)
+        variance = np.maximum(sum(variances) - cells.var(axis=0), np.max(variances, axis=0))
+        stretch = np.sqrt(variance / np.maximum(widest.var(axis=0), np.finfo(float).tiny))
+        return np.asarray(widest.mean(axis=0) + (widest - widest.mean(axis=0)) * stretch)
+
+    def _draw(self, codes: Array, statistic: Statistic, resamples: int, seed: int) -> Array:
+        """Return the numbers of draws of clusters of one kind, of which `codes` is that of each row."""
+        distinct, codes = np.unique(codes, return_inverse=True)
+        units = len(distinct)
+        rows = np.arange(len(codes))
         random = np.random.default_rng(seed)
-        values = np.empty(resamples)
-        for place in range(resamples):
-            drawn = random.integers(units, size=units)
-            rows = drawn if members is None else np.concatenate([members[group] for group in drawn])
-            values[place] = statistic(self.select_rows(rows))
-        defined = values[np.isfinite(values)]
+        values = []
+        for _ in range(resamples):
+            times_drawn = np.bincount(random.integers(units, size=units), minlength=units)
+            values.append(statistic(self.select_rows(np.repeat(rows, times_drawn[codes]))))
+        drawn = np.array(values)
+        defined = drawn[np.isfinite(drawn).all(axis=1)]
         if 2 * len(defined) < resamples:
             problem = f"{self.metric.name} is not defined on most resamples of these rows"
             raise UserError(f"{problem}; take a larger holdout or another metric")
@@ -163,14 +206,14 @@ class PairedScores:
 
 
 def pair_scores(
-    metric: str, truth: Array, champion: Array, candidate: Array, groups: Array | None, cost: CostMatrix | None
+    metric: str, truth: Array, champion: Array, candidate: Array, groups: Groups, cost: CostMatrix | None
 ) -> PairedScores:
     """Check the scores of two models and number their groups; rows without a group make one group.
 
     Raises
     ------
     InvalidScoresError
-        The shapes do not fit each other.
+        The shapes do not fit each other, or log loss gets probabilities that do not sum to 1.
     """
     found = get_metric(metric)
     codes, champion = validate_inputs(found.task, truth, champion)
@@ -178,12 +221,11 @@ def pair_scores(
     if champion.shape != candidate.shape:
         problem = f"the champion knows {champion.shape[-1]} classes and the candidate {candidate.shape[-1]}"
         raise InvalidScoresError(problem, "give both a column for every class")
-    if groups is None:
-        return PairedScores(found, codes, champion, candidate, None, cost)
-    if len(groups) != len(codes):
-        raise InvalidScoresError(f"there are {len(groups)} group names for {len(codes)} rows", "give one to each row")
-    group_codes, _ = pd.factorize(np.asarray(groups), use_na_sentinel=False)
-    return PairedScores(found, codes, champion, candidate, group_codes, cost)
+    clusters = groups if groups is None or isinstance(groups, Clusters) else Clusters.of({"group": groups})
+    if clusters is not None and len(clusters) != len(codes):
+        problem = f"there are {len(clusters)} group names for {len(codes)} rows"
+        raise InvalidScoresError(problem, "give one to each row")
+    return PairedScores(found, codes, champion, candidate, clusters, cost)
 
 
 def split_rows_by_code(codes: Array) -> list[Array]:
