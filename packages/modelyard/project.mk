@@ -33,6 +33,9 @@ LICENCES ?= Apache;BSD;ISC;MIT;MPL;Python Software Foundation;PSF;Zlib;HPND;Unli
 # Known, without a better version, not open here: diskcache's pickles (above), and skops where all types are trusted.
 UNFIXED ?= CVE-2025-69872 CVE-2024-37065
 CHOSEN_PYTHON = "$${MODELYARD_PYTHON:-$$(cat .python-version)}"
+# It is a version and nothing else: uv would take a path, and start what lies there.
+CHECK_PYTHON = case $(CHOSEN_PYTHON) in *[!0-9.]*|"") \
+	  echo "error: .python-version (or PYTHON=) is not a version; write digits and dots, such as 3.12" >&2; exit 2;; esac
 RUN = @python -m modelyard $@
 BARE = @python3 -m modelyard $@
 
@@ -49,7 +52,8 @@ help: ## Show the verbs
 	  /^[a-z-]+:.*## / && !seen[$$1]++ {if (group) printf "\n%s\n", group; group = ""; printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: | $(filter .uv/%,$(UV))
-	@stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON); cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
+	@$(CHECK_PYTHON); \
+	stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON); cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
 	[ -e "$$stamp" ] || { \
 	  echo "installing the environment into $$MODELYARD_VENV …" && \
 	  "$(UV)" venv --quiet --allow-existing --python $(CHOSEN_PYTHON) "$$MODELYARD_VENV" && \
