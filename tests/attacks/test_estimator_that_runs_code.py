@@ -15,6 +15,7 @@ from modelyard.pipeline.estimator import find_estimator_class, make_default_esti
 from tests.library.support import PROJECT
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
+IMPORTED = 'Path("canary").touch()\nclass Own'
 HOSTILE = """from pathlib import Path
 from sklearn.base import BaseEstimator
 Path("canary").touch()
@@ -58,7 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copyfile(PROJECT / name, tmp_path / name)
     shutil.copytree(PROJECT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "src/flight_delays/_hidden.py").write_text(HOSTILE)
-    (tmp_path / "src/flight_delays/model.py").write_text(HOSTILE.replace('Path("canary").touch()\nclass', "class"))
+    (tmp_path / "src/flight_delays/model.py").write_text(HOSTILE.replace(IMPORTED, "class Own"))
     (tmp_path / "planted.py").write_text(HOSTILE)
     (tmp_path / "kept").mkdir()
     monkeypatch.chdir(tmp_path)
