@@ -1,7 +1,7 @@
 """Put a candidate that another job trained into place, as data: each file by its name, and models by their digest.
 
-The job that trains runs code of a branch and can write anything into what it hands on. So nothing of it is started here,
-no other file is taken, and of its params.yaml at most the block `train` counts.
+The job that trains runs code of a branch and can write anything into what it hands on. So nothing of it is started
+here, no other file is taken, and of its params.yaml at most the block `train` counts.
 """
 
 import shutil
@@ -30,7 +30,8 @@ from modelyard.core.yaml import read_yaml
 from modelyard.core.yaml_edit import edit_yaml
 
 REPORT_FILES = (DATA_JSON, METRICS_JSON, TRAINING_JSON)
-# Until `make gate` needs none of them, they come from DVC's cache; the report's sections on importance and age need two.
+# From DVC's cache, where it has them: the report shows importance and age by the first two.
+# TODO(judge): `make gate` needs them too, until it takes predictions and truth from nowhere but itself.
 ROW_FILES = (TRAIN_PARQUET, HOLDOUT_PARQUET, PREDICTIONS_PARQUET)
 TRAIN_AGAIN = "run the workflow again"
 
