@@ -130,7 +130,9 @@ def test_a_step_runs_make_and_only_a_judge_says_no(path: Path) -> None:
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_every_verb_that_a_workflow_calls_is_there(path: Path, bake: Bake) -> None:
     makefile = "\n".join(bake().read(name) for name in MAKEFILES if bake().has(name))
-    called = re.findall(r"\bmake ([a-z ]+)$", path.read_text() + "".join(action.read_text() for action in ACTIONS), re.M)
+    called = re.findall(
+        r"\bmake ([a-z ]+)$", path.read_text() + "".join(action.read_text() for action in ACTIONS), re.M
+    )
     verbs = {verb for line in called for verb in line.split()}
     assert {v for v in verbs if not re.search(rf"^{v}:.*## ", makefile, re.M)} == set()
 
