@@ -50,7 +50,7 @@ $(FLIGHTS):
 
 test: $(STAMP) ## Run the fast tests: the library's, with its coverage, and those that render, refuse, parse
 	@python -m pytest tests/library -m "not slow" -n $(WORKERS) --cov --cov-report=term:skip-covered
-	@python -m pytest tests/template -m "not slow" -n $(WORKERS)
+	@python -m pytest tests/template tests/attacks -m "not slow" -n $(WORKERS)
 
 test-slow: $(STAMP) ## Run the rendered projects: environments, pipelines, workflows by act, updates
 	@python -m pytest -m "slow and not containers and not weekly" -n $(WORKERS) --dist loadfile --durations 12

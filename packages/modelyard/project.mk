@@ -22,7 +22,8 @@ UV := $(or $(shell uv --version 2>/dev/null | grep -Eq '^uv 0\.(9|[1-9][0-9]+)\.
 export MODELYARD_VENV := $(VENV)
 export MODELYARD_UV := $(UV)
 export PATH := $(BIN):$(PATH)
-export PYTHONPATH := packages/modelyard/src:src
+# src/ is not on it: a module there would stand in for one of Python's own. The library imports a project's functions by name.
+export PYTHONPATH := packages/modelyard/src
 export MLFLOW_DISABLE_TELEMETRY := true
 # DVC keeps pickles (CVE-2025-69872) in a folder where everybody on the machine may write; ours is for nobody else.
 export DVC_SITE_CACHE_DIR := $(shell mkdir -p -m 700 .dvc/tmp/own && cd .dvc/tmp/own && pwd)
@@ -33,6 +34,9 @@ LICENCES ?= Apache;BSD;ISC;MIT;MPL;Python Software Foundation;PSF;Zlib;HPND;Unli
 # Known, without a better version, not open here: diskcache's pickles (above), and skops where all types are trusted.
 UNFIXED ?= CVE-2025-69872 CVE-2024-37065
 CHOSEN_PYTHON = "$${MODELYARD_PYTHON:-$$(cat .python-version)}"
+# It is a version and nothing else: uv would take a path, and start what lies there.
+CHECK_PYTHON = case $(CHOSEN_PYTHON) in *[!0-9.]*|"") \
+	  echo "error: .python-version (or PYTHON=) is not a version; write digits and dots, such as 3.12" >&2; exit 2;; esac
 RUN = @python -m modelyard $@
 BARE = @python3 -m modelyard $@
 
@@ -49,12 +53,14 @@ help: ## Show the verbs
 	  /^[a-z-]+:.*## / && !seen[$$1]++ {if (group) printf "\n%s\n", group; group = ""; printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: | $(filter .uv/%,$(UV))
-	@stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON); cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
+	@$(CHECK_PYTHON); \
+	stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON); cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
 	[ -e "$$stamp" ] || { \
 	  echo "installing the environment into $$MODELYARD_VENV …" && \
 	  "$(UV)" venv --quiet --allow-existing --python $(CHOSEN_PYTHON) "$$MODELYARD_VENV" && \
 	  "$(UV)" pip sync --quiet --compile-bytecode --require-hashes --python "$(BIN)/python" requirements/dev.txt && \
-	  "$(UV)" pip install --quiet --offline --no-deps --python "$(BIN)/python" --editable packages/modelyard --editable . && \
+	  "$(UV)" pip install --quiet --offline --no-deps --python "$(BIN)/python" --editable packages/modelyard \
+	    $$([ "$$MODELYARD_LIBRARY_ONLY" ] || echo --editable .) && \
 	  rm -f "$$MODELYARD_VENV"/.installed-* && touch "$$stamp"; }
 
 .uv/bin/uv:
@@ -88,7 +94,7 @@ scan: environment ## Look for known vulnerabilities in what is pinned, and for l
 	    -r requirements/$$name.txt || exit 1; done
 
 test: environment ## Run the tests of code, data and model
-	@python -m pytest
+	@PYTHONPATH=packages/modelyard/src:src python -m pytest
 
 ## Data and model
 adopt: environment ## Make a table yours: CSV=path TARGET=column [TIME= GROUP= SENSITIVE=a,b TASK= DROP=1 MISSING= SEP= ENCODING=]
@@ -119,7 +125,7 @@ resolve: environment ## Make dvc.lock anew after a merge conflict in it
 
 ## Judge
 gate: environment ## Judge the model against BASE (default: the default branch), on the same rows
-	$(RUN) || { code=$$?; [ $$code = 2 ] || python -m modelyard report; exit $$code; }
+	$(RUN) || { code=$$?; [ $$code = 2 ] || [ "$$MODELYARD_REPORT" = 0 ] || python -m modelyard report; exit $$code; }
 
 report: environment ## Write the verdict as a page: Markdown, HTML and model card
 	$(RUN)
@@ -164,6 +170,9 @@ remote: environment ## Give data and models a home: URL=s3://… gs://… azure:
 	$(RUN)
 
 pull: environment ## Fetch data and models from the remote, if there is one
+	$(RUN)
+
+receive: environment ## Put a candidate that another job trained into place, as data: FOLDER=path
 	$(RUN)
 
 push: environment ## Bring data and models to the remote, if there is one

@@ -249,7 +249,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_security_names_tests_that_exist() -> None:
     named = re.findall(
-        r"`((?:library|template)/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs/security.md").read_text("utf-8")
+        r"`((?:library|template|attacks)/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs/security.md").read_text("utf-8")
     )
     assert len(named) > 40
     for file, name in named:

@@ -20,7 +20,9 @@ from tests.template.support import ROOT, BakedProject, installed, run
 pytestmark = pytest.mark.slow
 
 NAME = "acme/flight-delays"
-TRAIN = "Train and compare (reusable)/Train and compare"
+TRAIN = "Train and compare (reusable)/Train"
+JUDGE = "Train and compare (reusable)/Judge"
+VERIFY = "Train and compare (reusable)/Run everything again"
 SCAN = "Known vulnerabilities and licences"
 REQUIRED = "Required checks pass"
 DELIVER = "Track, register and push to the remote"
@@ -151,8 +153,8 @@ def failures(done: Run) -> str:
 
 
 def outputs(done: Run) -> dict[str, str]:
-    """What the training job said."""
-    return done.job(TRAIN).outputs.get("summary", {})
+    """What the judging job said."""
+    return done.job(JUDGE).outputs.get("verdict", {})
 
 
 def trained(done: Run) -> bool:
@@ -214,7 +216,7 @@ def test_pull_request_with_a_worse_model_is_judged_and_may_not_be_merged(work: W
     work.edit("params.yaml", *worse)
     work.push("worse")
     done = work.github.pull_request("worse")
-    assert done.job(TRAIN).conclusion == "success"
+    assert done.job(JUDGE).conclusion == "success"
     assert done.job(REQUIRED).steps["The model may be merged"] == "failure", failures(done)
     assert outputs(done)["sentence"] in work.comments()[0]
     assert work.api.calls[-1]["body"]["state"] == "failure"
@@ -295,8 +297,7 @@ def test_push_of_words_alone_trains_nothing_and_runs_nothing_again(work: Work) -
     work.push("main")
     done = work.github.push()
     assert done.ok and not trained(done), failures(done)
-    log = done.job(TRAIN).log
-    assert "nothing that the pipeline reads changed" in log
+    assert "nothing that the pipeline reads changed" in done.job(VERIFY).log
     assert not any(name.startswith("Retrain") for name in done.jobs)
 
 
@@ -316,8 +317,8 @@ def test_fork_is_judged_without_a_comment_a_secret_or_a_token(work: Work) -> Non
     done = work.github.pull_request("fork", fork="mallory/flight-delays")
     assert done.job(REQUIRED).conclusion == "success", failures(done)
     assert done.job("Post the verdict").conclusion == "skipped" and not work.api.posted("")
-    assert "Unchanged" in done.job(TRAIN).summary
-    assert (done.artifacts / "report/reports/report.md").is_file()
+    assert "Unchanged" in done.job(JUDGE).summary
+    assert (done.artifacts / "report/report.md").is_file()
     seen = (done.artifacts / "seen.json").read_text()
     assert "token:" not in seen and "a secret" not in seen
     assert not (done.artifacts / "calls.jsonl").exists()  # it takes no identity

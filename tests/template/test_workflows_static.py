@@ -19,6 +19,7 @@ GENERATED = sorted((next(ROOT.glob("{{*")) / ".github/workflows").glob("*.yml"))
 OWN = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SETUP = "./packages/modelyard/actions/setup"
 ACTION = ROOT / SETUP / "action.yml"
+ACTIONS = sorted((ROOT / SETUP).parent.glob("*/action.yml"))
 COPIES = tuple(path.name for path in GENERATED if path.name.startswith("reusable-"))
 EVERY = [pytest.param(path, id=f"generated-{path.name}") for path in GENERATED]
 EVERY += [pytest.param(path, id=f"own-{path.name}") for path in OWN if path.name not in COPIES]
@@ -41,8 +42,8 @@ def jobs(path: Path) -> dict[str, Job]:
 
 def steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every step with the name of its job; an action has steps alone."""
-    if path == ACTION:
-        yield from (("setup", step) for step in load(path)["runs"]["steps"])
+    if path in ACTIONS:
+        yield from ((path.parent.name, step) for step in load(path)["runs"]["steps"])
         return
     for name, job in jobs(path).items():
         yield from ((name, step) for step in job.get("steps", []))
@@ -83,7 +84,7 @@ def test_every_job_ends_in_time(path: Path) -> None:
         assert "uses" in job or "timeout-minutes" in job, name
 
 
-@pytest.mark.parametrize("path", [*EVERY, pytest.param(ACTION, id="action")])
+@pytest.mark.parametrize("path", [*EVERY, *(pytest.param(path, id=path.parent.name) for path in ACTIONS)])
 def test_every_action_is_pinned_with_its_version(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if re.search(r"\buses: [^.]", line)]
     assert all(re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line) for line in lines)
@@ -91,7 +92,7 @@ def test_every_action_is_pinned_with_its_version(path: Path) -> None:
 
 def test_one_action_has_one_commit_everywhere() -> None:
     pins: dict[str, set[str]] = {}
-    for path in [*GENERATED, *OWN, ACTION]:
+    for path in [*GENERATED, *OWN, *ACTIONS]:
         for uses in actions(load(path)):
             action, _, commit = uses.partition("@")
             pins.setdefault("/".join(action.split("/")[:2]), set()).add(commit)
@@ -104,7 +105,7 @@ def test_checkout_leaves_no_token_behind(path: Path) -> None:
     assert all(step["with"]["persist-credentials"] is False for step in found)
 
 
-@pytest.mark.parametrize("path", [*EVERY, pytest.param(ACTION, id="action")])
+@pytest.mark.parametrize("path", [*EVERY, *(pytest.param(path, id=path.parent.name) for path in ACTIONS)])
 def test_values_reach_the_shell_through_its_environment(path: Path) -> None:
     assert not [step["run"] for _, step in steps(path) if "${{" in step.get("run", "")]
 
@@ -116,7 +117,7 @@ def test_an_option_travels_under_our_prefix(path: Path) -> None:
         assert [name for name in names if not FOREIGN.fullmatch(name)] == []
 
 
-@pytest.mark.parametrize("path", [*GENERATED, ACTION], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*GENERATED, *ACTIONS], ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_step_runs_make_and_only_a_judge_says_no(path: Path) -> None:
     for name, step in steps(path):
         assert step["name"], name
@@ -129,7 +130,9 @@ def test_a_step_runs_make_and_only_a_judge_says_no(path: Path) -> None:
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_every_verb_that_a_workflow_calls_is_there(path: Path, bake: Bake) -> None:
     makefile = "\n".join(bake().read(name) for name in MAKEFILES if bake().has(name))
-    called = re.findall(r"\bmake ([a-z ]+)$", path.read_text() + ACTION.read_text(), re.M)
+    called = re.findall(
+        r"\bmake ([a-z ]+)$", path.read_text() + "".join(action.read_text() for action in ACTIONS), re.M
+    )
     verbs = {verb for line in called for verb in line.split()}
     assert {v for v in verbs if not re.search(rf"^{v}:.*## ", makefile, re.M)} == set()
 
@@ -154,45 +157,55 @@ def test_reusable_input_and_output_is_typed_and_described(name: str) -> None:
     assert all(put["description"] and put["value"] for put in about.get("outputs", {}).values())
 
 
-def test_every_input_and_output_of_the_action_is_described() -> None:
-    action = load(ACTION)
+@pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.parent.name)
+def test_every_input_and_output_of_an_action_is_described(path: Path) -> None:
+    action = load(path)
     assert all(put["description"] and "default" in put for put in action["inputs"].values())
     assert all(put["description"] and put["value"] for put in action["outputs"].values())
 
 
-def set_up() -> list[Any]:
-    """Each job of a generated workflow that uses the action, with the step that does."""
+def set_up(uses: str = "") -> list[Any]:
+    """Each job of a generated workflow that uses one of our actions, with the step that does."""
     return [
         pytest.param(jobs(path)[name], step, id=f"{path.stem}-{name}")
         for path in GENERATED
         for name, step in steps(path)
-        if step.get("uses") == SETUP
+        if step.get("uses", "").startswith(uses or "./packages/modelyard/actions/")
     ]
 
 
 @pytest.mark.parametrize(("job", "step"), set_up())
-def test_the_action_is_given_only_inputs_that_there_are(job: Job, step: dict[str, Any]) -> None:
-    assert set(step.get("with", {})) <= set(load(ACTION)["inputs"])
-    read = set(re.findall(r"steps\.setup\.outputs\.([a-z-]+)", str(job)))
-    assert read <= (set(load(ACTION)["outputs"]) if step.get("id") == "setup" else set())
+def test_an_action_is_given_only_inputs_that_there_are(job: Job, step: dict[str, Any]) -> None:
+    action = load(ROOT / step["uses"] / "action.yml")
+    assert set(step.get("with", {})) <= set(action["inputs"])
+    read = set(re.findall(rf"steps\.{step.get('id')}\.outputs\.([a-z-]+)", str(job)))
+    assert read <= set(action["outputs"])
+
+
+@pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.parent.name)
+def test_an_action_reads_only_outputs_that_there_are(path: Path) -> None:
+    inner = [(step.get("id"), step) for _, step in steps(path) if step.get("uses", "").startswith("./")]
+    for name, step in inner:
+        read = set(re.findall(rf"steps\.{name}\.outputs\.([a-z-]+)", path.read_text()))
+        assert read <= set(load(ROOT / step["uses"] / "action.yml")["outputs"])
 
 
 @pytest.mark.parametrize(("job", "step"), set_up())
-def test_the_action_follows_the_checkout_of_a_job_that_may_write_nothing(job: Job, step: dict[str, Any]) -> None:
+def test_an_action_follows_the_checkout_of_a_job_that_may_write_nothing(job: Job, step: dict[str, Any]) -> None:
     before = job["steps"][: job["steps"].index(step)]
     assert [step["name"] for step in before] == ["Check out"]
     may_write = {right for right, level in job["permissions"].items() if level == "write"}
     assert may_write <= {"id-token"}
 
 
-def test_the_action_takes_no_token_and_no_secret() -> None:
-    text = ACTION.read_text()
-    assert not re.search(r"secrets\.|github\.token|GITHUB_TOKEN", text)
-    assert not any(re.search("token|secret|password|key", name) for name in load(ACTION)["inputs"])
+@pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.parent.name)
+def test_an_action_takes_no_token_and_no_secret(path: Path) -> None:
+    assert not re.search(r"secrets\.|github\.token|GITHUB_TOKEN", path.read_text())
+    assert not any(re.search("token|secret|password|key", name) for name in load(path)["inputs"])
 
 
 def test_a_role_that_may_write_meets_no_cached_environment() -> None:
-    writers = [p for p in set_up() if "_WRITE_" in str(p.values[1])]
+    writers = [p for p in set_up(SETUP) if "_WRITE_" in str(p.values[1])]
     assert [p.id for p in writers] == ["main-deliver"]
     assert all(p.values[1]["with"]["environment"] == "none" for p in writers)
 
@@ -258,6 +271,44 @@ def test_branch_code_meets_no_token_no_secret_and_no_right_to_write(path: Path) 
                 "make post",
                 "make release",
             }
+
+
+def takes_identity(job: Job) -> bool:
+    return job.get("permissions", {}).get("id-token") == "write" and "steps" in job
+
+
+def test_an_identity_exists_only_where_nothing_of_a_branch_is_installed() -> None:
+    takers = {f"{path.stem}/{name}" for path in GENERATED for name, job in jobs(path).items() if takes_identity(job)}
+    on_main = {"main/release", "main/deliver", "reusable-image/image", "monitor/watch"}  # reviewed commits alone
+    assert takers == {"reusable-train/data", *on_main}
+    data = jobs(GENERATED[0].parent / "reusable-train.yml")["data"]
+    assert data["env"]["MODELYARD_LIBRARY_ONLY"] == "1" and "head.repo.fork" in data["if"]
+    assert all(f"vars.{name} != ''" in data["if"] for name in READERS)
+    assert [step.get("run") for step in data["steps"]] == [None, None, None]  # checkout, set-up, cache
+    assert data["steps"][1]["with"]["environment"] == "none"
+
+
+READERS = ("AWS_READ_ROLE", "GOOGLE_READ_PROVIDER", "AZURE_READ_CLIENT")
+TAKEN = {"run", "run/reports", "reports", "models", "candidate"}  # never `.`: an artifact is data beside the checkout
+
+
+@pytest.mark.parametrize("path", [*GENERATED, *ACTIONS], ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_an_artifact_is_data_and_never_laid_over_the_checkout(path: Path) -> None:
+    for _, step in steps(path):
+        if "/download-artifact@" in step.get("uses", ""):
+            assert step["with"]["path"] in TAKEN and step["with"]["name"].isalpha()  # no pattern: a name is one job's
+        if "/upload-artifact@" in step.get("uses", "") and "params.yaml" in step["with"]["path"]:
+            assert step["with"]["name"] in ("candidate", "proposal")
+
+
+def test_what_judges_is_on_a_machine_of_its_own_and_told_before_the_report() -> None:
+    found = jobs(GENERATED[0].parent / "reusable-train.yml")
+    assert found["judge"]["needs"] == "train" and "VERB" not in str(found["judge"])
+    names = [step["name"] for _, step in steps(ROOT / "packages/modelyard/actions/judge/action.yml")]
+    order = ["Put the candidate into place, as data", "Judge", "Tell the caller", "Keep the verdict", "Report"]
+    assert [name for name in names if name in order] == order
+    judge = load(ROOT / "packages/modelyard/actions/judge/action.yml")
+    assert judge["runs"]["steps"][0]["with"]["environment"] == "none"
 
 
 # What a thief would like to do with a job's token, and the right that it takes.
@@ -342,7 +393,7 @@ def test_nothing_is_triggered_with_the_rights_of_the_base() -> None:
     }
 
 
-@pytest.mark.parametrize("path", [*GENERATED, ACTION], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*GENERATED, *ACTIONS], ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_every_action_has_a_double_that_knows_its_inputs(path: Path) -> None:
     for _, step in steps(path):
         if "@" in step.get("uses", ""):
@@ -367,7 +418,8 @@ def test_documented_call_fits(name: str) -> None:
     taken = target["on"]["workflow_call"]
     assert set(call["with"]) <= set(taken["inputs"])
     assert set(call.get("secrets", {})) <= set(taken.get("secrets", {}))
-    assert all(call["permissions"] == job["permissions"] for job in target["jobs"].values())
+    needed = [pair for job in target["jobs"].values() for pair in job["permissions"].items()]
+    assert call["permissions"] == dict(sorted(needed, key=lambda pair: pair[1]))  # `write` after `read`
 
 
 def findings(*command: str, cwd: Path) -> str:

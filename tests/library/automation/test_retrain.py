@@ -88,9 +88,9 @@ def test_update_train_params_keeps_comments() -> None:
 def test_build_train_changes_names_only_what_changes(params: Params) -> None:
     assert not retrain.build_train_changes(params, None, None, False)
     assert not retrain.build_train_changes(params, params.train.window, params.train.estimator, False)
-    assert retrain.build_train_changes(params, "90", "sklearn.x", False) == {
+    assert retrain.build_train_changes(params, "90", "sklearn.svm.SVC", False) == {
         "window": "90",
-        "estimator": "sklearn.x",
+        "estimator": "sklearn.svm.SVC",
         "arguments": {},
     }
     started = replace(params, train=replace(params.train, start="abc"))

@@ -202,10 +202,12 @@ def test_dispatch_starts_the_checks_of_a_branch_that_exists(post: GitHubPoster, 
     assert git.changes() == [("POST", "/actions/workflows/pull-request.yml/dispatches")]
 
 
-def test_summary_passes_the_verdict_on(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_verdict_and_summary_go_to_the_jobs_that_follow_and_to_the_runs_page(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
-    assert main("summary", folder=str(run)) == 0
+    assert main("verdict summary", folder=str(run)) == 0
     assert "decision=pass\n" in (tmp_path / "output").read_text()
     assert (tmp_path / "summary").read_text().startswith("# Better")
 

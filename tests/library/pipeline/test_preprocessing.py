@@ -96,7 +96,7 @@ def test_predictions_have_a_share_for_each_class(params: Params, rows: pd.DataFr
     ("name", "arguments", "task", "words"),
     [
         ("os.system", {}, "classification", "is not supported"),
-        ("sklearn.nowhere.Nothing", {}, "classification", "cannot be made"),
+        ("sklearn.nowhere.Nothing", {}, "classification", "is not supported"),
         ("sklearn.linear_model.Ridge", {"alpah": 1}, "regression", "cannot be made"),
         ("sklearn.linear_model.Ridge", {}, "classification", "name a classifier with probabilities"),
         ("sklearn.svm.LinearSVC", {}, "classification", "name a classifier with probabilities"),

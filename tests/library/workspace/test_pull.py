@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.deployments import DeployedModel
-from modelyard.core.dvc_lock import DVC_CACHE, get_cache_path
+from modelyard.core.dvc_lock import DVC_CACHE, get_cache_path, get_hashes, load_lock
 from modelyard.core.errors import UserError
 from modelyard.core.paths import PARAMS_YAML
-from modelyard.core.process import DVC_COMMAND, use_runner
+from modelyard.core.process import DVC_COMMAND, run_dvc, use_runner
 from modelyard.core.yaml import dump_yaml, read_yaml
 from modelyard.github import release
 from modelyard.github.api import ServiceUnavailableError
 from modelyard.workspace import pull
 from modelyard.workspace.pull import fetch_champion_from_release, find_missing_champion, main, pull_from_remote
+from tests.library.recorded import save
 from tests.library.support import FORGED, PROJECT, Key
 
 FILES = {"model.skops": b"model", "rows.npy": b"rows"}
@@ -121,3 +122,14 @@ def test_main_prints_what_was_fetched(monkeypatch: pytest.MonkeyPatch, capsys: p
     with use_runner(Dvc(out="3 files fetched")):
         assert main() == 0
     assert "3 files fetched" in capsys.readouterr().out
+
+
+def test_models_of_the_base_come_too_for_a_gate_without_access(here: Path, tmp_path: Path) -> None:
+    run_dvc("remote", "add", "--default", "home", tmp_path / "remote")
+    base = save("A remote")
+    assert run_dvc("push").returncode == 0
+    models = [get_cache_path(get_hashes(load_lock())[f"models/{name}"]) for name in FILES]
+    shutil.rmtree(DVC_CACHE)
+    Path("dvc.lock").unlink()  # the branch has another model
+    main(base=base)
+    assert all(path.is_file() for path in models)

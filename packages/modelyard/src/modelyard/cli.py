@@ -36,6 +36,7 @@ COMMANDS = {
     "protect": "workspace.protect:main",
     "pull": "workspace.pull:main",
     "push": "workspace.push:main",
+    "receive": "workspace.receive:main",
     "registry": "tracking.registry:main",
     "rehearse": "workspace.rehearse:main",
     "release": "github.release:main",

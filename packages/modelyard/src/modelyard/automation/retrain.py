@@ -19,6 +19,7 @@ from modelyard.data.parquet import count_rows
 from modelyard.data.source import open_table
 from modelyard.gate import champion
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
+from modelyard.pipeline.estimator import find_estimator_class
 
 RETRAIN_JSON = Path("reports/retrain.json")
 MONITOR_JSON = Path("reports/monitor.json")
@@ -185,12 +186,13 @@ def build_train_changes(params: Params, window: str | None, estimator: str | Non
     Raises
     ------
     SettingError
-        There is no champion to go on from.
+        There is no champion to go on from, or no such estimator.
     """
     changes: dict[str, Any] = {}
     if window and window != params.train.window:
         changes["window"] = window
     if estimator and estimator != params.train.estimator:
+        find_estimator_class(estimator)
         changes |= {"estimator": estimator, "arguments": {}}
     if stateful:
         found = champion.find_champion(process.run_git("rev-parse", "HEAD"), params.data.target)

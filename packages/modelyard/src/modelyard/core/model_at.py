@@ -9,7 +9,7 @@ import numpy as np
 
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
 from modelyard.core.errors import InvalidFileError, ToolError
-from modelyard.core.files import sha256
+from modelyard.core.files import md5, sha256
 from modelyard.core.git_objects import read_yaml_at
 from modelyard.core.paths import DVC_LOCK, LIBRARY_FOLDER, MODEL_FILE, PARAMS_YAML, ROW_HASHES_FILE
 from modelyard.core.process import DVC_COMMAND, get_default_remote, last_error_line, run_dvc, run_process
@@ -110,7 +110,7 @@ def _copy_from_cache(project: Path, commit: str) -> None:
     for path in MODEL_FILES:
         cached = get_cache_path(hashes.get(str(path)))
         (project / path).parent.mkdir(parents=True, exist_ok=True)
-        if cached.is_file():
+        if cached.is_file() and md5(cached) == hashes[str(path)]:  # a branch's code may have written to the cache
             shutil.copyfile(cached, project / path)
 
 

@@ -103,7 +103,7 @@ class TrainParams(ParamsSection, frozen=True):
     Parameters
     ----------
     estimator
-        The dotted name of a scikit-learn class.
+        The dotted name of a scikit-learn class, or of one in the project's own package.
     arguments
         The keyword arguments of that class.
     window

@@ -16,6 +16,8 @@ from modelyard.core.project import Project
 PROXY_FOLDER = Path("deploy/front")
 PROXY_CONFIG = PROXY_FOLDER / "haproxy.cfg"
 PROXY_SERVICE = "front"
+# This file alone: Compose would also read compose.override.yaml and .env, which nobody has to review.
+COMPOSE_FILES = ("--file", "compose.yaml", "--env-file", os.devnull)
 SLOTS = ("champion", "candidate")
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 SSH_KEY_CURE = "put the whole file of a private key without a passphrase into the secret"
@@ -166,7 +168,7 @@ class Environment:
 
     def run_compose(self, *arguments: str) -> str:
         """Return what a `docker compose` command for this environment prints."""
-        return run_docker("compose", "--project-name", self.name, *arguments, env=self.variables)
+        return run_docker("compose", *COMPOSE_FILES, "--project-name", self.name, *arguments, env=self.variables)
 
     def container_name(self, service: str) -> str:
         """Return the name of a service's container."""

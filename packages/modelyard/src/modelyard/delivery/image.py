@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelyard.core import deployments
 from modelyard.core.console import report_stage
-from modelyard.core.errors import ToolError, UserError
+from modelyard.core.errors import InvalidFileError, ToolError, UserError
 from modelyard.core.files import write_json
 from modelyard.core.params import load_params
 from modelyard.core.paths import DVC_LOCK
@@ -55,6 +55,15 @@ def build_labels(bundle: ModelBundle, created: str) -> dict[str, str]:
     }
 
 
+def read_python_version() -> str:
+    """Return the version in .python-version; raise an `InvalidFileError` where it is anything else."""
+    path = Path(".python-version")
+    version = path.read_text(encoding="utf-8").strip()
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", version):
+        raise InvalidFileError(path, "is not a version", "write digits and dots, such as 3.12")
+    return version
+
+
 def build_image(bundle: ModelBundle, tag: str) -> str:
     """Build an image from this folder and return its id.
 
@@ -67,7 +76,7 @@ def build_image(bundle: ModelBundle, tag: str) -> str:
     """
     epoch, created = run_git("show", "-s", "--format=%ct %cI", bundle.commit).split()
     build_arguments = {
-        "PYTHON": Path(".python-version").read_text(encoding="utf-8").strip(),
+        "PYTHON": read_python_version(),
         "LIBRARIES": "compiled" if bundle.engine == "compiled" else "serve",
         "SOURCE_DATE_EPOCH": epoch,
     }

@@ -26,7 +26,7 @@ PROPOSED_FILES = {
     "retrain": ("dvc.lock", "params.yaml", "reports/data.json", "reports/metrics.json"),
     "promote": ("deploy/staging.yaml", "deploy/production.yaml", "deploy/history.jsonl"),
 }
-POST_KINDS = ("comment", "status", "issue", "close", "pull", "dispatch", "summary")
+POST_KINDS = ("comment", "status", "issue", "close", "pull", "dispatch", "verdict", "summary")
 VERDICT_FILE = "reports/verdict.json"
 REPORT_FILE = "reports/report.md"
 ISSUE_LABEL = "model"
@@ -266,12 +266,16 @@ class GitHubPoster:
         self.api.request("POST", "/actions/workflows/pull-request.yml/dispatches", {"ref": self.branch})
         return f"started the checks on {self.branch}"
 
-    def summary(self) -> str:
-        """Write the report to the run's page, and the verdict for the jobs that follow."""
+    def verdict(self) -> str:
+        """Hand the verdict to the jobs that follow."""
         verdict = read_verdict(self.folder / VERDICT_FILE)
         append_to_actions_file("GITHUB_OUTPUT", "".join(f"{key}={value}\n" for key, value in verdict.items()))
-        append_to_actions_file("GITHUB_STEP_SUMMARY", read_untrusted_text(self.folder / REPORT_FILE) + "\n")
         return verdict["sentence"]
+
+    def summary(self) -> str:
+        """Write the report to the run's page."""
+        append_to_actions_file("GITHUB_STEP_SUMMARY", read_untrusted_text(self.folder / REPORT_FILE) + "\n")
+        return "the report is on the run's page"
 
 
 def append_to_actions_file(variable: str, text: str) -> None:
@@ -320,7 +324,7 @@ def main(
     if not kinds or set(kinds) - set(POST_KINDS):
         raise OptionError("WHAT", f"is {what!r}", f"it must be some of {', '.join(POST_KINDS)}")
     api = GitHubClient.from_environment()
-    if set(kinds) != {"summary"} and not (api.token and api.repository):
+    if not set(kinds) <= {"verdict", "summary"} and not (api.token and api.repository):
         print_annotation("warning", "Not posted", "there is no GITHUB_TOKEN: the report is in the run's summary only")
         return 0
     prefix = try_command("git", "rev-parse", "--show-prefix") or ""

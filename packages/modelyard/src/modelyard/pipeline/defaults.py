@@ -33,7 +33,7 @@ def load(source: DataSource) -> Iterator[pd.DataFrame]:
 
 
 def make_estimator(train: TrainParams, *, seed: int, task: str) -> BaseEstimator:
-    """Return the scikit-learn estimator that `train.estimator` names.
+    """Return the estimator that `train.estimator` names: of scikit-learn, or of the project's own package.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def make_estimator(train: TrainParams, *, seed: int, task: str) -> BaseEstimator
     Raises
     ------
     modelyard.UserError
-        Where the name is not one of scikit-learn, or an argument does not fit.
+        Where the name is not that of an estimator, or an argument does not fit.
     """
     from modelyard.pipeline.estimator import make_default_estimator
 

@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import re
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pandas as pd
 
 from modelyard.core.errors import SettingError, UserError
-from modelyard.core.hooks import ESTIMATOR, PREPROCESSOR, ProjectHooks
+from modelyard.core.hooks import ESTIMATOR, PREPROCESSOR, ProjectHooks, import_from_folder
 from modelyard.core.params import Params, TrainParams
 from modelyard.core.predictions import Predictions
 from modelyard.core.project import Project
@@ -17,9 +20,67 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from sklearn.pipeline import Pipeline
 
+# Libraries whose estimators have scikit-learn's form, and are used where they are installed.
+OTHER_LIBRARIES = ("catboost", "lightgbm", "xgboost")
+PUBLIC_NAME = re.compile(r"([a-zA-Z]\w*\.)+[a-zA-Z]\w*", re.ASCII)
+ESTIMATOR_CURE = "name a scikit-learn class, such as sklearn.ensemble.RandomForestClassifier, or a class of src/"
+
+
+def find_estimator_class(name: str) -> "type[BaseEstimator]":
+    """Return the class that a dotted name means, without calling anything.
+
+    Only a public module of scikit-learn, a library of its form or the project's own package is imported for it: a name
+    in params.yaml must not start other code.
+
+    Parameters
+    ----------
+    name
+        Such as `sklearn.ensemble.RandomForestClassifier`.
+
+    Raises
+    ------
+    SettingError
+        Where the name is not that of an estimator: a class with `fit` and with `predict` or `transform`.
+    """
+    from sklearn.base import BaseEstimator
+
+    setting = f"train.estimator {name}"
+    module_name, _, class_name = name.rpartition(".")
+    if not PUBLIC_NAME.fullmatch(name) or not is_estimator_module(module_name):
+        raise SettingError(setting, "is not supported", ESTIMATOR_CURE)
+    try:
+        found = vars(import_estimator_module(module_name)).get(class_name)
+    except Exception as problem:  # whatever the user's code raises while it is imported
+        reason = " ".join(str(problem).split())
+        raise SettingError(setting, f"cannot be imported: {type(problem).__name__}: {reason}", ESTIMATOR_CURE) from None
+    is_estimator = inspect.isclass(found) and issubclass(found, BaseEstimator) and hasattr(found, "fit")
+    if not is_estimator or not (hasattr(found, "predict") or hasattr(found, "transform")):
+        raise SettingError(setting, "is no estimator", ESTIMATOR_CURE)
+    return found
+
+
+def is_estimator_module(name: str) -> bool:
+    """Return whether estimators may come from a module: one of scikit-learn's own list, or a file of the project."""
+    import sklearn
+
+    library, _, part = name.partition(".")
+    project = Project.load()
+    if library == project.package:
+        return project.source.joinpath(*part.split(".")).with_suffix(".py").is_file()
+    return (library == "sklearn" and part in sklearn.__all__) or name in OTHER_LIBRARIES
+
+
+def import_estimator_module(name: str) -> ModuleType:
+    """Import a module that estimators may come from."""
+    library, _, part = name.partition(".")
+    project = Project.load()
+    if library == project.package:
+        return import_from_folder(project.root / "src", library, part)
+    return importlib.import_module(name)
+
 
 def make_default_estimator(train: TrainParams, *, seed: int, task: str) -> "BaseEstimator":
-    """Return the scikit-learn estimator that `train.estimator` names.
+    """Return the estimator that `train.estimator` names: of scikit-learn, or of the project's own package.
 
     Parameters
     ----------
@@ -33,28 +94,25 @@ def make_default_estimator(train: TrainParams, *, seed: int, task: str) -> "Base
     Raises
     ------
     SettingError
-        Where the name is not one of scikit-learn, or an argument does not fit.
+        Where the name is not that of an estimator, or an argument does not fit.
     """
     setting = f"train.estimator {train.estimator}"
-    module, _, name = train.estimator.rpartition(".")
-    if module.partition(".")[0] != "sklearn":
-        cure = "name a scikit-learn class, such as sklearn.ensemble.RandomForestClassifier, or make it in model.py"
-        raise SettingError(setting, "is not supported", cure)
+    kind = find_estimator_class(train.estimator)
+    if train.arguments.get("memory") is not None:  # joblib would read pickles from there
+        raise SettingError(setting, "has the argument memory, a folder of pickles", "leave it out")
     try:
-        kind = getattr(importlib.import_module(module), name)
         arguments = {key: make_argument(value, seed, task) for key, value in train.arguments.items()}
         if "random_state" in inspect.signature(kind).parameters:
             arguments.setdefault("random_state", seed)
         return kind(**arguments)
-    except (ImportError, AttributeError, TypeError) as problem:
+    except (TypeError, msgspec.ValidationError) as problem:
         raise SettingError(setting, f"cannot be made: {problem}", "correct train in params.yaml") from None
 
 
 def make_argument(value: Any, seed: int, task: str) -> Any:
     """Return an argument as it stands, or the estimators that it describes."""
     if isinstance(value, dict) and "estimator" in value:
-        nested = TrainParams(value["estimator"], value.get("arguments", {}))
-        return make_default_estimator(nested, seed=seed, task=task)
+        return make_default_estimator(msgspec.convert(value, TrainParams), seed=seed, task=task)
     if isinstance(value, list) and value and isinstance(value[0], dict) and "estimator" in value[0]:
         return [(f"model{i}", make_argument(item, seed, task)) for i, item in enumerate(value)]
     return value

@@ -8,7 +8,8 @@ from modelyard.core.console import print_result
 from modelyard.core.deployments import find_deployed_champion
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
 from modelyard.core.files import md5
-from modelyard.core.git_objects import read_yaml_at
+from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
+from modelyard.core.model_at import MODEL_FILES
 from modelyard.core.params import load_params
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE
 from modelyard.core.process import get_default_remote, last_error_line, run_dvc
@@ -109,9 +110,23 @@ def pull_from_remote(remote: str) -> str:
     return f"{last_error_line(done.stdout or 'nothing new')} ({remote})"
 
 
-def main() -> int:
-    """Fetch data and models from the remote if there is one, and the promoted model from its release."""
-    print_result("pull", pull_from_remote(get_default_remote()))
+def fetch_earlier_models(base: str) -> None:
+    """Put the models of a base and of the promoted commit into DVC's cache, for a gate without access to the remote."""
+    champion = find_deployed_champion()
+    for commit in {find_commit(base), champion.commit if champion else None} - {None}:
+        hashes = get_hashes(read_yaml_at(str(commit), DVC_LOCK) or {})
+        if all(get_cache_path(hashes.get(str(path))).is_file() for path in MODEL_FILES):
+            continue
+        with checkout_commit(str(commit)) as project:
+            run_dvc("fetch", "--quiet", *map(str, MODEL_FILES), cwd=project)
+
+
+def main(base: str = "") -> int:
+    """Fetch data and models from the remote, if there is one, models of BASE too, and the promoted one from its release."""
+    remote = get_default_remote()
+    print_result("pull", pull_from_remote(remote))
+    if base and remote:
+        fetch_earlier_models(base)
     from_release = fetch_champion_from_release()
     if from_release:
         print_result("pull", from_release)
