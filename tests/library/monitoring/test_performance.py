@@ -7,7 +7,13 @@ from msgspec.structs import replace
 
 from modelyard.core.params import Params
 from modelyard.monitoring import performance
-from modelyard.monitoring.performance import encode_labelled_rows, model_performance, performance_drop
+from modelyard.monitoring.performance import (
+    HoldoutMetric,
+    encode_labelled_rows,
+    measure_holdout,
+    model_performance,
+    performance_drop,
+)
 from modelyard.monitoring.run import find_retrain_triggers
 from modelyard.monitoring.signals import Signal, describe
 from modelyard.monitoring.windows import ReferenceData, Window
@@ -99,4 +105,5 @@ def test_performance_drop_of_an_error_is_positive(small: Params) -> None:
     params = replace(small, evaluate=replace(small.evaluate, metric="log_loss"))
     holdout = ConfidenceInterval("log_loss", 1.0, 0.98, 1.02, 0.01, "paired mean")
     worse = ConfidenceInterval("log_loss", 1.5, 1.48, 1.52, 0.01, "paired mean")
-    assert performance_drop(params, "performance", holdout, [worse, None]).values == [0.5, None]
+    signal = performance_drop(params, "performance", HoldoutMetric(holdout), [worse, None])
+    assert signal.values == [0.5, None]

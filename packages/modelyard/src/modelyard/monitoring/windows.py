@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelyard.core import dvc_lock, git_objects, model_at
@@ -22,8 +23,10 @@ from modelyard.core.process import DVC_COMMAND
 from modelyard.core.project import Project
 from modelyard.monitoring.log_reader import EmptyLogError, HashSample, ReadStats, read_records
 from modelyard.statistics import drift
+from modelyard.statistics.drift import Periods
 
 REFERENCE_ROWS = 20_000  # sampled from the training rows
+PERIOD_ROWS = 50_000  # sampled from the training rows' periods, all together
 MAX_LABELS = 100_000  # sampled from the feedback
 CLOCK_TOLERANCE = pd.Timedelta("1h")  # rows that are later than now by more than this are counted
 WINDOW_ORIGIN = pd.Timestamp("1970-01-05", tz="UTC")  # a Monday
@@ -44,17 +47,20 @@ class ReferenceData:
         A sample of the training rows: raw columns, and the features made from them.
     predictions
         The predictions on the holdout, with their truth.
+    period_features
+        The features of a sample of the training rows in each period as long as a window.
     train_periods, holdout_periods
-        The positions of the rows (of `raw`, and of the holdout) in each period as long as a window; empty without
-        times, or where the periods are too few.
+        The positions of these rows (of `period_features`, and of the holdout); empty without times, or where the
+        periods are too few.
     """
 
     model: str
     raw: pd.DataFrame
     features: pd.DataFrame
     predictions: pd.DataFrame
-    train_periods: Sequence[Array] = ()
-    holdout_periods: Sequence[Array] = ()
+    period_features: pd.DataFrame = field(default_factory=pd.DataFrame)
+    train_periods: Periods = drift.NO_PERIODS
+    holdout_periods: Periods = drift.NO_PERIODS
 
 
 @dataclass(frozen=True)
@@ -121,37 +127,71 @@ def locate_reference_files(deployed: DeployedModel | None) -> tuple[str, dict[Pa
     return deployed.model, places
 
 
-def split_into_periods(times: pd.Series, rules: MonitorParams) -> list[Array]:
-    """Return the positions of the rows in each period as long as a window, where the rows are enough."""
-    width = pd.Timedelta(parse_duration(rules.window)).as_unit("ns").value
-    return drift.group_rows_by_period(times.astype("datetime64[ns]").astype("int64").to_numpy(), width, rules.minimum)
+def sample_periods(times: pd.Series, reference_rows: Array, rules: MonitorParams) -> Periods:
+    """Return a sample of the rows in each period as long as a window.
+
+    Parameters
+    ----------
+    times
+        The time of each row, shape (n,).
+    reference_rows
+        The numbers of the rows that are the reference, shape (m,).
+    rules
+        The length of a window, and the fewest rows of a period.
+
+    Returns
+    -------
+    Periods
+        Row numbers in `times`, and positions in `reference_rows`. Of very many periods some are drawn, so that all
+        together have at most 50,000 rows.
+    """
+    width, day = (pd.Timedelta(length).as_unit("ns").value for length in (parse_duration(rules.window), "1D"))
+    nanoseconds = pd.to_datetime(times, utc=True).dt.as_unit("ns").astype("int64").to_numpy()
+    found = drift.group_rows_by_period(nanoseconds, width, rules.minimum, day)
+    if not found:
+        return drift.NO_PERIODS
+    random = np.random.default_rng(0)
+    most = max(PERIOD_ROWS // rules.minimum, drift.MIN_PERIODS)
+    if len(found) > most:
+        found = [found[number] for number in random.choice(len(found), most, replace=False)]
+    period_of_row = np.full(len(times), -1)
+    for number, rows in enumerate(found):
+        period_of_row[rows] = number
+    own_rows = [np.flatnonzero(period_of_row[reference_rows] == number) for number in range(len(found))]
+    return Periods([random.permutation(rows)[: PERIOD_ROWS // len(found)] for rows in found], own_rows)
 
 
 def load_reference(params: Params) -> ReferenceData:
     """Return the data of the model deployed to production, else of the model in this folder."""
     model, places = locate_reference_files(find_deployed_champion())
     data = params.data
-    rows = sample_training_rows(params, places[TRAIN_PARQUET])
-    raw = rows[data.features]
+    names = [*dict.fromkeys([*data.features, *([data.time] if data.time else [])])]
+    table = pq.read_table(places[TRAIN_PARQUET], columns=names, use_threads=False)
+    rows = sample_reference_rows(len(table))
+    raw = table.take(rows).to_pandas()[data.features]
     features = Project.load().features(raw)
     predictions = pd.read_parquet(places[PREDICTIONS_PARQUET])
     if not data.time:
         return ReferenceData(model, raw, features, predictions)
+    periods = sample_periods(table[data.time].to_pandas(), rows, params.monitor)
+    period_features, train_periods = compute_period_features(table.select(data.features), periods)
     holdout_times = pd.read_parquet(places[HOLDOUT_PARQUET], columns=[data.time])[data.time]
-    train_periods = split_into_periods(rows[data.time], params.monitor)
-    return ReferenceData(
-        model, raw, features, predictions, train_periods, split_into_periods(holdout_times, params.monitor)
-    )
+    holdout_periods = sample_periods(holdout_times, np.arange(len(holdout_times)), params.monitor)
+    return ReferenceData(model, raw, features, predictions, period_features, train_periods, holdout_periods)
 
 
-def sample_training_rows(params: Params, path: Path) -> pd.DataFrame:
-    """Return at most 20,000 of the training rows, drawn at random: the raw columns and the time."""
-    columns = [*params.data.features]
-    if params.data.time and params.data.time not in columns:
-        columns.append(params.data.time)
-    table = pq.read_table(path, columns=columns, use_threads=False)
-    chosen = np.random.default_rng(0).choice(len(table), min(REFERENCE_ROWS, len(table)), replace=False)
-    return table.take(np.sort(chosen)).to_pandas().reset_index(drop=True)
+def sample_reference_rows(rows: int) -> Array:
+    """Return the numbers of at most 20,000 of so many training rows, drawn at random, in their order."""
+    return np.sort(np.random.default_rng(0).choice(rows, min(REFERENCE_ROWS, rows), replace=False))
+
+
+def compute_period_features(table: pa.Table, periods: Periods) -> tuple[pd.DataFrame, Periods]:
+    """Return the features of the periods' rows of a table, and the periods with row numbers in these features."""
+    if not periods.rows:
+        return pd.DataFrame(), periods
+    features = Project.load().features(table.take(np.concatenate(periods.rows)).to_pandas())
+    ends = np.cumsum([len(rows) for rows in periods.rows])
+    return features, Periods(np.split(np.arange(len(features)), ends[:-1]), periods.reference_rows)
 
 
 def cast_column(logged: pd.Series, reference: pd.Series) -> pd.Series:
