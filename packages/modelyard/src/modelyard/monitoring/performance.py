@@ -8,6 +8,7 @@ import pandas as pd
 
 from modelyard.core.params import MonitorParams, Params, parse_duration
 from modelyard.core.predictions import Predictions, encode_classes, normalize_class_names, read_class_names
+from modelyard.monitoring.label_selection import label_selection
 from modelyard.monitoring.signals import SEVERITY_BY_KIND, YEAR, Signal, WindowValues
 from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics import drift
@@ -169,17 +170,22 @@ def compute_loss_limits(
 
 
 def model_performance(params: Params, reference: ReferenceData, windows: Sequence[Window]) -> list[Signal]:
-    """Return the measured loss since the holdout, and the estimated one in windows without enough labels."""
+    """Return the measured loss since the holdout, the estimated one in other windows, and which labels are selected.
+
+    The loss is measured where labels are enough and came at random.
+    """
     holdout = measure_holdout(params, reference)
     if holdout is None:
         return []
+    selection = label_selection(params, windows)
     measured = []
     estimated = []
-    for window in windows:
-        metric = measure_metric(params, reference, window.labelled)
+    for window, is_selected in zip(windows, selection.exceeds_limit, strict=True):
+        metric = None if is_selected else measure_metric(params, reference, window.labelled)
         measured.append(metric)
         estimated.append(None if metric else estimate_metric(params, reference, window))
     return [
         performance_drop(params, "performance", holdout, measured),
         performance_drop(params, "estimate", holdout, estimated),
+        selection,
     ]

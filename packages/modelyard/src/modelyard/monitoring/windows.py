@@ -81,6 +81,8 @@ class Window:
         The raw columns of the sample, with the types of the reference.
     unreadable_shares
         For each raw column, the share of values of another type.
+    is_labelled
+        Whether the truth of each row of the sample is known.
     """
 
     start: pd.Timestamp
@@ -89,6 +91,7 @@ class Window:
     labelled: pd.DataFrame
     raw: pd.DataFrame
     unreadable_shares: dict[str, float]
+    is_labelled: Array
 
 
 def locate_reference_files(deployed: DeployedModel | None) -> tuple[str, dict[Path, Path]]:
@@ -233,34 +236,46 @@ class WindowCollector:
         The last window ends at this time at the latest.
     size
         The rows of a window's sample.
+    late_windows
+        The numbers of windows before the history that are collected as well. The first window of the history has the
+        number 0, the one before it -1.
     """
 
-    def __init__(self, params: Params, model: str, now: pd.Timestamp, size: int) -> None:
+    def __init__(
+        self, params: Params, model: str, now: pd.Timestamp, size: int, late_windows: Sequence[int] = ()
+    ) -> None:
         history = params.monitor.history
+        self.rules = params.monitor
         self.width = pd.Timedelta(parse_duration(params.monitor.window))
         self.model = model
         self.now = now
         self.stats = ReadStats()
         end = WINDOW_ORIGIN + (now - WINDOW_ORIGIN) // self.width * self.width
-        self.starts = [end - self.width * number for number in range(history, 0, -1)]
-        self.samples = [HashSample(size) for _ in self.starts]
-        self.labelled_samples = [HashSample(max(MAX_LABELS // history, size)) for _ in self.starts]
+        self.history_start = end - self.width * history
+        self.numbers = [*late_windows, *range(history)]
+        self.starts = [self.history_start + self.width * number for number in self.numbers]
+        self.samples = {number: HashSample(size) for number in self.numbers}
+        self.labelled_samples = {number: HashSample(max(MAX_LABELS // history, size)) for number in self.numbers}
         self.row_counts: Counter[int] = Counter()
+        self.labelled_counts: Counter[int] = Counter()
         self.truth = pd.DataFrame({"hash": np.array([], np.uint64), "truth": []})
 
     def add_labels(self, folder: Path) -> None:
-        """Read a sample of the labels that have come since the first window; the latest label of an id counts."""
-        sample = HashSample(MAX_LABELS)
+        """Read samples of the labels of the history's time and of earlier ones; the latest label of an id counts."""
+        earlier = HashSample(MAX_LABELS)
+        recent = HashSample(MAX_LABELS)
         stats = ReadStats()
         for part in read_records(folder, "feedback", stats):
             if "truth" in part:
-                good = part["truth"].notna() & (part["time"] >= self.starts[0])
-                sample.add(part.loc[good, ["hash", "truth", "time"]].astype({"truth": "object"}))
-        labels = sample.shrink()
-        if len(labels):
-            self.truth = labels[["hash", "truth"]]
+                labels = part.loc[part["truth"].notna(), ["hash", "truth", "time"]].astype({"truth": "object"})
+                is_recent = labels["time"] >= self.history_start
+                earlier.add(labels[~is_recent])
+                recent.add(labels[is_recent])
+        found = pd.concat([earlier.shrink(), recent.shrink()], ignore_index=True)
+        if len(found):
+            self.truth = found.drop_duplicates("hash", keep="last")[["hash", "truth"]]
         self.stats.counts["labels"] += stats.counts["rows"]
-        self.stats.counts["labels repeated"] += sample.repeated
+        self.stats.counts["labels repeated"] += earlier.repeated + recent.repeated
         self.stats.counts["broken lines"] += stats.counts["broken lines"]
         self.stats.unreadable_files |= stats.unreadable_files
 
@@ -276,48 +291,74 @@ class WindowCollector:
         """Add the model's rows to the samples of their windows."""
         frame = self.select_own_rows(frame)
         self.stats.counts["in the future"] += int((frame["time"] > self.now + CLOCK_TOLERANCE).sum())
-        window_numbers = ((frame["time"] - self.starts[0]) // self.width).to_numpy()
+        window_numbers = ((frame["time"] - self.history_start) // self.width).to_numpy()
         is_labelled = np.isin(frame["hash"].to_numpy(), self.truth["hash"].to_numpy())
-        in_a_window = (window_numbers >= 0) & (window_numbers < len(self.starts))
-        for number in np.unique(window_numbers[in_a_window]).astype(int):
+        self.labelled_counts.update(window_numbers[is_labelled].tolist())
+        for number in np.intersect1d(window_numbers, self.numbers).tolist():
             here = window_numbers == number
             self.row_counts[number] += int(here.sum())
             self.samples[number].add(frame[here])
             self.labelled_samples[number].add(frame[here & is_labelled])
 
+    def find_late_windows(self) -> list[int]:
+        """Return the numbers of earlier windows whose labels came so late that the history has too few to judge.
+
+        Together with the history, they are as many windows with `minimum` labels as a finding needs.
+        """
+        enough = sorted(number for number, count in self.labelled_counts.items() if count >= self.rules.minimum)
+        earlier = [number for number in enough if number < 0]
+        missing = self.rules.persist[1] - sum(number in self.samples for number in enough)
+        return earlier[-missing:] if missing > 0 else []
+
     def build_windows(self, reference: pd.DataFrame) -> list[Window]:
         """Return the windows, the oldest first; their raw columns have the types of the reference."""
         windows = []
-        for number, start in enumerate(self.starts):
+        for number, start in zip(self.numbers, self.starts, strict=True):
             sample = self.samples[number].shrink()
             labelled = self.labelled_samples[number].shrink()
             if len(labelled):
                 labelled = labelled.drop(columns="truth", errors="ignore").merge(self.truth, on="hash")
             self.stats.counts["repeated, in the samples"] += self.samples[number].repeated
             raw, unreadable_shares = cast_columns(sample, reference)
-            windows.append(Window(start, self.row_counts[number], sample, labelled, raw, unreadable_shares))
+            is_labelled = np.isin(sample["hash"], labelled["hash"]) if len(labelled) else np.zeros(len(sample), bool)
+            windows.append(
+                Window(start, self.row_counts[number], sample, labelled, raw, unreadable_shares, is_labelled)
+            )
         return windows
 
 
 def collect_windows(params: Params, reference: ReferenceData, now: pd.Timestamp) -> tuple[list[Window], ReadStats]:
-    """Return the whole windows up to now, from logs that are read once, file by file.
+    """Return the whole windows up to now, and before them those whose labels came later than the history is long.
+
+    The logs are read once, file by file, and once more where labels came that late.
 
     Raises
     ------
     EmptyLogError
-        No window has a prediction of the reference's model.
+        No window of the history has a prediction of the reference's model.
     """
+    collector = fill_collector(params, reference, now)
+    late_windows = collector.find_late_windows()
+    if late_windows:
+        collector = fill_collector(params, reference, now, late_windows)
+    windows = collector.build_windows(reference.raw)
+    if not any(window.rows for window in windows[len(late_windows) :]):
+        raise explain_empty_windows(params.monitor, reference.model, collector.stats)
+    return windows, collector.stats
+
+
+def fill_collector(
+    params: Params, reference: ReferenceData, now: pd.Timestamp, late_windows: Sequence[int] = ()
+) -> WindowCollector:
+    """Return a collector with all labels and predictions of the logs; see `WindowCollector`."""
     sample_size = min(params.monitor.sample, max(len(reference.raw) // 2, 1))
-    collector = WindowCollector(params, reference.model, now, sample_size)
+    collector = WindowCollector(params, reference.model, now, sample_size, late_windows)
     folder = Path(params.monitor.logs)
     collector.add_labels(folder)
     columns = [*LOG_COLUMNS, *map(to_log_column, params.data.features)]
     for part in read_records(folder, "predictions", collector.stats, columns):
         collector.add(part)
-    windows = collector.build_windows(reference.raw)
-    if not any(window.rows for window in windows):
-        raise explain_empty_windows(params.monitor, reference.model, collector.stats)
-    return windows, collector.stats
+    return collector
 
 
 def explain_empty_windows(rules: MonitorParams, model: str, stats: ReadStats) -> EmptyLogError:
