@@ -4,7 +4,12 @@ import pytest
 from msgspec.structs import replace
 
 from modelyard.core.params import Params
-from modelyard.monitoring.label_selection import compare_labelled_to_rest, compute_rank_difference, label_selection
+from modelyard.monitoring.label_selection import (
+    compare_labelled_to_rest,
+    compute_excess,
+    compute_rank_difference,
+    label_selection,
+)
 from modelyard.monitoring.performance import model_performance
 from modelyard.monitoring.windows import Window
 from tests.library.monitoring.examples import MONDAY, REFERENCE, make_predictions, make_rows
@@ -61,14 +66,30 @@ def test_label_selection_names_the_share_and_the_window(small: Params) -> None:
     assert "from 2024-06-03 on" in sentence
 
 
-@pytest.mark.parametrize(("positives", "negatives"), [(0.0, 0.0), (0.05, 0.01), (1.0, 1.0)])
-def test_compare_labelled_to_rest_too_few_is_none(positives: float, negatives: float) -> None:
+@pytest.mark.parametrize(("positives", "negatives"), [(0.0, 0.0), (0.05, 0.01), (1.0, 0.96), (1.0, 1.0)])
+def test_compare_labelled_to_rest_nothing_to_compare_is_none(positives: float, negatives: float) -> None:
     assert compare_labelled_to_rest(make_partly_labelled_window(positives, negatives), 200) is None
 
 
-def test_compare_labelled_to_rest_takes_random_labels_for_selected_ones_in_one_percent() -> None:
-    found = [compare_labelled_to_rest(make_partly_labelled_window(0.5, 0.5, seed, 600), 100) for seed in range(1000)]
-    assert np.mean([one.excess > 1 for one in found if one]) == pytest.approx(0.01, abs=0.008)
+def test_compute_excess_takes_random_labels_for_selected_ones_in_one_percent() -> None:
+    differences = pd.DataFrame({"p_1": RNG.normal(size=20_000)})
+    found = pd.concat([compute_excess(differences.iloc[[row]]) for row in range(5000)])
+    assert (found > 1).mean() == pytest.approx(0.01, abs=0.005)
+    together = [compute_excess(differences.iloc[row : row + 4]).max() > 1 for row in range(0, 20_000, 4)]
+    assert np.mean(together) == pytest.approx(0.05, abs=0.02)
+
+
+def test_compute_excess_all_windows_show_what_one_cannot() -> None:
+    differences = pd.DataFrame({"p_1": [2.0, 2.0, 2.0, 0.5]})
+    assert (compute_excess(differences.iloc[[0]]) > 1).tolist() == [False]
+    assert (compute_excess(differences) > 1).tolist() == [True, True, True, False]
+
+
+def find_first(window: Window) -> tuple[str, float]:
+    """Return the score that differs most, and by how many standard errors."""
+    found = compare_labelled_to_rest(window, 200)
+    assert found is not None
+    return str(found.abs().idxmax()), float(found.abs().max())
 
 
 def test_compare_labelled_to_rest_any_class_first_is_seen() -> None:
@@ -77,21 +98,20 @@ def test_compare_labelled_to_rest_any_class_first_is_seen() -> None:
     sample = pd.DataFrame(probabilities / probabilities.sum(axis=1, keepdims=True), columns=["p_a", "p_b", "p_c"])
     sample["prediction"] = sample.idxmax(axis=1).str[2:]
     window = Window(MONDAY, 3000, sample, sample, sample, {}, (truth == 1) | (RNG.random(3000) < 0.5))
-    found = compare_labelled_to_rest(window, 200)
-    assert found is not None
-    assert (found.column, found.excess > 1, found.with_label > found.without_label) == ("p_b", True, True)
+    column, difference = find_first(window)
+    assert column == "p_b"
+    assert difference > 4
 
 
 def test_compare_labelled_to_rest_large_numbers_first_are_seen() -> None:
     sample = pd.DataFrame({"prediction": RNG.normal(size=3000)})
-    window = Window(MONDAY, 3000, sample, sample, sample, {}, RNG.random(3000) < 0.3 + 0.2 * (sample["prediction"] > 0))
-    found = compare_labelled_to_rest(window, 200)
-    assert found is not None
-    assert found.excess > 1
+    is_labelled = RNG.random(3000) < 0.3 + 0.2 * (sample["prediction"] > 0).to_numpy()
+    assert find_first(Window(MONDAY, 3000, sample, sample, sample, {}, is_labelled))[1] > 4
 
 
 def test_compute_rank_difference_counts_ties_and_leaves_gaps_out() -> None:
     scores = np.array([0.0, 0.0, 1.0, 1.0, np.nan, np.inf])
     is_labelled = np.array([False, False, True, True, True, False])
     assert compute_rank_difference(scores, is_labelled) == pytest.approx(3**0.5)
+    assert compute_rank_difference(scores, ~is_labelled) == pytest.approx(-(3**0.5))
     assert compute_rank_difference(np.zeros(4), np.array([True, False, True, False])) == 0
