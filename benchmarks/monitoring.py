@@ -1,9 +1,10 @@
 """Monitoring under simulation: how often it cries wolf in a year, and how soon it finds what happened.
 
-`python -m benchmarks.monitoring [wolf] [found] [losses] [race] [bulk]` prints the tables of docs/monitoring.md;
-each takes some minutes on two cores. The statistics under test are the library's own, the rows are drawn
-from all flights of 2013. `race` makes an environment for Evidently and compares CPU seconds; `bulk`
-reads up to 100 million logged rows, which takes 5 GB of the disk under build/.
+`python -m benchmarks.monitoring` prints the tables of docs/monitoring.md, or those that are named: wolf, found, losses,
+season, short, spread, labels, clock, race, bulk. Each takes some minutes on two cores. The statistics under test are
+the library's own, the rows are drawn from all flights of 2013, and the streams of season to clock by
+`benchmarks.streams`. `race` makes an environment for Evidently and compares CPU seconds; `bulk` reads up to 100 million
+logged rows, which takes 5 GB of the disk under build/.
 """
 
 import os
@@ -24,11 +25,12 @@ import pandas as pd
 
 from modelyard.core import paths
 from modelyard.core.files import sha256
-from modelyard.core.params import MonitorParams, load_params
+from modelyard.core.params import MonitorParams, RetrainParams, load_params
 from modelyard.monitoring import evidently
 from modelyard.statistics import drift
 from modelyard.statistics.metrics import get_metric
 
+from . import streams
 from .sample import landed, tables
 from .support import ROOT, clean_environment, measure_cost, settle
 
@@ -223,6 +225,59 @@ def losses(pool: ProcessPoolExecutor) -> str:
     )
 
 
+def season(pool: ProcessPoolExecutor) -> str:
+    """Weeks with an alarm in a year that is like the history."""
+    head = ["weeks of history", "before", "now", "now, moved by 4"]
+    rows = []
+    for weeks in (26, 52, 125, 260):
+        trial = partial(streams.watch_season, weeks=weeks)
+        found = np.array(list(pool.map(trial, range(RUNS // 10))))
+        rows.append([weeks, *(f"{number:.1f}" for number in found.mean(axis=0))])
+    return table(head, rows)
+
+
+def short(pool: ProcessPoolExecutor) -> str:
+    """Alarms of the scores in a year that is like a short holdout."""
+    head = ["weeks of the holdout", "quiet years with an alarm, before", "now"]
+    head += ["moved by 1 deviation, found in two windows, before", "now"]
+    trials = {weeks: partial(streams.watch_short_holdout, weeks=weeks) for weeks in (2, 4, 6, 8, 12)}
+    return table(head, [[weeks, *shares(trial, pool)] for weeks, trial in trials.items()])
+
+
+def spread(pool: ProcessPoolExecutor) -> str:
+    """Alarms where the true AUC varies from week to week."""
+    head = ["weekly sd of the AUC", "weeks of the holdout", "quiet years with an alarm, before", "now"]
+    head += ["0.05 lost, found in two windows", "in four"]
+    pairs = [(sd, weeks) for sd in (0.0, 0.01, 0.02) for weeks in (8, 12, 26)]
+    trials = [partial(streams.watch_spread, weeks=weeks, spread=sd) for sd, weeks in pairs]
+    return table(head, [[*pair, *shares(trial, pool)] for pair, trial in zip(pairs, trials, strict=True)])
+
+
+def labels(pool: ProcessPoolExecutor) -> str:
+    """Alarms where labels come late, in any order or the positive ones first."""
+    head = ["metric", "rows a window", "labels", "quiet years with an alarm, before", "now"]
+    head += ["guesses, found in two windows, before", "now"]
+    rows = []
+    for metric in ("log_loss", "roc_auc"):
+        for size in (1_000, 5_000):
+            for order in ("at random", "positives first"):
+                trial = partial(streams.watch_labels, metric=metric, rows=size, positives_first=order != "at random")
+                rows.append([metric, f"{size:,}", order, *shares(trial, pool, RUNS // 4)])
+    return table(head, rows)
+
+
+def clock(_: ProcessPoolExecutor) -> str:
+    """Trainings in 52 weeks that all have a reason."""
+    rows = []
+    for cooldown in ("7d", "6d"):
+        found = [
+            np.mean([streams.count_weekly_trainings(seed, cooldown, budget) for seed in range(100)])
+            for budget in (RetrainParams().budget, 99)
+        ]
+        rows.append([cooldown, *(f"{number:.0f}" for number in found)])
+    return table(["cool-down", "trainings", "with any budget"], rows)
+
+
 def measure_seconds(*command: str | Path, folder: Path) -> float:
     """Return the CPU seconds of a command, the best of three."""
     words = [*map(str, command)]
@@ -290,7 +345,10 @@ def bulk(_: ProcessPoolExecutor) -> str:
 
 def main() -> None:
     """Print the tables that are named, or all."""
-    parts = {"wolf": wolf, "found": found, "losses": losses, "race": race, "bulk": bulk}
+    parts = {"wolf": wolf, "found": found, "losses": losses, "season": season, "short": short}
+    parts |= {"spread": spread, "labels": labels, "clock": clock, "race": race, "bulk": bulk}
+    for metric in ("roc_auc", "log_loss"):
+        streams.get_params(metric)  # written once, before many processes read it
     start = time.time()
     with ProcessPoolExecutor(2) as pool:
         for name in [name for name in parts if name in sys.argv[1:]] or parts:

@@ -18,6 +18,7 @@ from modelyard.github.api import ApiError, GitHubClient
 
 NOW = datetime(2024, 6, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
+PROJECT_PARAMS = Path(__file__).parents[1] / "project/params.yaml"
 DRIFT, LOSS = {"drift": "temp moved"}, {"performance": "roc_auc fell"}
 
 
@@ -45,6 +46,13 @@ def facts(**more: Any) -> RetrainInputs:
 def test_decide_retrain_by_trigger(rules: dict[str, Any], found: dict[str, Any], trigger: str) -> None:
     decision = decide_retrain(RetrainParams(**rules), facts(**found))
     assert (decision.trigger, decision.should_train) == (trigger, trigger != "none")
+
+
+@pytest.mark.parametrize("rules", [RetrainParams(), load_params(PROJECT_PARAMS).retrain], ids=["library", "project"])
+def test_decide_retrain_cooldown_lets_a_weekly_clock_that_is_early_train(rules: RetrainParams) -> None:
+    last = NOW - 7 * DAY + timedelta(minutes=20)
+    assert decide_retrain(rules, facts(alarms=LOSS, retrain_times=[last])).should_train
+    assert not decide_retrain(rules, facts(alarms=LOSS, retrain_times=[last + 2 * DAY])).should_train
 
 
 @pytest.mark.parametrize(

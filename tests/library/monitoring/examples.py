@@ -39,7 +39,8 @@ def make_window(rows: pd.DataFrame, predictions: pd.DataFrame | None = None, lab
         predictions = make_predictions(len(rows), seed=5)
     known = predictions if labelled else predictions.head(0)
     raw, unreadable_shares = cast_columns(rows, REFERENCE.raw)
-    return Window(MONDAY, len(rows), predictions.drop(columns="truth"), known, raw, unreadable_shares)
+    is_labelled = np.full(len(predictions), labelled)
+    return Window(MONDAY, len(rows), predictions.drop(columns="truth"), known, raw, unreadable_shares, is_labelled)
 
 
 def write_logs(params: Params, weeks: int = 3, rows: int = 250, model: str | None = None, **columns: Any) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace as replace_fields
 from typing import Any
 
 import numpy as np
@@ -6,12 +7,19 @@ import pytest
 from msgspec.structs import replace
 
 from modelyard.core.params import Params
-from modelyard.monitoring import performance
-from modelyard.monitoring.performance import encode_labelled_rows, model_performance, performance_drop
+from modelyard.monitoring.performance import (
+    HoldoutMetric,
+    encode_labelled_rows,
+    measure_holdout,
+    measure_metric,
+    model_performance,
+    performance_drop,
+)
 from modelyard.monitoring.run import find_retrain_triggers
 from modelyard.monitoring.signals import Signal, describe
 from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics.comparison import ConfidenceInterval
+from modelyard.statistics.drift import Periods
 from modelyard.statistics.metrics import Metric
 from tests.library.monitoring.examples import REFERENCE, RULES, make_predictions, make_rows, make_window
 
@@ -25,7 +33,7 @@ def find_performance(params: Params, *windows: Window) -> list[Signal]:
 
 
 def test_model_performance_as_on_the_holdout_is_ok(small: Params) -> None:
-    measured, estimated = find_performance(small, make_labelled_window(1), make_labelled_window(2))
+    measured, estimated, _ = find_performance(small, make_labelled_window(1), make_labelled_window(2))
     assert (measured.state, estimated.state) == ("ok", "unjudged")
     assert all(low < measured.base < high for _, low, high in filter(None, measured.shown))
 
@@ -50,7 +58,7 @@ def test_model_performance_without_labels_is_estimated(small: Params) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, (1000, 1))
     predictions[["p_0", "p_1"]] = [0.7, 0.3] + noise * [1, -1]
     window = make_window(make_rows(1000, 3), predictions)
-    measured, estimated = find_performance(small, window, window)
+    measured, estimated, _ = find_performance(small, window, window)
     assert (measured.state, estimated.kind, estimated.state) == ("unjudged", "estimate", "notice")
     assert "is estimated at" in describe(estimated, RULES)
 
@@ -70,7 +78,7 @@ def test_measure_metric_of_a_project_is_bootstrapped(small: Params, monkeypatch:
     own = Metric("own", "classification", True, 0.01, value_function=lambda truth, scores: float(truth.mean()))
     for module in ("monitoring.performance", "statistics.paired_scores"):
         monkeypatch.setattr(f"modelyard.{module}.get_metric", lambda _: own)
-    found = performance.measure_metric(small, REFERENCE, make_predictions(300))
+    found = measure_metric(small, REFERENCE, make_predictions(300))
     assert found is not None
     assert found.low < found.value < found.high
 
@@ -99,4 +107,45 @@ def test_performance_drop_of_an_error_is_positive(small: Params) -> None:
     params = replace(small, evaluate=replace(small.evaluate, metric="log_loss"))
     holdout = ConfidenceInterval("log_loss", 1.0, 0.98, 1.02, 0.01, "paired mean")
     worse = ConfidenceInterval("log_loss", 1.5, 1.48, 1.52, 0.01, "paired mean")
-    assert performance_drop(params, "performance", holdout, [worse, None]).values == [0.5, None]
+    signal = performance_drop(params, "performance", HoldoutMetric(holdout), [worse, None])
+    assert signal.values == [0.5, None]
+
+
+def make_restless_reference(periods: int = 12, rows: int = 1000, worst: float = 0.6) -> ReferenceData:
+    """Return a reference whose model is better in every second period of the holdout."""
+    parts = [make_predictions(rows, seed, quality=1.0 if seed % 2 else worst) for seed in range(periods)]
+    own = np.split(np.arange(periods * rows), periods)
+    predictions = pd.concat(parts, ignore_index=True)
+    return replace_fields(REFERENCE, predictions=predictions, holdout_periods=Periods(own, own))
+
+
+def test_measure_holdout_knows_how_much_the_metric_varies(small: Params) -> None:
+    reference = make_restless_reference()
+    holdout = measure_holdout(small, reference)
+    assert holdout is not None
+    values = [
+        measure_metric(small, reference, reference.predictions.iloc[rows]) for rows in np.split(np.arange(12_000), 12)
+    ]
+    spread = np.std([one.value for one in values if one])
+    assert spread < holdout.spread < 2 * spread
+    assert holdout.periods == 12
+
+
+@pytest.mark.parametrize("reference", [REFERENCE, make_restless_reference(7)], ids=["no periods", "seven"])
+def test_measure_holdout_of_few_periods_has_no_spread(small: Params, reference: ReferenceData) -> None:
+    holdout = measure_holdout(small, reference)
+    assert holdout is not None
+    assert holdout.spread == 0
+
+
+def test_model_performance_that_varies_as_on_the_holdout_is_ok(small: Params) -> None:
+    weak = [make_labelled_window(seed, quality=0.6) for seed in (101, 102)]
+    reference = make_restless_reference()
+    steady = replace_fields(reference, holdout_periods=Periods())
+    assert model_performance(small, steady, weak)[0].state == "critical"
+    assert model_performance(small, reference, weak)[0].state == "ok"
+
+
+def test_model_performance_far_below_the_holdout_s_periods_is_critical(small: Params) -> None:
+    broken = [make_labelled_window(seed, quality=0.0) for seed in (101, 102)]
+    assert model_performance(small, make_restless_reference(worst=0.9), broken)[0].state == "critical"

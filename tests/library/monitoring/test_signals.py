@@ -1,17 +1,20 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from modelyard.core.params import Params
+from modelyard.core.params import MonitorParams, Params
 from modelyard.core.project import Project
 from modelyard.monitoring.signals import (
     Signal,
+    column_drift,
     describe,
     escalate_by_importance,
     feature_drift,
     prediction_drift,
     threshold_check,
 )
-from modelyard.monitoring.windows import Window
+from modelyard.monitoring.windows import Window, sample_periods, sample_reference_rows
+from modelyard.statistics import drift
 from tests.library.monitoring.examples import REFERENCE, RULES, make_predictions, make_rows, make_window
 
 CHANCE = 0.001
@@ -61,6 +64,27 @@ def test_prediction_drift_empty_window_is_not_judged(small: Params) -> None:
     empty = make_window(make_rows(0), make_predictions(5).head(0))
     found = prediction_drift(small, REFERENCE, [empty], CHANCE)
     assert {signal.state for signal in found} == {"unjudged"}
+
+
+def make_season(weeks: range, rows: int, shift: float = 0.0) -> tuple[pd.Series, pd.Series]:
+    """Return the times of so many rows a week, and a number that goes up and down with the year."""
+    day = np.concatenate([7 * week + np.arange(rows) * 7 / rows for week in weeks])
+    noise = np.random.default_rng(weeks.start).normal(shift, 0.5, len(day))
+    values = pd.Series(np.sin(2 * np.pi * day / 365.25) + noise, name="x")
+    return pd.Series(pd.Timestamp("2021-01-04") + pd.to_timedelta(day, unit="D")), values
+
+
+@pytest.mark.parametrize(("shift", "alarms"), [(0.0, 0), (4.0, 51)])
+def test_column_drift_of_a_season_that_the_history_shows_is_none(shift: float, alarms: int) -> None:
+    rules = MonitorParams()
+    times, values = make_season(range(125), 1500)
+    rows = sample_reference_rows(len(times))
+    periods = sample_periods(times, rows, rules)
+    parts = [make_season(range(week, week + 1), 5000, shift)[1] for week in range(125, 177)]
+    signal = column_drift(rules, "feature", values.iloc[rows], parts, CHANCE, periods, values)
+    flags = signal.exceeds_limit
+    found = [drift.k_of_n(flags[:end], *rules.persist) for end in range(1, len(flags) + 1)]
+    assert sum(found) == alarms
 
 
 @pytest.mark.parametrize(("shares", "state"), [({"x": 0.9}, "warning"), ({"x": 0.01}, "notice"), ({}, "notice")])

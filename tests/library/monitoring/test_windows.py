@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from modelyard.core.deployments import DeployedModel
 from modelyard.core.errors import MissingFileError
-from modelyard.core.params import Params
+from modelyard.core.params import MonitorParams, Params
 from modelyard.core.paths import HOLDOUT_PARQUET, PREDICTIONS_PARQUET, TRAIN_PARQUET
 from modelyard.monitoring.log_reader import EmptyLogError, ReadStats, with_id_and_time
 from modelyard.monitoring.windows import (
@@ -15,6 +16,8 @@ from modelyard.monitoring.windows import (
     explain_empty_windows,
     load_reference,
     locate_reference_files,
+    sample_periods,
+    sample_reference_rows,
 )
 from tests.library.monitoring.examples import MONDAY, REFERENCE, RULES, WEEK, write_logs
 
@@ -73,6 +76,48 @@ def test_cast_columns_missing_column_is_empty() -> None:
     assert unreadable["x"] == 0
 
 
+def make_times(days: int, rows: int) -> pd.Series:
+    """Return the times of so many rows a day."""
+    return pd.Series(pd.Timestamp("2021-01-04") + pd.to_timedelta(np.arange(days * rows) / rows, unit="D"))
+
+
+def test_sample_periods_come_from_all_rows_and_not_from_the_sample() -> None:
+    times = make_times(125 * 7, 200)
+    found = sample_periods(times, sample_reference_rows(len(times)), MonitorParams())
+    assert {len(rows) for rows in found.rows} == {400}
+    assert all(times.iloc[rows].max() - times.iloc[rows].min() < WEEK for rows in found.rows)
+    assert len(found.rows) == 125
+
+
+def test_sample_periods_reference_rows_lie_in_their_period() -> None:
+    times = make_times(70, 500)
+    reference_rows = sample_reference_rows(len(times))
+    found = sample_periods(times, reference_rows, MonitorParams())
+    assert sum(map(len, found.reference_rows)) == 20_000
+    for rows, own in zip(found.rows, found.reference_rows, strict=True):
+        own_times = times.iloc[reference_rows[own]]
+        assert own_times.max() - times.iloc[rows].min() < WEEK
+        assert times.iloc[rows].max() - own_times.min() < WEEK
+
+
+def test_sample_periods_of_many_hours_are_some_of_them() -> None:
+    times = make_times(60, 24 * 200)
+    found = sample_periods(times, np.arange(100), MonitorParams(window="1h"))
+    assert len(found.rows) == 250
+    assert {len(rows) for rows in found.rows} == {200}
+
+
+def test_sample_periods_of_a_short_holdout_are_days() -> None:
+    times = make_times(30, 300)
+    assert [len(rows) for rows in sample_periods(times, np.arange(len(times)), MonitorParams()).rows] == [900] * 10
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_sample_periods_of_times_with_and_without_a_zone(zone: str | None) -> None:
+    times = make_times(70, 300).dt.tz_localize("UTC").dt.tz_convert(zone)
+    assert len(sample_periods(times, np.arange(len(times)), MonitorParams()).rows) >= 9
+
+
 @pytest.mark.usefixtures("local")
 def test_load_reference_without_training_rows_names_the_file() -> None:
     TRAIN_PARQUET.unlink()
@@ -110,6 +155,45 @@ def test_collect_windows_joins_the_labels(params: Params) -> None:
     assert [len(window.labelled) for window in windows[-3:]] == [250, 250, 250]
     assert "truth" in windows[-1].labelled
     assert stats.counts["labels"] == 750
+
+
+def keep_labels_of(weeks: range, time: str) -> None:
+    """Delete the feedback of other weeks, and date the rest."""
+    for path in Path("logs").glob("feedback-*"):
+        if int(path.stem.split("-")[1]) not in weeks:
+            path.unlink()
+            continue
+        pd.read_json(path, lines=True).assign(time=time).to_json(path, orient="records", lines=True)
+
+
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("time", ["2024-06-02", "2024-03-01"], ids=["came now", "dated as the rows"])
+def test_collect_windows_reach_labels_that_are_90_days_late(params: Params, time: str) -> None:
+    write_logs(params, weeks=18)
+    keep_labels_of(range(5), time)
+    windows, stats = collect_windows(params, load_reference(params), MONDAY)
+    assert [(MONDAY - window.start) // WEEK for window in windows] == [16, 15, 14, *range(12, 0, -1)]
+    assert [len(window.labelled) for window in windows] == [250] * 3 + [0] * 12
+    assert stats.counts["rows"] == 18 * 250
+
+
+@pytest.mark.usefixtures("local")
+def test_collect_windows_do_not_grow_where_the_history_has_labels(params: Params) -> None:
+    write_logs(params, weeks=18)
+    keep_labels_of(range(9), "2024-06-02")
+    windows, _ = collect_windows(params, load_reference(params), MONDAY)
+    assert len(windows) == params.monitor.history
+
+
+@pytest.mark.usefixtures("local")
+def test_collect_windows_know_which_rows_wait_for_their_label(params: Params) -> None:
+    write_logs(params, weeks=1)
+    feedback = Path("logs/feedback-0.jsonl")
+    feedback.write_text("".join(feedback.read_text().splitlines(keepends=True)[:50]))
+    window = collect_windows(params, load_reference(params), MONDAY)[0][-1]
+    with_label = window.sample["id"].isin(window.labelled["id"])
+    assert 0 < with_label.sum() < len(window.sample)
+    assert window.is_labelled.tolist() == with_label.tolist()
 
 
 @pytest.mark.parametrize(

@@ -90,14 +90,44 @@ def test_limit_does_not_depend_on_traffic_but_on_the_sample() -> None:
 def test_limit_knows_the_reference_changes_by_itself() -> None:
     times = np.arange(20_000) * 10
     seasonal = pd.Series(np.sin(times / 30_000) + RNG.normal(0, 0.2, 20_000))
-    distribution = drift.ReferenceDistribution(seasonal, "psi")
-    periods = drift.group_rows_by_period(times, 10_000, 200)
-    assert distribution.compute_limit(2000, 0.01, 0.1, periods) > 3 * distribution.compute_limit(2000, 0.01, 0.1)
+    rows = drift.group_rows_by_period(times, 10_000, 200, day=10_000)
+    without = drift.ReferenceDistribution(seasonal, "psi").compute_limit(2000, 0.01, 0.1)
+    limit = drift.ReferenceDistribution(seasonal, "psi", drift.Periods(rows, rows)).compute_limit(2000, 0.01, 0.1)
+    assert limit > 3 * without
 
 
-def test_too_few_periods_are_not_used() -> None:
-    assert drift.group_rows_by_period(np.arange(1000), 500, 100) == []
-    assert drift.group_rows_by_period(np.arange(1000), 10, 100) == []
+@pytest.mark.parametrize("measure", ["psi", "jensen_shannon", "wasserstein"])
+def test_period_is_compared_with_the_reference_outside_of_it(measure: str) -> None:
+    halves = pd.Series(np.repeat([0.0, 1.0], 500))
+    own = np.arange(500)
+    whole = drift.ReferenceDistribution(halves, measure, drift.Periods([own], [own])).compare_periods_to_rest(500)
+    sample = drift.Periods([np.arange(300)], [own])
+    part = drift.ReferenceDistribution(halves, measure, sample, halves.head(300)).compare_periods_to_rest(300)
+    assert whole[0] == pytest.approx(part[0], rel=0.1) or np.isinf([*whole, *part]).all()
+    assert whole[0] > 0.9
+
+
+def count_periods(length: int, width: int, day: int, minimum: int = 10) -> list[int]:
+    """Return the rows of each period of a reference with ten rows a unit of time."""
+    return [len(rows) for rows in drift.group_rows_by_period(np.arange(10 * length) / 10, width, minimum, day)]
+
+
+def test_periods_are_as_long_as_a_window_where_eight_fit() -> None:
+    assert count_periods(60, width=7, day=1) == [70] * 8
+
+
+def test_periods_of_a_short_reference_are_fewer_whole_days() -> None:
+    assert count_periods(31, width=7, day=1) == [30] * 10
+    assert count_periods(9, width=7, day=1) == [10] * 9
+
+
+@pytest.mark.parametrize(("length", "width", "day"), [(7, 7, 1), (20, 3, 24)], ids=["of days", "of hours"])
+def test_periods_are_never_parts_of_a_day(length: int, width: int, day: int) -> None:
+    assert count_periods(length, width, day) == []
+
+
+def test_periods_with_too_few_rows_are_not_used() -> None:
+    assert count_periods(100, width=7, day=1, minimum=100) == []
 
 
 @pytest.mark.parametrize(("k", "of"), [(1, 1), (2, 3), (3, 3)])
@@ -129,6 +159,19 @@ def test_loss_limit_grows_with_both_errors() -> None:
 
     assert limit(0.0, 0.01) < limit(0.01, 0.01) < limit(0.01, 0.02)
     assert limit(0.01, 0.0) == float("inf")
+
+
+def test_spread_is_what_sampling_does_not_explain() -> None:
+    values = np.random.default_rng(1).normal(0.7, np.hypot(0.02, 0.01), 2000)
+    errors = np.full(2000, 0.01)
+    assert drift.estimate_spread(values, errors, 0.7) == pytest.approx(0.02, rel=0.05)
+    assert drift.estimate_spread(values, errors * 3, 0.7) == 0
+
+
+def test_spread_of_few_periods_is_rarely_too_small() -> None:
+    draws = np.random.default_rng(2).normal(0.0, 1.0, (4000, 8))
+    found = [drift.estimate_spread(values, np.zeros(8), values.mean()) for values in draws]
+    assert np.mean(np.array(found) < 1) == pytest.approx(1 - drift.SPREAD_CONFIDENCE, abs=0.02)
 
 
 def test_reweighting_draws_the_scores_that_are_asked_for() -> None:

@@ -446,7 +446,7 @@ class MonitorParams(ParamsSection, frozen=True):
     volume: float = 0.5
     errors: float = 0.01
     milliseconds: float | None = None
-    cooldown: str = "7d"
+    cooldown: str = "6d"
 
 
 class RetrainParams(ParamsSection, frozen=True):
@@ -479,7 +479,7 @@ class RetrainParams(ParamsSection, frozen=True):
     drift: bool = True
     performance: bool = True
     minimum: int = 500
-    cooldown: str = "7d"
+    cooldown: str = "6d"
     budget: int = 4
     window: str | None = None
     stateful: bool = False

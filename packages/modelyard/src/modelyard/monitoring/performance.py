@@ -1,12 +1,14 @@
 """The model's performance in each window: measured where labels have come, estimated elsewhere."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from modelyard.core.params import MonitorParams, Params, parse_duration
 from modelyard.core.predictions import Predictions, encode_classes, normalize_class_names, read_class_names
+from modelyard.monitoring.label_selection import label_selection
 from modelyard.monitoring.signals import SEVERITY_BY_KIND, YEAR, Signal, WindowValues
 from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics import drift
@@ -84,8 +86,41 @@ def estimate_metric(params: Params, reference: ReferenceData, window: Window) ->
     return measure_metric(params, reference, reference.predictions.iloc[rows])
 
 
+@dataclass(frozen=True)
+class HoldoutMetric:
+    """The metric on the holdout.
+
+    Parameters
+    ----------
+    whole
+        Its value on all rows, and its interval.
+    spread
+        How much it varies between the holdout's periods beyond its sampling error, as a standard deviation; 0 where
+        they are too few to know.
+    periods
+        The number of these periods.
+    """
+
+    whole: ConfidenceInterval
+    spread: float = 0.0
+    periods: int = 1
+
+
+def measure_holdout(params: Params, reference: ReferenceData) -> HoldoutMetric | None:
+    """Return the primary metric on the holdout and how much it varies with time; None where the rows are too few."""
+    whole = measure_metric(params, reference, reference.predictions)
+    if whole is None:
+        return None
+    periods = [reference.predictions.iloc[rows] for rows in reference.holdout_periods.reference_rows]
+    found = [one for one in (measure_metric(params, reference, rows) for rows in periods) if one]
+    if len(found) < drift.MIN_PERIODS:
+        return HoldoutMetric(whole)
+    values, errors = (np.array(numbers) for numbers in zip(*((one.value, one.error) for one in found), strict=True))
+    return HoldoutMetric(whole, drift.estimate_spread(values, errors, whole.value), len(found))
+
+
 def performance_drop(
-    params: Params, kind: str, holdout: ConfidenceInterval, found: Sequence[ConfidenceInterval | None]
+    params: Params, kind: str, holdout: HoldoutMetric, found: Sequence[ConfidenceInterval | None]
 ) -> Signal:
     """Return the loss in the metric since the holdout in each window.
 
@@ -96,7 +131,7 @@ def performance_drop(
     kind
         "performance" if the metric was measured, "estimate" if it was estimated.
     holdout
-        The metric on the holdout.
+        The metric on the holdout, and its spread.
     found
         The metric in each window, None where it is not known.
 
@@ -108,18 +143,19 @@ def performance_drop(
     """
     metric = get_metric(params.evaluate.metric)
     sign = 1 if metric.higher_is_better else -1
-    losses = [sign * (holdout.value - one.value) if one else None for one in found]
+    losses = [sign * (holdout.whole.value - one.value) if one else None for one in found]
     signal = Signal(kind, metric.name, losses, compute_loss_limits(params.monitor, holdout, found))
     signal.shown = [[one.value, one.low, one.high] if one else None for one in found]
-    signal.base = holdout.value
+    signal.base = holdout.whole.value
     return signal.set_state(SEVERITY_BY_KIND[kind], *params.monitor.persist)
 
 
 def compute_loss_limits(
-    rules: MonitorParams, holdout: ConfidenceInterval, found: Sequence[ConfidenceInterval | None]
+    rules: MonitorParams, holdout: HoldoutMetric, found: Sequence[ConfidenceInterval | None]
 ) -> WindowValues:
     """Return the limit of the loss in each window; see `performance_drop`."""
-    margin = compute_margin(holdout.metric, holdout.value, rules.margin)
+    margin = compute_margin(holdout.whole.metric, holdout.whole.value, rules.margin)
+    holdout_error = float(np.hypot(holdout.whole.error, holdout.spread / holdout.periods**0.5))
     windows_per_year = YEAR / parse_duration(rules.window)
     rate = rules.false_alarms / 2
     limits: WindowValues = []
@@ -127,23 +163,29 @@ def compute_loss_limits(
         if one is None:
             limits.append(None)
         else:
-            by_chance = drift.compute_loss_limit(holdout.error, one.error, windows_per_year, *rules.persist, rate)
+            error = float(np.hypot(one.error, holdout.spread))
+            by_chance = drift.compute_loss_limit(holdout_error, error, windows_per_year, *rules.persist, rate)
             limits.append(max(margin, by_chance))
     return limits
 
 
 def model_performance(params: Params, reference: ReferenceData, windows: Sequence[Window]) -> list[Signal]:
-    """Return the measured loss since the holdout, and the estimated one in windows without enough labels."""
-    holdout = measure_metric(params, reference, reference.predictions)
+    """Return the measured loss since the holdout, the estimated one in other windows, and which labels are selected.
+
+    The loss is measured where labels are enough and came at random.
+    """
+    holdout = measure_holdout(params, reference)
     if holdout is None:
         return []
+    selection = label_selection(params, windows)
     measured = []
     estimated = []
-    for window in windows:
-        metric = measure_metric(params, reference, window.labelled)
+    for window, is_selected in zip(windows, selection.exceeds_limit, strict=True):
+        metric = None if is_selected else measure_metric(params, reference, window.labelled)
         measured.append(metric)
         estimated.append(None if metric else estimate_metric(params, reference, window))
     return [
         performance_drop(params, "performance", holdout, measured),
         performance_drop(params, "estimate", holdout, estimated),
+        selection,
     ]

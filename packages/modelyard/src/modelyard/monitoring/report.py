@@ -20,7 +20,12 @@ LIMITS_NOTE = (
     "The dashed line is the limit: what random splits of the reference and its own periods of time hardly ever exceed, "
     "and at least the floor in params.yaml."
 )
+LABELS_NOTE = (
+    "How much the scores of labelled rows differ from those of the rows that wait for their label. Above 1 the labels "
+    "did not come at random, and the performance of the window is not judged."
+)
 SECTION_TEXTS = {  # title, note and unit of each kind of signal
+    "labels": ("Labels", LABELS_NOTE, "difference"),
     "prediction": ("Predictions", LIMITS_NOTE, "drift"),
     "feature": ("Features", LIMITS_NOTE, "drift"),
     "quality": ("Data quality", "The share of values that schema.yaml does not allow.", "share"),
@@ -136,6 +141,7 @@ def write_monitor_report(found: MonitorResult) -> None:
     """Write reports/monitor.md and reports/monitor.html from the contents of reports/monitor.json."""
     sections = [
         build_performance_section(found),
+        build_signals_section(found, "labels"),
         build_signals_section(found, "prediction"),
         build_signals_section(found, "feature"),
         build_signals_section(found, "quality"),

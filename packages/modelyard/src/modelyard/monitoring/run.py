@@ -70,7 +70,8 @@ def compute_signals(params: Params, reference: ReferenceData, windows: Sequence[
         *feature_signals,
     ]
     for signal in found:
-        if signals.SEVERITIES.index(signal.state) >= signals.SEVERITIES.index("notice"):
+        is_finding = signals.SEVERITIES.index(signal.state) >= signals.SEVERITIES.index("notice")
+        if is_finding and not signal.sentence:
             signal.sentence = signals.describe(signal, rules)
     return [*found, *quality.data_quality(params, reference, windows), service.traffic_drop(rules, windows)]
 

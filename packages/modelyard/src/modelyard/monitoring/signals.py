@@ -15,7 +15,7 @@ from modelyard.core.project import Project
 from modelyard.data.schema_fields import read_personal_columns
 from modelyard.monitoring.windows import ReferenceData, Window
 from modelyard.statistics import drift
-from modelyard.statistics.drift import Array
+from modelyard.statistics.drift import Periods
 
 SEVERITIES = ("unjudged", "ok", "notice", "warning", "critical")
 SEVERITY_BY_KIND = {"feature": "notice", "prediction": "warning", "performance": "critical", "estimate": "notice"}
@@ -100,7 +100,8 @@ def column_drift(
     reference: pd.Series,
     parts: Sequence[pd.Series],
     chance: float,
-    periods: Sequence[Array],
+    periods: Periods,
+    period_values: pd.Series | None = None,
 ) -> Signal:
     """Return the drift of one column in every window.
 
@@ -116,15 +117,15 @@ def column_drift(
         The column in each window.
     chance
         The probability that a window without drift exceeds its limit.
-    periods
-        The positions of the reference's rows in each of its periods, whose natural drift is tolerated.
+    periods, period_values
+        The periods of the reference, whose natural drift is tolerated; see `ReferenceDistribution`.
     """
-    distribution = drift.ReferenceDistribution(reference, rules.measure)
+    distribution = drift.ReferenceDistribution(reference, rules.measure, periods, period_values)
     judged = [part for part in parts if len(part) >= rules.minimum]
     limits = {}
     for size in {len(part) for part in judged}:
         rows = min(size, len(reference) // 2)
-        limits[size] = distribution.compute_limit(rows, chance, rules.floor, periods)
+        limits[size] = distribution.compute_limit(rows, chance, rules.floor)
     values = [distribution.compute_distance(part) if len(part) in limits else None for part in parts]
     signal = Signal(kind, str(reference.name), values, [limits.get(len(part)) for part in parts])
     signal.set_state(SEVERITY_BY_KIND[kind], *rules.persist)
@@ -148,7 +149,9 @@ def feature_drift(params: Params, reference: ReferenceData, windows: Sequence[Wi
         if name not in personal:
             parts = [features[name].iloc[start:end] for start, end in pairwise(ends)]
             column = reference.features[name]
-            signals.append(column_drift(params.monitor, "feature", column, parts, chance, reference.train_periods))
+            periods = reference.train_periods
+            period_values = reference.period_features[name] if periods.rows else None
+            signals.append(column_drift(params.monitor, "feature", column, parts, chance, periods, period_values))
     return signals
 
 

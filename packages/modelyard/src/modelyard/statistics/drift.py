@@ -6,6 +6,7 @@ periods reach. docs/monitoring.md shows what the limits were measured to do.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from math import comb
@@ -23,6 +24,7 @@ N_DRAWS = 400  # random splits of the reference
 MIN_PERIODS = 8  # with fewer periods the natural changes of a column are unknown
 N_YEARS = 4000  # simulated for the limit of a loss
 MAX_ERROR_RATIO = 20.0
+SPREAD_CONFIDENCE = 0.85  # that a metric's spread between periods is not larger than it is taken to be
 MAX_REWEIGHTED_ROWS = 20_000
 WASSERSTEIN = "wasserstein"  # for numbers only: categories have no distances
 MISSING_LABEL = "missing"
@@ -108,22 +110,48 @@ def estimate_upper_quantile(values: Array, chance: float) -> float:
     return float(max(quantile, 0.0) ** 3)
 
 
-def group_rows_by_period(times: Array, width: int, minimum: int) -> list[Array]:
-    """Return the row numbers of each period that has enough rows; nothing where such periods are too few.
+def group_rows_by_period(times: Array, width: int, minimum: int, day: int) -> list[Array]:
+    """Return the row numbers of each whole period that has enough rows; nothing where such periods are too few.
 
     Parameters
     ----------
     times
         The time of each row, as integers of any unit, shape (n,).
     width
-        The length of a period, in the same unit.
+        The length of a period, in the same unit. Where eight such periods do not fit, they are shorter, but whole days:
+        a part of a day is no example of a longer window.
     minimum
         The fewest rows that a period needs.
+    day
+        The length of a day, in the same unit.
     """
-    period = (times - times.min()) // width
-    rows_by_period = [np.flatnonzero(period == number) for number in np.unique(period)]
+    unit = min(width, day)
+    start = times.min() // unit * unit
+    length = (times.max() // unit + 1) * unit - start
+    width = min(width, max(length // MIN_PERIODS // unit, 1) * unit)
+    period = (times - start) // width
+    rows_by_period = [np.flatnonzero(period == number) for number in np.unique(period[period < length // width])]
     large = [rows for rows in rows_by_period if len(rows) >= minimum]
     return large if len(large) >= MIN_PERIODS else []
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Periods of the reference, which show how its columns change by themselves.
+
+    Parameters
+    ----------
+    rows
+        For each period, the row numbers of a random sample in a table of rows of the periods.
+    reference_rows
+        For each period, the row numbers of the reference that lie in it, with which its sample is not compared.
+    """
+
+    rows: Sequence[Array] = ()
+    reference_rows: Sequence[Array] = ()
+
+
+NO_PERIODS = Periods()
 
 
 class ReferenceDistribution:
@@ -138,9 +166,19 @@ class ReferenceDistribution:
         The column, shape (n,).
     measure
         `psi`, `jensen_shannon` or `wasserstein`; a category is measured by `psi` instead of the last.
+    periods
+        The periods of the reference.
+    period_values
+        The column in the table to which `periods.rows` belongs; the reference itself if None.
     """
 
-    def __init__(self, reference: pd.Series, measure: str) -> None:
+    def __init__(
+        self,
+        reference: pd.Series,
+        measure: str,
+        periods: Periods = NO_PERIODS,
+        period_values: pd.Series | None = None,
+    ) -> None:
         self.values: Array | None = None
         self.edges = np.array([])
         self.bin_by_value: dict[str, int] = {}
@@ -155,6 +193,8 @@ class ReferenceDistribution:
         self.bin_codes = self.assign_bins(reference)
         self.bin_counts = self.count_bins(self.bin_codes)
         self.measure = "psi" if measure == WASSERSTEIN and self.values is None else measure
+        self.periods = periods
+        self.period_values = reference if period_values is None else period_values
 
     def assign_bins(self, column: pd.Series) -> Array:
         """Return the number of each value's bin, shape (n,)."""
@@ -184,24 +224,29 @@ class ReferenceDistribution:
         measures = [*BINNED_MEASURES] if self.values is None else [*BINNED_MEASURES, WASSERSTEIN]
         return {measure: self.compute_distance(current, measure) for measure in measures}
 
-    def compare_parts_to_rest(self, parts: Sequence[Array]) -> Array:
-        """Return how far each part of the reference, given by its row numbers, is from the rest; shape (parts,)."""
+    def compare_periods_to_rest(self, rows: int) -> Array:
+        """Return how far so many rows of each period are from the reference outside of it; shape (periods,)."""
+        pairs = zip(self.periods.rows, self.periods.reference_rows, strict=True)
         if self.measure == WASSERSTEIN:
             whole = np.asarray(self.values)
-            return np.array([compute_wasserstein(np.delete(whole, rows), whole[rows]) for rows in parts])
-        counts = np.array([self.count_bins(self.bin_codes[rows]) for rows in parts])
-        return BINNED_MEASURES[self.measure](self.bin_counts - counts, counts)
+            values = convert_to_floats(self.period_values)
+            return np.array([compute_wasserstein(np.delete(whole, own), values[part[:rows]]) for part, own in pairs])
+        codes = self.assign_bins(self.period_values)
+        counts = np.array([self.count_bins(codes[part[:rows]]) for part in self.periods.rows])
+        own_counts = np.array([self.count_bins(self.bin_codes[own]) for own in self.periods.reference_rows])
+        return BINNED_MEASURES[self.measure](self.bin_counts - own_counts, counts)
 
     def sample_distances(self, rows: int) -> Array:
         """Return how far so many random rows of the reference are from the rest, in many draws; shape (draws,)."""
         random = np.random.default_rng(0)
         if self.measure == WASSERSTEIN:
-            parts = [random.permutation(len(self.bin_codes))[:rows] for _ in range(N_DRAWS // 4)]
-            return self.compare_parts_to_rest(parts)
+            whole = np.asarray(self.values)
+            draws = [random.permutation(whole) for _ in range(N_DRAWS // 4)]
+            return np.array([compute_wasserstein(drawn[rows:], drawn[:rows]) for drawn in draws])
         counts = random.multivariate_hypergeometric(self.bin_counts, rows, size=N_DRAWS, method="marginals")
         return BINNED_MEASURES[self.measure](self.bin_counts - counts, counts)
 
-    def compute_limit(self, rows: int, chance: float, floor: float, periods: Sequence[Array] = ()) -> float:
+    def compute_limit(self, rows: int, chance: float, floor: float) -> float:
         """Return the distance that a sample exceeds with a probability although nothing has changed.
 
         Parameters
@@ -212,12 +257,10 @@ class ReferenceDistribution:
             The probability of a false alarm.
         floor
             The smallest limit.
-        periods
-            The row numbers of the reference's own periods, which show how the column changes by itself.
         """
         distances = [self.sample_distances(rows)]
-        if periods:
-            distances.append(self.compare_parts_to_rest(periods))
+        if self.periods.rows:
+            distances.append(self.compare_periods_to_rest(rows))
         finite = [values for values in distances if np.isfinite(values).all()]
         return max([floor, *(estimate_upper_quantile(values, chance) for values in finite)])
 
@@ -303,6 +346,29 @@ def simulate_loss_limit(ratio: float, windows: int, k: int, of: int, rate: float
     recent = np.lib.stride_tricks.sliding_window_view(of_windows + of_holdout, of, axis=1)
     kth_largest = np.partition(recent, of - k, axis=2)[:, :, of - k]
     return float(np.quantile(kth_largest.max(axis=1), 1 - rate))
+
+
+def estimate_spread(values: Array, errors: Array, whole: float) -> float:
+    """Return how much a metric varies between periods beyond its sampling error, as a standard deviation.
+
+    Parameters
+    ----------
+    values, errors
+        The metric in each period, and its standard error there; shape (periods,).
+    whole
+        The metric on all periods together.
+
+    Returns
+    -------
+    float
+        The square root of an upper limit of the variance around `whole`, less the mean squared error. The limit of a
+        variance follows from the chi-squared distribution; with few periods the variance itself is often too small.
+    """
+    freedom = len(values) - 1
+    part = 2 / (9 * freedom)
+    quantile = (1 - part + NormalDist().inv_cdf(1 - SPREAD_CONFIDENCE) * part**0.5) ** 3  # Wilson & Hilferty (1931)
+    variance = ((values - whole) ** 2).sum() / freedom / quantile
+    return float(np.sqrt(max(variance - (errors**2).mean(), 0.0)))
 
 
 def reweight_to_scores(reference: Array, current: Array) -> Array:
