@@ -48,11 +48,18 @@ def leave_network() -> None:
             file.write(text)
 
 
+def query_landlock() -> int:
+    """Return the version of the kernel's Landlock; 0 where it has none."""
+    if sys.platform != "linux":
+        return 0
+    return max(0, int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), QUERY_VERSION)))
+
+
 def restrict_files(folder: str, readable: list[str]) -> None:
     """Let this process write below a folder, and read only that and what is readable, where the kernel has Landlock."""
-    system = ctypes.CDLL(None, use_errno=True)
-    version = system.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), QUERY_VERSION)
-    if version < 1:
+    system = ctypes.CDLL(None)
+    version = query_landlock()
+    if not version:
         return
     all_rights = (1 << FOLDER_RIGHTS_BY_VERSION.get(version, 16)) - 1
     wanted = Ruleset(all_rights, NETWORK_RIGHTS, SCOPES)
