@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.rendered import bake, environment, fresh, render, template, trained  # noqa: F401  fixtures of all tests
+
 # All that tests see of the environment in which the suite was started.
 KEPT_VARIABLES = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TMPDIR|TEMP|TMP|LD_LIBRARY_PATH|SYSTEMROOT|FUZZ|REQUIRE_ENGINE"

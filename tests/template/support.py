@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -82,6 +83,13 @@ class BakedProject:
         """Every file but git's own."""
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
         return {p.as_posix() for p in found if p.parts[0] != ".git"}
+
+
+def edit(project: BakedProject, name: str, pattern: str, text: str) -> None:
+    """Replace what a pattern finds; a pattern that finds nothing is a mistake of the test."""
+    changed, times = re.subn(pattern, text, project.read(name), flags=re.M)
+    assert times, f"{pattern} is not in {name}"
+    (project.path / name).write_text(changed)
 
 
 def free_port() -> int:

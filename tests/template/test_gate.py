@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.support import ROOT, BakedProject
+from tests.template.support import ROOT, BakedProject, edit
 
 pytestmark = pytest.mark.slow
 
@@ -38,13 +38,6 @@ def judged(project: BakedProject, environment: Path) -> Callable[[], dict[str, A
         return dict(json.loads(project.read("reports/verdict.json")))
 
     return inner
-
-
-def edit(project: BakedProject, name: str, pattern: str, text: str) -> None:
-    """Replace what a pattern finds; a pattern that finds nothing is a mistake of the test."""
-    changed, times = re.subn(pattern, text, project.read(name), flags=re.M)
-    assert times, f"{pattern} is not in {name}"
-    (project.path / name).write_text(changed)
 
 
 def weaken(project: BakedProject, trees: int) -> None:

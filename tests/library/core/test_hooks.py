@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -193,3 +194,24 @@ def test_two_projects_with_one_package_name_have_their_own_hooks(small_project: 
     ours = write_hooks(small_project, features="def features(raw):\n    return 'ours'\n")
     theirs = write_hooks(other, features="def features(raw):\n    return 'theirs'\n")
     assert [hooks.features(RAW) for hooks in (ours, theirs)] == ["ours", "theirs"]
+
+
+def test_a_file_beside_the_package_stands_in_for_no_installed_module(small_project: Path) -> None:
+    for name in ("colorsys", "helper"):
+        (small_project / f"src/{name}.py").write_text("HUE = 'ours'\n")
+    text = "import colorsys\nimport helper\nfrom flight_delays.data import SIZE\n"
+    hooks = write_hooks(small_project, data="SIZE = 3\n", features=text + PURE + "features.seen = (colorsys, helper)\n")
+    installed, own = hooks.features.seen  # type: ignore[attr-defined]
+    assert not hasattr(installed, "HUE") and own.HUE == "ours"
+    assert sys.path[-1] == str(small_project / "src")
+
+
+def test_a_package_without_init_is_found(small_project: Path) -> None:
+    (small_project / "src/flight_delays/__init__.py").unlink()
+    assert write_hooks(small_project, features=PURE).features(RAW).equals(RAW)
+
+
+def test_a_package_that_fails_is_not_kept(small_project: Path) -> None:
+    (small_project / "src/flight_delays/__init__.py").write_text("raise ValueError('closed')\n")
+    assert "closed" in str(catch_problem(write_hooks(small_project, features=PURE), "features"))
+    assert "flight_delays" not in sys.modules

@@ -70,6 +70,19 @@ def test_more_rows_than_are_wanted_are_held_out_from_both_sides(params: Params) 
     assert set(hashing.row_hashes(holdout)) < set(hashing.row_hashes(before[1]))
 
 
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("time", ["scheduled", None])
+def test_the_split_in_memory_is_the_one_that_is_written(
+    params: Params, monkeypatch: pytest.MonkeyPatch, time: str | None
+) -> None:
+    monkeypatch.setattr(parquet, "WHOLE_TABLE_ROWS", 80)
+    few = replace(params, data=replace(params.data, time=time), split=replace(params.split, rows=20))
+    split.write_split(Path(params.data.path), few)
+    written = [pd.read_parquet(f"data/{side}.parquet") for side in ("train", "holdout")]
+    for found, side in zip(split.split_file(Path(params.data.path), few, schema.read_key()), written, strict=True):
+        pd.testing.assert_frame_equal(found.reset_index(drop=True), side)
+
+
 @pytest.mark.parametrize("order", ["rising", "falling", "shuffled", "waves"])
 def test_a_value_is_found_at_its_rank_whatever_the_order(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "RANK_SAMPLE_ROWS", 100)
