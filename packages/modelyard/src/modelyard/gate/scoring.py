@@ -76,7 +76,7 @@ def load_candidate_predictions(
         The predictions are of other rows than the holdout's.
     """
     if is_split_changed:
-        _, rows = split_table(table, params.data, read_key(), params.split.holdout, params.split.seed)
+        _, rows = split_table(table, params.data, read_key(), params.split)
         rows = rows.reset_index(drop=True)
         return rows, Predictions.from_frame(predict_frame(load_model(MODEL_FILE), select_features(params, rows)))
     rows = pd.read_parquet(HOLDOUT_PARQUET)
@@ -131,7 +131,7 @@ def score_champion_in_checkout(
     clean_for_both = np.zeros(len(rows), bool) if seen is None else clean & ~seen
     if not lost_columns and has_enough_rows(params, rows[params.data.target], clean_for_both):
         return ChampionScores(champion, predict_at_commit(project, rows), clean_for_both, [])
-    train, _ = split_table(table, params.data, read_key(), params.split.holdout, params.split.seed)
+    train, _ = split_table(table, params.data, read_key(), params.split)
     retrain_champion(project, train)
     if lost_columns:
         reason = f"the data no longer has its columns {', '.join(lost_columns)}"
