@@ -1,4 +1,3 @@
-import os
 import subprocess
 from pathlib import Path
 
@@ -230,11 +229,10 @@ def test_heads_of_pull_requests_are_fetched_in_a_workflow(monkeypatch: pytest.Mo
     assert count("origin/main") == 2
 
 
-def test_a_project_in_a_folder_of_the_repository_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    files = [name for name in os.listdir() if name != ".git"]
+def test_a_project_in_a_folder_of_the_repository_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("inner").mkdir()
-    for name in files:
-        Path(name).rename(Path("inner", name))
+    for path in (PARAMS_YAML, SCHEMA_YAML, DVC_LOCK, Path("src"), DATA_JSON.parent, MODEL_FILE.parent):
+        path.rename(Path("inner", path))
     monkeypatch.chdir("inner")
     base = commit_all()
     for depth in (2, 3):
