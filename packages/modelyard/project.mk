@@ -3,6 +3,9 @@
 ifeq ($(wildcard src pyproject.toml),)
 $(error run make in the folder of the project)
 endif
+ifneq ($(shell git ls-files .venv .uv 2>/dev/null | head -n 1),)
+$(error git has files of .venv or .uv, which no commit may bring along: `git rm -r --cached .venv .uv`)
+endif
 
 # What is given to make, as in `make gate BASE=main`, is an option: it travels as MODELYARD_BASE, as the text that it is
 # (no `$(…)` in it is ever evaluated). A variable that a shell happened to export never is one.
@@ -22,7 +25,9 @@ UV := $(or $(shell uv --version 2>/dev/null | grep -Eq '^uv 0\.(9|[1-9][0-9]+)\.
 export MODELYARD_VENV := $(VENV)
 export MODELYARD_UV := $(UV)
 export PATH := $(BIN):$(PATH)
-export PYTHONPATH := packages/modelyard/src:src
+# No process finds modules in the project's folder or in src/: the library imports src/<package> by its place.
+export PYTHONPATH := packages/modelyard/src
+export PYTHONSAFEPATH := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 # DVC keeps pickles (CVE-2025-69872) in a folder where everybody on the machine may write; ours is for nobody else.
 export DVC_SITE_CACHE_DIR := $(shell mkdir -p -m 700 .dvc/tmp/own && cd .dvc/tmp/own && pwd)
@@ -49,12 +54,12 @@ help: ## Show the verbs
 	  /^[a-z-]+:.*## / && !seen[$$1]++ {if (group) printf "\n%s\n", group; group = ""; printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: | $(filter .uv/%,$(UV))
-	@stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON); cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
+	@stamp="$$MODELYARD_VENV/.installed-$$({ echo $(CHOSEN_PYTHON) 2; cat requirements/dev.txt; } | cksum | cut -d' ' -f1)"; \
 	[ -e "$$stamp" ] || { \
 	  echo "installing the environment into $$MODELYARD_VENV …" && \
 	  "$(UV)" venv --quiet --allow-existing --python $(CHOSEN_PYTHON) "$$MODELYARD_VENV" && \
 	  "$(UV)" pip sync --quiet --compile-bytecode --require-hashes --python "$(BIN)/python" requirements/dev.txt && \
-	  "$(UV)" pip install --quiet --offline --no-deps --python "$(BIN)/python" --editable packages/modelyard --editable . && \
+	  "$(UV)" pip install --quiet --offline --no-deps --python "$(BIN)/python" --editable packages/modelyard && \
 	  rm -f "$$MODELYARD_VENV"/.installed-* && touch "$$stamp"; }
 
 .uv/bin/uv:

@@ -6,11 +6,9 @@ import pytest
 
 from modelyard.core.model_at import Champion
 from modelyard.core.params import load_params
-from modelyard.core.predictions import Predictions
 from modelyard.gate import champion
 from tests.library.gate.support import commit_all
 
-ROWS = pd.DataFrame({"x": [1, 2, 3]})
 PARAMS_YAML = "data: {target: y}\n"
 
 
@@ -44,19 +42,8 @@ def test_champion_is_a_dummy_where_the_target_is_another() -> None:
 @pytest.mark.usefixtures("project")
 def test_dummy_predicts_the_shares_of_the_classes() -> None:
     target = load_params().data.target
-    rows = pd.read_parquet("data/holdout.parquet")
-    found = champion.predict_dummy(rows)
-    shares = pd.read_parquet("data/train.parquet")[target].astype(str).value_counts(normalize=True)
-    assert len(found) == len(rows)
+    train = pd.read_parquet("data/train.parquet")
+    found = champion.predict_dummy(load_params().data, train, 7)
+    shares = train[target].astype(str).value_counts(normalize=True)
+    assert len(found) == 7
     assert np.asarray(found.probabilities)[0].tolist() == pytest.approx([shares[name] for name in found.classes])
-
-
-def test_another_number_of_predictions_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def predict_two_rows(_: Path, *command: str) -> None:
-        Predictions(np.array([1.0, 2.0])).to_frame().to_parquet(command[-1])
-
-    monkeypatch.setattr(champion, "run_in_checkout", predict_two_rows)
-    assert len(champion.predict_at_commit(tmp_path, ROWS.head(2))) == 2
-    with pytest.raises(champion.ChampionPredictionError) as refusal:
-        champion.predict_at_commit(tmp_path, ROWS)
-    assert (refusal.value.expected, refusal.value.found) == (3, 2)

@@ -12,6 +12,7 @@ from modelyard.core.predictions import Predictions
 from modelyard.core.yaml import dump_yaml, read_yaml
 from modelyard.gate import rules
 from modelyard.gate.pairs import PairedPredictions
+from modelyard.pipeline import model_file
 from tests.library.gate.support import PARAMS, make_difference, make_params
 
 
@@ -55,25 +56,24 @@ def test_training_has_a_budget_where_it_was_measured(
 
 @pytest.mark.usefixtures("project")
 def test_size_and_latency_have_budgets() -> None:
-    params = msgspec.structs.replace(make_params(megabytes=0.000001, milliseconds=1e9), data=read_data_params())
-    rows = pd.read_parquet("data/holdout.parquet")
-    results = [*rules.check_size(params), *rules.check_latency(params, rows)]
-    assert [(rule["name"], rule["passed"]) for rule in results] == [("size", False), ("latency", True)]
+    params = make_params(megabytes=0.000001, milliseconds=5.0)
+    results = [*rules.check_size(params), *rules.check_latency(params, 6.5)]
+    assert [(rule["name"], rule["passed"]) for rule in results] == [("size", False), ("latency", False)]
 
 
 @pytest.mark.usefixtures("project")
-def test_latency_is_that_of_the_model_with_its_hooks_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    params = msgspec.structs.replace(make_params(milliseconds=1e9), data=read_data_params())
-    bound = []
-    monkeypatch.setattr(rules, "predict_frame", lambda pipeline, row, hooks=None: bound.append(hooks))
-    rules.check_latency(params, pd.read_parquet("data/holdout.parquet"))
-    assert len(bound) == rules.LATENCY_RUNS and None not in bound
+def test_types_are_those_that_the_project_of_the_judge_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rules.check_types() == []
+    monkeypatch.setattr(model_file, "TRUSTED_TYPES", frozenset())
+    (rule,) = rules.check_types()
+    assert (rule["name"], rule["passed"], rule["blocking"]) == ("types", False, True)
 
 
-def read_data_params() -> object:
-    from modelyard.core.params import load_params
-
-    return load_params().data
+@pytest.mark.parametrize(("switch", "blocking"), [("block", True), ("warn", False)])
+def test_another_target_blocks_unless_the_base_allows_it(switch: str, blocking: bool) -> None:
+    (rule,) = rules.check_retarget(make_params(retarget=switch), "predicts `b`")
+    assert (rule["passed"], rule["blocking"]) == (False, blocking)
+    assert rules.check_retarget(make_params(retarget=switch), "") == []
 
 
 @pytest.mark.parametrize(("difference", "passes"), [(-0.015, True), (-0.025, False)])
@@ -116,12 +116,12 @@ def test_fairness_ignores_small_groups() -> None:
     assert rules.compute_group_gap(np.array([1.0] * 49 + [0.0] * 50), groups) == 0.0
 
 
-def test_a_model_worse_than_the_dummy_fails_whatever_its_classes_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_worse_than_the_dummy_fails_whatever_its_classes_are_called() -> None:
     rows = pd.DataFrame({"y": [2] * 180 + [10] * 60})  # as text, 10 comes before 2
     dummy = Predictions.from_probabilities(np.tile([0.25, 0.75], (240, 1)), ["10", "2"])
     candidate = Predictions.from_probabilities(np.full((240, 2), 0.5), [2, 10])
-    monkeypatch.setattr(rules, "predict_dummy", lambda _: dummy)
-    assert not rules.check_beats_dummy(PairedPredictions.of(PARAMS, rows, dummy, candidate), candidate)["passed"]
+    pairs = PairedPredictions.of(PARAMS, rows, dummy, candidate)
+    assert not rules.check_beats_dummy(pairs, candidate, dummy)["passed"]
 
 
 def test_labels_quarter_numbers_and_keep_texts() -> None:

@@ -30,12 +30,12 @@ def get_hashes(lock: Mapping[str, Any], part: str = "outs") -> dict[str, str]:
     return {entry["path"]: entry["md5"] for entry in entries if "md5" in entry}
 
 
-def verify_model_matches_lock() -> None:
-    """Raise an `InvalidFileError` where the model file is not the one that dvc.lock names."""
-    expected = get_hashes(load_lock()).get(str(MODEL_FILE))
-    if expected not in (None, md5(MODEL_FILE)):
-        problem = f"is not the model that {DVC_LOCK} names"
-        raise InvalidFileError(MODEL_FILE, problem, "`make pipeline` restores that one")
+def verify_model_matches_lock(path: Path = MODEL_FILE) -> None:
+    """Raise an `InvalidFileError` where the model file, or another output of training, is not as dvc.lock names it."""
+    expected = get_hashes(load_lock()).get(str(path))
+    if expected not in (None, md5(path)):
+        what = "model" if path == MODEL_FILE else "file"
+        raise InvalidFileError(path, f"is not the {what} that {DVC_LOCK} names", "`make pipeline` restores that one")
 
 
 def get_cache_path(digest: str | None) -> Path:

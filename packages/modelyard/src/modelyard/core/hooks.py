@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
+import importlib.machinery
+import importlib.util
 import inspect
 import sys
 from dataclasses import dataclass
@@ -383,17 +384,39 @@ class ProjectHooks:
 
 
 def import_from_folder(source: Path, package: str, name: str) -> ModuleType:
-    """Import a module of a package from a folder, also where the same package of another folder was imported before."""
-    full = f"{package}.{name}"
+    """Import a module of a package from a folder, also where the same package of another folder was imported before.
+
+    The package is found by its place. Its folder comes last on `sys.path`, where the workers of joblib and a package's
+    own imports find it: a file there that is named like an installed module never stands in for that module.
+    """
     folder = (source / package).resolve()
     known = sys.modules.get(package)
     if known is not None and folder not in [Path(path).resolve() for path in getattr(known, "__path__", ())]:
         for other in [key for key in sys.modules if key.partition(".")[0] == package]:
             del sys.modules[other]
-    if full not in sys.modules:
-        sys.path[:] = [str(source), *(path for path in sys.path if path != str(source))]
+    if package not in sys.modules:
+        others = [path for path in sys.path if Path(path).name != source.name or not Path(path, package).is_dir()]
+        sys.path[:] = [*others, str(folder.parent)]
         importlib.invalidate_caches()
-    return importlib.import_module(full)
+        _import_package(folder)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def _import_package(folder: Path) -> None:
+    """Import the package in a folder, whether it has an `__init__.py` or not."""
+    place = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(folder.name, place, submodule_search_locations=[str(folder)])
+    if spec is None or not place.is_file():
+        spec = importlib.machinery.ModuleSpec(folder.name, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[folder.name] = module
+    try:
+        if spec.loader:
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[folder.name]
+        raise
 
 
 def _find_table_problem(table: Any, raw: pd.DataFrame) -> str:

@@ -9,13 +9,14 @@ import numpy as np
 
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
 from modelyard.core.errors import InvalidFileError, ToolError
-from modelyard.core.files import sha256
+from modelyard.core.files import md5, sha256
 from modelyard.core.git_objects import read_yaml_at
 from modelyard.core.paths import DVC_LOCK, LIBRARY_FOLDER, MODEL_FILE, PARAMS_YAML, ROW_HASHES_FILE
 from modelyard.core.process import DVC_COMMAND, get_default_remote, last_error_line, run_dvc, run_process
 from modelyard.core.yaml import read_yaml
 
 MODEL_FILES = (MODEL_FILE, ROW_HASHES_FILE)
+MODELYARD_COMMAND = (sys.executable, "-P", "-m", "modelyard")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,14 @@ def load_row_hashes(project: Path) -> np.ndarray:
 
 def load_row_hashes_file(path: Path) -> np.ndarray:
     """Return the hashes of rows in a file; raises as `load_row_hashes` does."""
+    broken = InvalidFileError(path, "holds no hashes of rows", "`make pipeline` writes it again")
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        hashes = np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError):
-        raise InvalidFileError(path, "holds no hashes of rows", "`make pipeline` writes it again") from None
+        raise broken from None
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise broken
+    return hashes
 
 
 def run_in_checkout(project: Path, *command: str) -> None:
@@ -65,7 +70,7 @@ def run_in_checkout(project: Path, *command: str) -> None:
     ToolError
         The command fails; with the last line that it printed.
     """
-    env = {"PYTHONPATH": str(project / LIBRARY_FOLDER), "DVC_NO_ANALYTICS": "1"}
+    env = {"PYTHONPATH": str(project / LIBRARY_FOLDER), "PYTHONSAFEPATH": "1", "DVC_NO_ANALYTICS": "1"}
     done = run_process(command, cwd=project, env=env)
     if done.returncode:
         raise ToolError(Path(command[0]).name, last_error_line(done.stderr or done.stdout))
@@ -74,7 +79,7 @@ def run_in_checkout(project: Path, *command: str) -> None:
 def bring_start_model(project: Path) -> None:
     """Bring the model that a checkout's training goes on from, where its params.yaml names one under `train.start`."""
     if read_yaml(project / PARAMS_YAML)["train"].get("start"):
-        run_in_checkout(project, sys.executable, "-m", "modelyard", "start")
+        run_in_checkout(project, *MODELYARD_COMMAND, "start")
 
 
 def restore_model(project: Path, champion: Champion) -> Champion:
@@ -98,20 +103,24 @@ def restore_model(project: Path, champion: Champion) -> Champion:
     is_retrained = not _has_model(project)
     if is_retrained:
         bring_start_model(project)
-        run_in_checkout(project, *DVC_COMMAND, "repro", "train")
+        run_in_checkout(project, *DVC_COMMAND, "repro", "--force", "--no-run-cache", "train")
     digest = sha256(project / MODEL_FILE)
     is_rebuilt = is_retrained or champion.model not in (None, digest)
     return Champion("rebuilt" if is_rebuilt else champion.source, digest, champion.commit)
 
 
 def _copy_from_cache(project: Path, commit: str) -> None:
-    """Copy the model files that DVC's cache has into a checkout."""
+    """Copy the model files that DVC's cache has into a checkout; a file that was changed there leaves the cache."""
     hashes = get_hashes(read_yaml_at(commit, DVC_LOCK) or {})
     for path in MODEL_FILES:
         cached = get_cache_path(hashes.get(str(path)))
         (project / path).parent.mkdir(parents=True, exist_ok=True)
-        if cached.is_file():
+        if not cached.is_file():
+            continue
+        if md5(cached) == hashes[str(path)]:
             shutil.copyfile(cached, project / path)
+        else:
+            cached.unlink()
 
 
 def _has_model(project: Path) -> bool:

@@ -153,6 +153,8 @@ class GateParams(ParamsSection, frozen=True):
         The coverage of every interval, between 0 and 1.
     inconclusive
         What an inconclusive comparison does: `warn` or `block`.
+    retarget
+        What a change does that predicts something else, or lacks a column that the base splits by: `block` or `warn`.
     drop
         How many margins all changes since the last promotion, or since the holdout began, may lose together.
     looks
@@ -178,6 +180,7 @@ class GateParams(ParamsSection, frozen=True):
     margin: float | None = None
     confidence: float = 0.95
     inconclusive: str = "warn"
+    retarget: Literal["block", "warn"] = "block"
     drop: float = 2.0
     looks: PositiveInt = 50
     floors: dict[str, float] = {}

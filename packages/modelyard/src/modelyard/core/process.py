@@ -16,7 +16,8 @@ from typing import Any
 
 from modelyard.core.errors import MissingToolError, ToolError
 
-DVC_COMMAND = (sys.executable, "-m", "dvc")
+# -P: a module in the current folder never stands in for an installed one.
+DVC_COMMAND = (sys.executable, "-P", "-m", "dvc")
 PROBE_SECONDS = 30
 # Settings of a user that would change what git prints, and the values that we read.
 GIT_OPTIONS = (
@@ -74,6 +75,7 @@ def run_process(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    inherit: bool = True,
     text: str | None = None,
     shown: bool = False,
     timeout: float | None = None,
@@ -88,6 +90,8 @@ def run_process(
         The folder that it runs in; the current one by default.
     env
         Variables that it gets besides the cleaned environment of this process.
+    inherit
+        Whether it gets that environment.
     text
         What it reads from standard input, which it shares with this process by default.
     shown
@@ -103,7 +107,7 @@ def run_process(
         It ran longer than `timeout`.
     """
     options: dict[str, Any] = {"capture_output": not shown, "encoding": "utf-8", "errors": "replace"}
-    return _run(command, cwd, env, input=text, timeout=timeout, **options)
+    return _run(command, cwd, env, inherit, input=text, timeout=timeout, **options)
 
 
 def run_git(*arguments: str, cwd: Path = Path(), env: Mapping[str, str] | None = None) -> str:
@@ -178,11 +182,15 @@ def last_error_line(text: str) -> str:
 
 
 def _run(
-    command: Sequence[str | Path], cwd: Path | None, env: Mapping[str, str] | None, **options: Any
+    command: Sequence[str | Path],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    inherit: bool = True,
+    **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """Run a program with the cleaned environment, and git with our settings."""
     words = [str(word) for word in command]
-    variables = clean_environment()
+    variables = clean_environment() if inherit else {}
     if words[0] == "git":
         words = ["git", *GIT_OPTIONS, *words[1:2], *_get_diff_options(words), *words[2:]]
         variables["LC_ALL"] = "C"

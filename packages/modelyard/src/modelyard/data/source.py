@@ -46,17 +46,21 @@ def load_parquet(source: DataSource) -> ParquetBlocks:
     return ParquetBlocks(source.path)
 
 
-def open_table(project: Project) -> Path:
+def open_table(project: Project, path: Path | None = None, folder: Path = TABLE_FOLDER) -> Path:
     """Return the Parquet table with a project's raw rows.
 
     Where the rows come from the library's own `load`, that is the file that `data.path` names. Those of another `load`
-    are streamed once into a table under data/, under a name made of the digest of the source and of the code in src/;
+    are streamed once into a table in a folder, under a name made of the digest of the source and of the code in src/;
     older such tables are removed.
 
     Parameters
     ----------
     project
-        The project in the current folder.
+        The project whose `load` brings the rows.
+    path
+        The file or folder with the raw rows; by default the one that the project's `data.path` names.
+    folder
+        Where a table is written.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def open_table(project: Project) -> Path:
     HookError
         Where `load` yields something else than tables with the same columns and types.
     """
-    source = DataSource(Path(project.params.data.path))
+    source = DataSource(path or Path(project.params.data.path))
     hooks = project.hooks
     if hooks.load is None:
         return source.path
@@ -80,10 +84,10 @@ def open_table(project: Project) -> Path:
     if not source.path.exists():
         raise MissingFileError(source.path, "`dvc pull` fetches it")
     digest = hashlib.sha256(f"{hash_source(source.path)}{hash_source(project.source)}".encode()).hexdigest()
-    table = TABLE_FOLDER / TABLE_NAME.format(digest[:16])
+    table = folder / TABLE_NAME.format(digest[:16])
     if not table.exists():
         write_blocks(blocks, table, hooks)
-        for other in TABLE_FOLDER.glob(TABLE_NAME.format("*")):
+        for other in folder.glob(TABLE_NAME.format("*")):
             if other != table:
                 other.unlink()
     return table

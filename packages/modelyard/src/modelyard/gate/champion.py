@@ -1,33 +1,17 @@
-"""The champion: the model that a candidate is compared with, and its predictions of today's rows."""
+"""The champion: the model that a candidate is compared with, and its recipe on today's rows."""
 
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from modelyard.core.deployments import find_deployed_champion
-from modelyard.core.errors import UserError
 from modelyard.core.git_objects import read_yaml_at
-from modelyard.core.model_at import Champion, bring_start_model, run_in_checkout
-from modelyard.core.params import load_params
+from modelyard.core.model_at import MODELYARD_COMMAND, Champion, bring_start_model, run_in_checkout
+from modelyard.core.params import DataParams
 from modelyard.core.paths import DVC_LOCK, PARAMS_YAML, TRAIN_PARQUET
 from modelyard.core.predictions import Predictions
 from modelyard.core.yaml import dump_yaml, read_yaml
-
-MODELYARD_COMMAND = (sys.executable, "-m", "modelyard")
-
-
-class ChampionPredictionError(UserError):
-    """The champion's own code returned something else than one prediction per row."""
-
-    def __init__(self, expected: int, found: int) -> None:
-        super().__init__(
-            f"the champion returned {found:,} predictions for {expected:,} rows; its features() must keep every row"
-        )
-        self.expected = expected
-        self.found = found
 
 
 def find_champion(base: str, target: str) -> Champion:
@@ -58,28 +42,6 @@ def find_champion(base: str, target: str) -> Champion:
     return found
 
 
-def predict_at_commit(project: Path, rows: pd.DataFrame) -> Predictions:
-    """Return the predictions of raw rows by a checkout's model and own code, in a process of its own.
-
-    Raises
-    ------
-    ToolError
-        That code fails.
-    ChampionPredictionError
-        It returns another number of rows.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        rows_path = Path(folder, "rows.parquet")
-        predictions_path = Path(folder, "predictions.parquet")
-        rows.to_parquet(rows_path, index=False)
-        options = ["--rows", str(rows_path), "--out", str(predictions_path)]
-        run_in_checkout(project, *MODELYARD_COMMAND, "predict", *options)
-        predictions = Predictions.from_parquet(predictions_path)
-    if len(predictions) != len(rows):
-        raise ChampionPredictionError(len(rows), len(predictions))
-    return predictions
-
-
 def retrain_champion(project: Path, train: pd.DataFrame) -> None:
     """Train a checkout's recipe on today's training rows, without the features that the rows no longer have."""
     (project / TRAIN_PARQUET).parent.mkdir(parents=True, exist_ok=True)
@@ -91,11 +53,20 @@ def retrain_champion(project: Path, train: pd.DataFrame) -> None:
     run_in_checkout(project, *MODELYARD_COMMAND, "train")
 
 
-def predict_dummy(rows: pd.DataFrame) -> Predictions:
-    """Return the predictions of a model without features: the classes' shares in the training rows, or their mean."""
-    data = load_params().data
-    target = pd.read_parquet(TRAIN_PARQUET, columns=[data.target])[data.target]
+def predict_dummy(data: DataParams, train: pd.DataFrame, count: int) -> Predictions:
+    """Return the predictions of a model without features: the classes' shares in the training rows, or their mean.
+
+    Parameters
+    ----------
+    data
+        The block `data` of params.yaml.
+    train
+        The training rows.
+    count
+        The number of rows to predict.
+    """
+    target = train[data.target]
     if data.task != "classification":
-        return Predictions(np.full(len(rows), float(target.mean())))
+        return Predictions(np.full(count, float(target.mean())))
     shares = target.astype(str).value_counts(normalize=True).sort_index()
-    return Predictions.from_probabilities(np.tile(shares.to_numpy(), (len(rows), 1)), shares.index.to_numpy())
+    return Predictions.from_probabilities(np.tile(shares.to_numpy(), (count, 1)), shares.index.to_numpy())

@@ -1,5 +1,6 @@
 """Scores the candidate and the champion on the same rows, without rows that one of them was trained on."""
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,31 +8,44 @@ import numpy as np
 import pandas as pd
 
 from modelyard.core.dvc_lock import get_hashes, load_lock
-from modelyard.core.errors import InvalidFileError
+from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
 from modelyard.core.git_objects import checkout_commit, read_yaml_at
 from modelyard.core.model_at import Champion, restore_model
 from modelyard.core.params import Params
-from modelyard.core.paths import (
-    DVC_LOCK,
-    HOLDOUT_PARQUET,
-    MODEL_FILE,
-    PARAMS_YAML,
-    PREDICTIONS_PARQUET,
-    SCHEMA_YAML,
-)
+from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML, SCHEMA_YAML
 from modelyard.core.predictions import Predictions
+from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
-from modelyard.data.schema import read_key
-from modelyard.gate.champion import find_champion, predict_at_commit, predict_dummy, retrain_champion
+from modelyard.data.parquet import read_table
+from modelyard.data.source import open_table
+from modelyard.gate.champion import find_champion, predict_dummy, retrain_champion
+from modelyard.gate.isolation import BaseRules, apply_base_rules
 from modelyard.gate.leakage import find_rows_seen_in_training
-from modelyard.pipeline.estimator import predict_frame
-from modelyard.pipeline.model_file import load_model
-from modelyard.pipeline.preprocessing import select_features
-from modelyard.pipeline.split import split_table
+from modelyard.gate.scratch import ModelOutput, predict_in_scratch
+from modelyard.pipeline.split import split_file
 from modelyard.statistics.paired_scores import MIN_UNITS
 
 MIN_CLEAN_SHARE = 0.5  # of the holdout
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """The raw rows as the judge itself read and split them: nothing that a branch's pipeline wrote is among them.
+
+    Parameters
+    ----------
+    table
+        All rows.
+    train
+        The training rows.
+    holdout
+        The rows that both models predict, n of them.
+    """
+
+    table: pd.DataFrame
+    train: pd.DataFrame
+    holdout: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -56,40 +70,50 @@ class ChampionScores:
     notes: list[str]
 
 
-def load_candidate_predictions(
-    params: Params, table: pd.DataFrame, is_split_changed: bool
-) -> tuple[pd.DataFrame, Predictions]:
-    """Return the holdout by the base's split, and the candidate's predictions of it.
+def load_rules_and_rows(base: str, params: Params) -> tuple[BaseRules, JudgedRows]:
+    """Return the rules that judge a branch, and the branch's raw rows, loaded and split by the base.
 
     Parameters
     ----------
+    base
+        The commit that the change is compared with.
     params
-        The parameters with the base's rules.
-    table
-        The whole table.
-    is_split_changed
-        Whether the branch splits the table in another way, so that its own holdout does not count.
+        The branch's parameters.
 
     Raises
     ------
-    InvalidFileError
-        The predictions are of other rows than the holdout's.
+    UserError
+        The `load` of the base cannot read the branch's data.
     """
-    if is_split_changed:
-        _, rows = split_table(table, params.data, read_key(), params.split)
-        rows = rows.reset_index(drop=True)
-        return rows, Predictions.from_frame(predict_frame(load_model(MODEL_FILE), select_features(params, rows)))
-    rows = pd.read_parquet(HOLDOUT_PARQUET)
-    predictions = Predictions.from_parquet(PREDICTIONS_PARQUET)
-    if len(predictions) != len(rows):
-        problem = f"has {len(predictions):,} rows and {HOLDOUT_PARQUET} has {len(rows):,}"
-        raise InvalidFileError(PREDICTIONS_PARQUET, problem, "run `make pipeline` again")
-    return rows, predictions
+    with tempfile.TemporaryDirectory() as folder:  # a table that the branch's pipeline loaded does not count
+        try:
+            path = open_table(Project.load(), Path(params.data.path), Path(folder))
+        except UserError:
+            raise
+        except Exception as problem:  # whatever a project's own code raises
+            cure = "bring the change of data.py to the base first"
+            raise UserError(f"the base's load cannot read {params.data.path} ({problem}); {cure}") from problem
+        table = read_table(path)
+        rules = apply_base_rules(base, params, [str(name) for name in table])
+        train, holdout = split_file(path, rules.params, rules.key)
+    return rules, JudgedRows(table, train, holdout.reset_index(drop=True))
 
 
-def score_champion(
-    params: Params, base: str, table: pd.DataFrame, rows: pd.DataFrame, candidate: Predictions
-) -> ChampionScores:
+def score_candidate(params: Params, holdout: pd.DataFrame) -> ModelOutput:
+    """Return the predictions of the holdout by the model in this folder."""
+    is_timed = params.gate.milliseconds is not None
+    return predict_in_scratch("candidate", Path(), holdout, params.data.target, params.data.task, is_timed=is_timed)
+
+
+def find_candidate_training_rows(rows: JudgedRows) -> np.ndarray:
+    """Flag the holdout rows that the model here was trained on; a `UserError` where nothing can tell."""
+    found = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows.holdout, rows.table)
+    if found is None:
+        raise UserError(f"the data lacks columns that {SCHEMA_YAML} names; run `make schema`, then `make pipeline`")
+    return found
+
+
+def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predictions) -> ChampionScores:
     """Return the champion's predictions of the holdout.
 
     Parameters
@@ -98,26 +122,23 @@ def score_champion(
         The parameters with the base's rules.
     base
         The commit that the change is compared with.
-    table
-        The whole table.
     rows
-        The holdout, n rows of the table.
+        The rows, n of them in the holdout.
     candidate
         The candidate's predictions of the holdout, which are the champion's where both are one model.
     """
-    seen_by_candidate = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows, table)
-    clean = np.ones(len(rows), bool) if seen_by_candidate is None else ~seen_by_candidate
+    clean = ~find_candidate_training_rows(rows)
     champion = find_champion(base, params.data.target)
     if champion.source == "dummy":
-        return ChampionScores(champion, predict_dummy(rows), clean, [])
+        return ChampionScores(champion, predict_dummy(params.data, rows.train, len(rows.holdout)), clean, [])
     if is_candidate(champion):
         return ChampionScores(replace(champion, model=sha256(MODEL_FILE)), candidate, clean, [])
     with checkout_commit(str(champion.commit)) as project:
-        return score_champion_in_checkout(params, project, restore_model(project, champion), table, rows, clean)
+        return score_champion_in_checkout(params, project, restore_model(project, champion), rows, clean)
 
 
 def score_champion_in_checkout(
-    params: Params, project: Path, champion: Champion, table: pd.DataFrame, rows: pd.DataFrame, clean: np.ndarray
+    params: Params, project: Path, champion: Champion, rows: JudgedRows, clean: np.ndarray
 ) -> ChampionScores:
     """Score the champion as it is, or train its recipe on today's training rows where it cannot be scored.
 
@@ -126,13 +147,12 @@ def score_champion_in_checkout(
     """
     commit = str(champion.commit)
     features = read_yaml_at(commit, PARAMS_YAML)["data"]["features"]
-    lost_columns = [name for name in features if name not in table]
-    seen = find_rows_seen_in_training(project, read_yaml_at(commit, SCHEMA_YAML), rows, table)
-    clean_for_both = np.zeros(len(rows), bool) if seen is None else clean & ~seen
-    if not lost_columns and has_enough_rows(params, rows[params.data.target], clean_for_both):
-        return ChampionScores(champion, predict_at_commit(project, rows), clean_for_both, [])
-    train, _ = split_table(table, params.data, read_key(), params.split)
-    retrain_champion(project, train)
+    lost_columns = [name for name in features if name not in rows.table]
+    seen = find_rows_seen_in_training(project, read_yaml_at(commit, SCHEMA_YAML), rows.holdout, rows.table)
+    clean_for_both = np.zeros(len(clean), bool) if seen is None else clean & ~seen
+    if not lost_columns and has_enough_rows(params, rows.holdout[params.data.target], clean_for_both):
+        return ChampionScores(champion, predict_by_champion(params, project, rows), clean_for_both, [])
+    retrain_champion(project, rows.train)
     if lost_columns:
         reason = f"the data no longer has its columns {', '.join(lost_columns)}"
     else:
@@ -140,7 +160,13 @@ def score_champion_in_checkout(
     note = (
         f"The champion could not be scored as it is, since {reason}: its recipe was trained on today's training rows."
     )
-    return ChampionScores(replace(champion, source="retrained"), predict_at_commit(project, rows), clean, [note])
+    champion = replace(champion, source="retrained")
+    return ChampionScores(champion, predict_by_champion(params, project, rows), clean, [note])
+
+
+def predict_by_champion(params: Params, project: Path, rows: JudgedRows) -> Predictions:
+    """Return the predictions of the holdout by the model and the code in the champion's checkout."""
+    return predict_in_scratch("champion", project, rows.holdout, params.data.target, params.data.task).predictions
 
 
 def has_enough_rows(params: Params, truth: pd.Series, clean: np.ndarray) -> bool:

@@ -1,6 +1,7 @@
 """Judge the candidate in this folder against the champion: write reports/verdict.json."""
 
 import os
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -11,30 +12,34 @@ from modelyard.core.console import print_result
 from modelyard.core.dvc_lock import verify_model_matches_lock
 from modelyard.core.errors import MissingFileError, UserError
 from modelyard.core.files import flatten_mapping, read_json, replace_nonfinite, sha256, write_json
-from modelyard.core.git_objects import read_yaml_at, resolve_base
+from modelyard.core.git_objects import checkout_commit, read_yaml_at, resolve_base
+from modelyard.core.model_at import MODEL_FILES
 from modelyard.core.params import Params, load_params
 from modelyard.core.paths import (
     DATA_JSON,
-    HOLDOUT_PARQUET,
     MODEL_FILE,
     PARAMS_YAML,
-    PREDICTIONS_PARQUET,
     SCHEMA_YAML,
-    TRAIN_PARQUET,
     VERDICT_JSON,
 )
 from modelyard.core.predictions import Predictions
 from modelyard.core.process import run_git
-from modelyard.core.project import Project
+from modelyard.core.project import use_project_in
 from modelyard.core.protocol import GATE_RULES_VARIABLE
 from modelyard.core.yaml import read_yaml
-from modelyard.data.parquet import read_table
-from modelyard.data.source import open_table
+from modelyard.gate.champion import predict_dummy
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
-from modelyard.gate.isolation import apply_base_rules, find_judge_notes, run_base_gate
+from modelyard.gate.isolation import describe_changes, find_judge_notes, has_pipeline, run_base_gate
 from modelyard.gate.pairs import PairedPredictions
-from modelyard.gate.rules import RuleResult, build_slice_results, check_all_rules
-from modelyard.gate.scoring import ChampionScores, load_candidate_predictions, score_champion
+from modelyard.gate.rules import (
+    RuleResult,
+    build_slice_results,
+    check_all_rules,
+    check_latency,
+    check_retarget,
+    check_types,
+)
+from modelyard.gate.scoring import ChampionScores, load_rules_and_rows, score_candidate, score_champion
 from modelyard.statistics.comparison import (
     Difference,
     compute_detectable_difference,
@@ -59,7 +64,7 @@ VERDICT_PHRASES = {
 def main(base: str | None = None) -> int:
     """Judge the model in this folder against BASE; exit 0 pass, 1 block, 2 could not judge."""
     try:
-        require_pipeline_outputs()
+        require_model()
         revision = resolve_base(base)
         VERDICT_JSON.unlink(missing_ok=True)
         CURVES_PARQUET.unlink(missing_ok=True)
@@ -75,16 +80,18 @@ def main(base: str | None = None) -> int:
     return 1 if verdict["decision"] == "block" else 0
 
 
-def require_pipeline_outputs() -> None:
-    """Raise an error unless the pipeline has run and the model is the one that dvc.lock names."""
-    for path in (MODEL_FILE, TRAIN_PARQUET, HOLDOUT_PARQUET, PREDICTIONS_PARQUET):
+def require_model() -> None:
+    """Raise an error unless the model and the hashes of its training rows are there, as dvc.lock names them."""
+    for path in MODEL_FILES:
         if not path.exists():
             raise MissingFileError(path, "`make pipeline` makes it")
-    verify_model_matches_lock()
+        verify_model_matches_lock(path)
 
 
 def build_verdict(base: str) -> dict[str, Any]:
     """Return the verdict on the model in this folder, as reports/verdict.json holds it.
+
+    Own code that the judge itself runs, `load` and `METRICS` and the list of trusted types, comes from the base.
 
     Parameters
     ----------
@@ -96,39 +103,61 @@ def build_verdict(base: str) -> dict[str, Any]:
     UserError
         The models cannot be compared.
     """
-    base_rules = apply_base_rules(base, load_params())
+    with ExitStack() as stack:
+        if has_pipeline(base):
+            stack.enter_context(use_project_in(stack.enter_context(checkout_commit(base))))
+        return judge_candidate(base)
+
+
+def judge_candidate(base: str) -> dict[str, Any]:
+    """Return the verdict by the project that `Project.load` finds; for the parameter see `build_verdict`."""
+    base_rules, rows = load_rules_and_rows(base, load_params())
     params = base_rules.params
-    table = read_table(open_table(Project.load()))
-    rows, candidate = load_candidate_predictions(params, table, "split" in base_rules.changed)
-    scored = score_champion(params, base, table, rows, candidate)
-    pairs = pair_clean_rows(params, rows, candidate, scored)
+    candidate = score_candidate(params, rows.holdout)
+    scored = score_champion(params, base, rows, candidate.predictions)
+    pairs = pair_clean_rows(params, rows.holdout, candidate.predictions, scored)
     is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
     counts = pairs.count_rows()
-    primary = pairs.compare_metric(params.evaluate.metric)  # also refuses predictions that are missing or infinite
+    primary = pairs.compare_metric(params.evaluate.metric)
     write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
     margin = compute_margin(primary.metric, primary.champion, params.gate.margin)
     word = "unchanged" if is_unchanged else decide_verdict(primary, margin, counts.minority, counts.groups)
     slices = [] if is_unchanged else build_slice_results(pairs)
-    rules = check_all_rules(pairs, candidate.select_rows(scored.clean), scored.champion.source, primary, margin, slices)
+    clean = candidate.predictions.select_rows(scored.clean)
+    dummy = predict_dummy(params.data, rows.train, len(clean))
+    rules = [
+        *check_retarget(params, base_rules.obstacle),
+        *check_types(),
+        *check_all_rules(pairs, clean, dummy, scored.champion.source, primary, margin, slices),
+        *check_latency(params, candidate.milliseconds),
+    ]
+    changes = diff_with_base(base)
     notes = [
+        *describe_changes(base_rules, list(changes["schema"])),
         *find_judge_notes(base),
-        *base_rules.notes,
-        *build_notes(base_rules.changed, scored.notes, scored.clean, counts),
+        *build_notes(scored.notes, scored.clean, counts),
         *build_power_notes(word, primary, margin),
     ]
     return {
         **build_conclusion(params, word, rules, primary, margin, scored.champion.source),
-        "version": VERSION,
-        "base": base,
-        "rules_from": os.environ.get(GATE_RULES_VARIABLE, base),
+        **describe_origin(base),
         "notes": notes,
         "champion": asdict(scored.champion),
-        "candidate": {"model": sha256(MODEL_FILE), "commit": run_git("rev-parse", "HEAD")},
         "rows": describe_rows(scored.clean, counts),
         "rules": rules,
         "slices": slices,
         "metrics": compare_all_metrics(pairs),
-        "changes": diff_with_base(base),
+        "changes": changes,
+    }
+
+
+def describe_origin(base: str) -> dict[str, Any]:
+    """Return what was judged, against which commit, and by whose rules."""
+    return {
+        "version": VERSION,
+        "base": base,
+        "rules_from": os.environ.get(GATE_RULES_VARIABLE, base),
+        "candidate": {"model": sha256(MODEL_FILE), "commit": run_git("rev-parse", "HEAD")},
     }
 
 
@@ -172,13 +201,11 @@ def diff_with_base(base: str) -> dict[str, dict[str, list[Any]]]:
     return changes
 
 
-def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray, counts: RowCounts) -> list[str]:
-    """Return the sentences that the report begins with.
+def build_notes(scoring_notes: list[str], clean: np.ndarray, counts: RowCounts) -> list[str]:
+    """Return the sentences on the rows that were compared.
 
     Parameters
     ----------
-    changed
-        The rule sections that the branch changes.
     scoring_notes
         How the champion was scored.
     clean
@@ -186,11 +213,7 @@ def build_notes(changed: list[str], scoring_notes: list[str], clean: np.ndarray,
     counts
         The size of the comparison.
     """
-    notes = []
-    if changed:
-        names = ", ".join(f"`{name}`" for name in changed)
-        notes.append(f"This branch changes the rules ({names}); it was judged by the base's.")
-    notes += scoring_notes
+    notes = [*scoring_notes]
     left_out = int((~clean).sum())
     if left_out:
         total = len(clean)

@@ -119,11 +119,33 @@ def list_trusted_types() -> frozenset[str]:
     return TRUSTED_TYPES | Project.load().hooks.trusted_types
 
 
-def reject_untrusted_types(packed: bytes, what: str) -> None:
-    """Raise a `UserError` where a skops file holds a type that is not trusted."""
+def find_untrusted_types(packed: bytes) -> list[str]:
+    """Return the names of the types in a skops file that are not trusted, without loading it."""
     import skops.io
 
-    strangers = sorted(set(skops.io.get_untrusted_types(data=packed)) - list_trusted_types())
+    return sorted(set(skops.io.get_untrusted_types(data=packed)) - list_trusted_types())
+
+
+def list_untrusted_types(path: Path) -> list[str]:
+    """Return the names of the types in a model file that are not trusted; raises as `load_model` does."""
+    packed = path.read_bytes()
+    try:
+        reject_foreign_archive(path, packed)
+        return find_untrusted_types(packed)
+    except UserError:
+        raise
+    except Exception as problem:  # a broken file fails in many ways
+        raise unreadable_model(path, problem) from None
+
+
+def unreadable_model(path: Path, problem: Exception) -> InvalidFileError:
+    """Return the error of a file that is not a model."""
+    return InvalidFileError(path, f"is not a model that skops can read ({type(problem).__name__})", REMAKE)
+
+
+def reject_untrusted_types(packed: bytes, what: str) -> None:
+    """Raise a `UserError` where a skops file holds a type that is not trusted."""
+    strangers = find_untrusted_types(packed)
     if strangers:
         names = ", ".join(strangers)
         raise UserError(f"{what}: {names} is not a reviewed type; review it and add it to TRUSTED_TYPES in model.py")
@@ -182,5 +204,4 @@ def load_model(path: Path, digest: str | None = None) -> "Pipeline":
     except UserError:
         raise
     except Exception as problem:  # a broken file fails in many ways
-        reason = f"is not a model that skops can read ({type(problem).__name__})"
-        raise InvalidFileError(path, reason, REMAKE) from None
+        raise unreadable_model(path, problem) from None

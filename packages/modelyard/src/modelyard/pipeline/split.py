@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +231,8 @@ def count_held_out(read: ColumnReader, rows: int, data: DataParams, rule: Holdou
     return float(sum(rule(block).sum() for block in read(names)))
 
 
-def write_split(path: Path, params: Params) -> tuple[int, int, int]:
-    """Write both sides of a table of any size, block by block.
+def split_blocks(path: Path, params: Params, key: list[str]) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Yield the training rows and the held-out rows of each block of a table, in the table's order.
 
     Parameters
     ----------
@@ -240,11 +240,8 @@ def write_split(path: Path, params: Params) -> tuple[int, int, int]:
         The Parquet table.
     params
         The project's parameters. Of a holdout larger than `split.rows` a sample stays; the rest is on neither side.
-
-    Returns
-    -------
-    tuple of int
-        The rows for training, those held out, and those on neither side.
+    key
+        The columns that name a row; empty where none do.
     """
     rows = count_rows(path)
     recipe = params.split
@@ -252,23 +249,49 @@ def write_split(path: Path, params: Params) -> tuple[int, int, int]:
     def read_columns(names: list[str]) -> Iterable[pd.DataFrame]:
         return read_blocks(path, names)
 
-    rule = build_holdout_rule(read_columns, rows, params.data, schema.read_key(), recipe)
+    rule = build_holdout_rule(read_columns, rows, params.data, key, recipe)
     kept_share = recipe.rows / max(count_held_out(read_columns, rows, params.data, rule, recipe), 1)
+    for block in read_blocks(path):
+        is_held_out = rule(block)
+        holdout = block[is_held_out]
+        if kept_share < 1:
+            holdout = holdout[select_by_hash(holdout[key or sorted(holdout.columns)], kept_share, seed=2)]
+        yield block[~is_held_out], holdout
+
+
+def split_file(path: Path, params: Params, key: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what `write_split` writes, training rows and holdout; for the parameters see `split_blocks`.
+
+    Raises
+    ------
+    SettingError
+        Where a side has no rows.
+    """
+    blocks = list(split_blocks(path, params, key))
+    train = pd.concat([block for block, _ in blocks])
+    holdout = pd.concat([block for _, block in blocks])
+    reject_empty_split(len(train), len(holdout), split=params.split)
+    return train, holdout
+
+
+def write_split(path: Path, params: Params) -> tuple[int, int, int]:
+    """Write both sides of a table of any size, block by block; for the parameters see `split_blocks`.
+
+    Returns
+    -------
+    tuple of int
+        The rows for training, those held out, and those on neither side.
+    """
     train_rows = 0
     holdout_rows = 0
     with open_writer(TRAIN_PARQUET) as write_train, open_writer(HOLDOUT_PARQUET) as write_holdout:
-        for block in read_blocks(path):
-            is_held_out = rule(block)
-            holdout = block[is_held_out]
-            if kept_share < 1:
-                holdout = holdout[select_by_hash(row_key(holdout), kept_share, seed=2)]
-            train = block[~is_held_out]
+        for train, holdout in split_blocks(path, params, schema.read_key()):
             write_train(train)
             write_holdout(holdout)
             train_rows += len(train)
             holdout_rows += len(holdout)
-        reject_empty_split(train_rows, holdout_rows, split=recipe)
-    return train_rows, holdout_rows, rows - train_rows - holdout_rows
+        reject_empty_split(train_rows, holdout_rows, split=params.split)
+    return train_rows, holdout_rows, count_rows(path) - train_rows - holdout_rows
 
 
 def main() -> int:
