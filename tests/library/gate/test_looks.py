@@ -3,38 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.core.dvc_lock import get_hashes, hash_path, load_lock
-from modelyard.core.files import md5, write_json
+from modelyard.core.dvc_lock import get_hashes, load_lock
+from modelyard.core.files import write_json
 from modelyard.core.paths import DATA_JSON, DVC_LOCK, MODEL_FILE, PARAMS_YAML, SCHEMA_YAML
 from modelyard.core.process import run_git
-from modelyard.core.yaml import dump_yaml, read_yaml
 from modelyard.gate import looks
-from tests.library.gate.support import commit_all, make_difference
-
-
-def change(section: str, **values: object) -> None:
-    """Change values in a section of params.yaml."""
-    params = read_yaml(PARAMS_YAML)
-    params[section].update(values)
-    PARAMS_YAML.write_text(dump_yaml(params), encoding="utf-8")
-
-
-def train(**arguments: object) -> None:
-    """Leave what a run of the pipeline leaves: a model of its own for these arguments, and the dvc.lock."""
-    change("train", **arguments)
-    params = read_yaml(PARAMS_YAML)
-    MODEL_FILE.parent.mkdir(exist_ok=True)
-    MODEL_FILE.write_text(repr((params["train"], params["split"], Path("src/p.py").read_text())))
-    deps = [{"path": name, "md5": hash_path(Path(name))} for name in ("src", str(SCHEMA_YAML))]
-    stages = {
-        "split": {"params": {"params.yaml": {name: params[name] for name in ("data", "split")}}},
-        "train": {
-            "deps": deps,
-            "params": {"params.yaml": {name: params[name] for name in ("data", "seed", "train")}},
-            "outs": [{"path": str(MODEL_FILE), "md5": md5(MODEL_FILE)}],
-        },
-    }
-    write_json(DVC_LOCK, {"stages": stages})  # JSON is YAML
+from tests.library.gate.support import change, commit_all, make_difference, make_repository, train
 
 
 def add_rows(rows: int) -> None:
@@ -54,20 +28,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository with one trained model on `main`, and a branch for the candidate."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    params = {
-        "data": {"path": "t", "target": "y", "time": None},
-        "seed": 0,
-        "split": {"seed": 0},
-        "train": {"depth": 1},
-    }
-    PARAMS_YAML.write_text(dump_yaml({**params, "gate": {"margin": None}}))
-    SCHEMA_YAML.write_text("columns: {}\n")
-    Path("src").mkdir()
-    Path("src/p.py").write_text("x = 1\n")
-    Path(".gitignore").write_text("/models/\n")
-    add_rows(100)
-    train()
-    commit_all("first")
+    make_repository()
     branch("change")
 
 

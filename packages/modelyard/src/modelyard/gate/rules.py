@@ -1,4 +1,4 @@
-"""The rules of the gate beside the verdict: floors, ceiling, dummy, slices, fairness, drop and budgets."""
+"""The rules of the gate beside the verdict: floors, ceiling, dummy, slices, fairness and budgets."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,6 @@ from modelyard.core.predictions import Predictions
 from modelyard.data.schema_fields import read_personal_columns
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.pipeline.model_file import list_untrusted_types
-from modelyard.statistics.comparison import Difference
 from modelyard.statistics.metrics import get_metric
 
 RuleResult = dict[str, Any]  # name, passed, blocking, sentence
@@ -33,9 +32,6 @@ def check_all_rules(
     pairs: PairedPredictions,
     candidate: Predictions,
     dummy: Predictions,
-    source: str,
-    primary: Difference,
-    margin: float,
     slices: SliceResults,
 ) -> list[RuleResult]:
     """Return a line for each rule beside the verdict.
@@ -48,12 +44,6 @@ def check_all_rules(
         The candidate's predictions of the same rows.
     dummy
         Those of a model without features.
-    source
-        The source of the champion.
-    primary
-        The difference in the primary metric.
-    margin
-        The loss that does not matter, in the metric's unit.
     slices
         The comparisons by slice.
     """
@@ -61,7 +51,6 @@ def check_all_rules(
     results = check_floors(pairs.params, metrics)
     results += check_ceiling(pairs.params, metrics)
     results.append(check_beats_dummy(pairs, candidate, dummy))
-    results += check_cumulative_drop(pairs.params, source, primary, margin)
     results += check_slices(slices)
     results += check_fairness(pairs)
     results += check_size(pairs.params)
@@ -108,16 +97,6 @@ def check_beats_dummy(pairs: PairedPredictions, candidate: Predictions, dummy: P
     found = PairedPredictions.of(pairs.params, pairs.rows, dummy, candidate).compare_metric(metric)
     sentence = f"{metric} {found.candidate:.4g} against {found.champion:.4g} of a dummy model"
     return build_rule_result("dummy", found.low > 0, sentence, blocking=pairs.count_rows().is_sufficient)
-
-
-def check_cumulative_drop(params: Params, source: str, primary: Difference, margin: float) -> list[RuleResult]:
-    """Check that small losses have not added up: the loss since the last promotion is within a few margins."""
-    if source not in ("deployed", "rebuilt"):
-        return []
-    limit = -params.gate.drop * margin
-    failed = primary.difference <= limit and primary.high < 0
-    sentence = f"{primary.difference:+.4g} since the last promotion; {limit:.4g} blocks"
-    return [build_rule_result("drop", not failed, sentence)]
 
 
 def check_slices(slices: SliceResults) -> list[RuleResult]:

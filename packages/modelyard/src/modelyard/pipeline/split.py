@@ -15,7 +15,7 @@ from modelyard.core.params import DataParams, Params, SplitParams, parse_duratio
 from modelyard.core.paths import HOLDOUT_PARQUET, TRAIN_PARQUET
 from modelyard.core.project import Project
 from modelyard.data import schema
-from modelyard.data.hashing import row_key, select_by_hash
+from modelyard.data.hashing import select_by_hash
 from modelyard.data.parquet import count_rows, open_writer, read_blocks
 from modelyard.data.source import open_table
 
