@@ -153,16 +153,6 @@ def test_another_target_blocks_unless_the_base_allows_it(switch: str, blocking: 
     assert rules.check_retarget(make_params(retarget=switch), "") == []
 
 
-@pytest.mark.parametrize(("difference", "passes"), [(-0.015, True), (-0.025, False)])
-def test_drop_since_the_promotion_blocks_at_two_margins(difference: float, passes: bool) -> None:
-    (rule,) = rules.check_cumulative_drop(PARAMS, "deployed", make_difference(difference), 0.01)
-    assert rule["passed"] is passes
-
-
-def test_drop_needs_a_promoted_model() -> None:
-    assert rules.check_cumulative_drop(PARAMS, "base", make_difference(-1.0), 0.01) == []
-
-
 def test_slices_name_those_that_became_worse() -> None:
     slices = [{"column": "city", "value": value, "blocks": value == "b"} for value in "ab"]
     (rule,) = rules.check_slices(slices)

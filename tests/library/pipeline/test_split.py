@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from modelyard.core.errors import UserError
-from modelyard.core.params import DataParams, Params
+from modelyard.core.errors import SettingError, UserError
+from modelyard.core.params import DataParams, Params, SplitParams
 from modelyard.data import hashing, parquet, schema
 from modelyard.pipeline import split
 
@@ -21,9 +21,11 @@ TABLE = pd.DataFrame(
 )
 
 
-def parted(key: list[str] | None = None, share: float = 0.2, **options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+def parted(
+    key: list[str] | None = None, share: float = 0.2, window: str | None = None, **options: object
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     data = DataParams(**{**{"path": "", "target": "y", "task": "classification", "features": ["x"]}, **options})  # type: ignore[arg-type]
-    return split.split_table(TABLE, data, key or [], share, 0)
+    return split.split_table(TABLE, data, key or [], SplitParams(holdout=share, window=window))
 
 
 @pytest.mark.usefixtures("project")
@@ -102,6 +104,54 @@ def test_by_time_every_holdout_row_is_later() -> None:
     assert len(holdout) == 200
 
 
+@pytest.mark.parametrize(
+    ("window", "first_day"), [("30d", "2024-08-07"), ("48h", "2024-09-04"), ("2024-06-01", "2024-06-01")]
+)
+def test_a_window_holds_out_the_rows_since_its_start(window: str, first_day: str) -> None:
+    train, holdout = parted(time="when", window=window)
+    assert holdout["when"].min() == pd.Timestamp(first_day) > train["when"].max()
+    assert len(train) + len(holdout) == len(TABLE)
+
+
+def test_a_window_holds_out_groups_that_began_in_it() -> None:
+    train, holdout = parted(group="who", time="when", window="30d")
+    assert holdout["when"].min() >= pd.Timestamp("2024-08-07") and not set(train["who"]) & set(holdout["who"])
+
+
+def test_a_window_has_the_time_zone_of_the_rows() -> None:
+    table = TABLE.assign(when=TABLE["when"].dt.tz_localize("Asia/Tokyo"))
+    data = replace(DATA, time="when")
+    _, holdout = split.split_table(table, data, [], SplitParams(window="2024-06-01"))
+    assert holdout["when"].min() == pd.Timestamp("2024-06-01", tz="Asia/Tokyo")
+
+
+@pytest.mark.parametrize(
+    ("window", "options", "problem"),
+    [
+        ("90d", {}, "data.time is null"),
+        ("soon", {"time": "when"}, "write 90d, 12h or a time"),
+        ("90d", {"time": "x"}, "x holds no times"),
+        ("2030-01-01", {"time": "when"}, "leaves one side without rows"),
+    ],
+)
+def test_a_window_that_does_not_fit_the_rows_is_refused(window: str, options: dict[str, str], problem: str) -> None:
+    with pytest.raises(SettingError, match=problem) as refusal:
+        parted(window=window, **options)
+    assert refusal.value.setting == "split.window"
+
+
+@pytest.mark.usefixtures("project")
+def test_a_window_is_written_block_by_block_and_thinned_out(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "WHOLE_TABLE_ROWS", 80)
+    table = pd.read_parquet(params.data.path)
+    start = table[params.data.time].sort_values().iloc[len(table) // 2]
+    late = int((table[params.data.time] >= start).sum())
+    halved = replace(params.split, window=start.isoformat(), rows=late // 2)
+    train, holdout, _ = split.write_split(Path(params.data.path), replace(params, split=halved))
+    assert train == len(table) - late
+    assert holdout == pytest.approx(late / 2, abs=late / 5)
+
+
 def test_by_group_no_group_is_on_both_sides() -> None:
     train, holdout = parted(group="who")
     assert not set(train["who"]) & set(holdout["who"])
@@ -116,7 +166,7 @@ def test_by_group_and_time_both_hold() -> None:
 def test_by_key_rows_keep_their_side_when_others_go() -> None:
     _, holdout = parted(key=["x"])
     data = DataParams(path="", target="y", task="classification", features=["x"])
-    _, less = split.split_table(TABLE.iloc[::2], data, ["x"], 0.2, 0)
+    _, less = split.split_table(TABLE.iloc[::2], data, ["x"], SplitParams())
     assert set(less["x"]) == set(holdout["x"]) & set(TABLE.iloc[::2]["x"])
 
 
@@ -146,7 +196,7 @@ def test_a_side_without_rows_is_refused() -> None:
     one = TABLE.assign(who=1)
     with pytest.raises(UserError, match="without rows"):
         split.split_table(
-            one, DataParams(path="", target="y", task="classification", features=["x"], group="who"), [], 0.2, 0
+            one, DataParams(path="", target="y", task="classification", features=["x"], group="who"), [], SplitParams()
         )
 
 

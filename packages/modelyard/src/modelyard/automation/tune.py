@@ -77,8 +77,8 @@ def make_folds(params: Params, table: pd.DataFrame) -> list[Fold]:
     """
     folds: list[Fold] = []
     for number in range(params.sweep.folds):
-        seed = params.split.seed + 1 + number
-        learned, held = split_table(table, params.data, read_key(), params.split.holdout, seed)
+        split = replace(params.split, seed=params.split.seed + 1 + number, window=None)
+        learned, held = split_table(table, params.data, read_key(), split)
         folds.append((learned, held))
         if params.data.time:
             table = learned

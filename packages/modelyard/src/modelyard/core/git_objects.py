@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,27 @@ def read_folder_blobs(commit: str, folder: str | Path) -> dict[str, bytes]:
     rows = [row for row in listing.split("\0") if row]
     names = [row.partition("\t")[2] for row in rows]
     objects = [row.split()[2] for row in rows]
-    rest = read_git_bytes("cat-file", "--batch", stdin="\n".join(objects).encode())
-    found = {}
-    for name in names:
+    contents = read_objects(objects)
+    return {Path(name).relative_to(folder).as_posix(): content for name, content in zip(names, contents, strict=True)}
+
+
+def read_objects(ids: Sequence[str]) -> list[bytes]:
+    """Return the contents of git objects, in the order of their ids."""
+    rest = read_git_bytes("cat-file", "--batch", stdin="\n".join(ids).encode())
+    contents = []
+    for _ in ids:
         head, _, rest = rest.partition(b"\n")
         size = int(head.split()[2])
-        found[Path(name).relative_to(folder).as_posix()] = rest[:size]
+        contents.append(rest[:size])
         rest = rest[size + 1 :]
-    return found
+    return contents
+
+
+def find_objects(commits: Sequence[str], path: str | Path) -> list[str | None]:
+    """Return the id of a file or folder at each of many commits; None for a commit that does not have it."""
+    names = "".join(f"{commit}:./{path}\n" for commit in commits)
+    lines = read_git_bytes("cat-file", "--batch-check=%(objectname)", stdin=names.encode()).decode().splitlines()
+    return [None if line.endswith(" missing") else line for line in lines]
 
 
 def read_yaml_at(commit: str, path: str | Path) -> Any:

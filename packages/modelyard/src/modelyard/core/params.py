@@ -69,11 +69,15 @@ class SplitParams(ParamsSection, frozen=True):
         The share of the rows that is held out, between 0 and 1.
     rows
         The most rows that are held out; of more, a sample is.
+    window
+        Which rows are held out by time: those of the last days or hours, such as `90d` or `12h`, or those since a time,
+        such as `"2026-03-01"`. Null: the newest share `holdout`.
     """
 
     seed: int = 0
     holdout: float = 0.2
     rows: PositiveInt = 1 << 18
+    window: str | None = None
 
 
 class StartParams(ParamsSection, frozen=True):
@@ -156,7 +160,9 @@ class GateParams(ParamsSection, frozen=True):
     retarget
         What a change does that predicts something else, or lacks a column that the base splits by: `block` or `warn`.
     drop
-        How many margins all changes since the last promotion may lose together.
+        How many margins all changes since the last promotion, or since the holdout began, may lose together.
+    looks
+        After how many judged models a new holdout is asked for.
     floors
         The worst acceptable value of a metric, by the metric's name. It blocks where the whole interval misses it.
     ceiling
@@ -180,6 +186,7 @@ class GateParams(ParamsSection, frozen=True):
     inconclusive: str = "warn"
     retarget: Literal["block", "warn"] = "block"
     drop: float = 2.0
+    looks: PositiveInt = 50
     floors: dict[str, float] = {}
     ceiling: float | None = None
     slices: list[str] = []

@@ -1,4 +1,4 @@
-"""The rules of the gate beside the verdict: floors, ceiling, dummy, slices, fairness, drop and budgets."""
+"""The rules of the gate beside the verdict: floors, ceiling, dummy, slices, fairness and budgets."""
 
 from dataclasses import asdict
 from typing import Any
@@ -35,9 +35,6 @@ def check_all_rules(
     pairs: PairedPredictions,
     candidate: Predictions,
     dummy: Predictions,
-    source: str,
-    primary: Difference,
-    margin: float,
     slices: SliceResults,
 ) -> list[RuleResult]:
     """Return a line for each rule beside the verdict.
@@ -50,12 +47,6 @@ def check_all_rules(
         The candidate's predictions of the same rows.
     dummy
         Those of a model without features.
-    source
-        The source of the champion.
-    primary
-        The difference in the primary metric.
-    margin
-        The loss that does not matter, in the metric's unit.
     slices
         The comparisons by slice.
     """
@@ -63,7 +54,6 @@ def check_all_rules(
     results = check_floors(pairs, metrics)
     results += check_ceiling(pairs, primary)
     results.append(check_beats_dummy(pairs, candidate, dummy))
-    results += check_cumulative_drop(pairs.params, source, primary, margin)
     results += check_slices(slices)
     results += check_fairness(pairs)
     results += check_size(pairs.params)
@@ -155,16 +145,6 @@ def check_difference_to_dummy(pairs: PairedPredictions) -> RuleResult:
     elif found.low <= 0 < found.high:
         sentence += "; not shown to be better"
     return build_rule_result("dummy", passed, sentence, blocking=blocking)
-
-
-def check_cumulative_drop(params: Params, source: str, primary: Difference, margin: float) -> list[RuleResult]:
-    """Check that small losses have not added up: the loss since the last promotion is within a few margins."""
-    if source not in ("deployed", "rebuilt"):
-        return []
-    limit = -params.gate.drop * margin
-    failed = primary.difference <= limit and primary.high < 0
-    sentence = f"{primary.difference:+.4g} since the last promotion; {limit:.4g} blocks"
-    return [build_rule_result("drop", not failed, sentence)]
 
 
 def check_slices(slices: SliceResults) -> list[RuleResult]:

@@ -29,7 +29,9 @@ from modelyard.core.protocol import GATE_RULES_VARIABLE
 from modelyard.core.yaml import read_yaml
 from modelyard.gate.champion import predict_dummy
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
+from modelyard.gate.erosion import check_cumulative_drop
 from modelyard.gate.isolation import describe_changes, find_judge_notes, has_pipeline, run_base_gate
+from modelyard.gate.looks import build_look_notes, compute_ladder_step, count_looks, require_ladder_step
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import (
     RuleResult,
@@ -121,14 +123,17 @@ def judge_candidate(base: str) -> dict[str, Any]:
     primary = pairs.compare_metric(params.evaluate.metric)
     write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
     margin = primary.margin
+    looks = count_looks(base, params.gate.looks)
     word = "unchanged" if is_unchanged else decide_verdict(primary, counts)
+    word = require_ladder_step(word, primary, looks.count)
     slices = [] if is_unchanged else build_slice_results(pairs)
     clean = candidate.predictions.select_rows(scored.clean)
     dummy = predict_dummy(params.data, rows.train, len(clean))
     rules = [
         *check_retarget(params, base_rules.obstacle),
         *check_types(),
-        *check_all_rules(pairs, clean, dummy, scored.champion.source, primary, margin, slices),
+        *check_all_rules(pairs, clean, dummy, slices),
+        *check_cumulative_drop(params, base, scored, rows, candidate.predictions, primary, margin),
         *check_latency(params, candidate.milliseconds),
     ]
     changes = diff_with_base(base)
@@ -139,6 +144,7 @@ def judge_candidate(base: str) -> dict[str, Any]:
         *build_size_notes(counts, primary.metric),
         *build_cluster_notes(params.data, pairs.clusters),
         *build_power_notes(word, primary, margin),
+        *build_look_notes(looks, primary),
     ]
     return {
         **build_conclusion(params, word, rules, primary, margin, scored.champion.source),
@@ -146,6 +152,7 @@ def judge_candidate(base: str) -> dict[str, Any]:
         "notes": notes,
         "champion": asdict(scored.champion),
         "rows": describe_rows(scored.clean, counts, pairs, primary),
+        "looks": {**asdict(looks), "step": compute_ladder_step(primary.error, looks.count)},
         "rules": rules,
         "slices": slices,
         "metrics": compare_all_metrics(pairs),

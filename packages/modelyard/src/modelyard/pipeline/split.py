@@ -1,5 +1,6 @@
 """Stage: split the rows into training rows and holdout; no group and no moment is on both sides."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 
 from modelyard.core.console import report_stage
 from modelyard.core.errors import SettingError, UserError
-from modelyard.core.params import DataParams, Params
+from modelyard.core.params import DataParams, Params, SplitParams, parse_duration
 from modelyard.core.paths import HOLDOUT_PARQUET, TRAIN_PARQUET
 from modelyard.core.project import Project
 from modelyard.data import schema
@@ -111,8 +112,37 @@ def find_group_starts(read: ColumnReader, group: str, time: str) -> pd.DataFrame
     return groups
 
 
+def find_window_start(read: ColumnReader, time: str, window: str) -> pd.Timestamp:
+    """Return the first moment of the holdout that `split.window` names.
+
+    Parameters
+    ----------
+    read
+        Reads columns of the table, block by block.
+    time
+        The column of the rows' time.
+    window
+        A period such as `90d` that ends with the newest row, or a time that the holdout begins with.
+
+    Raises
+    ------
+    SettingError
+        The window is neither, or the column holds no times.
+    """
+    newest = pd.Series([block[time].max() for block in read([time])]).max()
+    if not isinstance(newest, pd.Timestamp):
+        raise SettingError("split.window", f"is {window!r}, but {time} holds no times", "set it to null")
+    if re.fullmatch(r"\d+[dh]", window):
+        return newest - parse_duration(window)
+    try:
+        start = pd.Timestamp(window)
+    except ValueError:
+        raise SettingError("split.window", f"is {window!r}", 'write 90d, 12h or a time such as "2026-03-01"') from None
+    return start if bool(start.tz) == bool(newest.tz) else start.tz_localize(newest.tz)
+
+
 def build_holdout_rule(
-    read: ColumnReader, rows: int, data: DataParams, key: list[str], share: float, seed: int
+    read: ColumnReader, rows: int, data: DataParams, key: list[str], split: SplitParams
 ) -> HoldoutRule:
     """Return the rule that says which rows are held out.
 
@@ -127,38 +157,51 @@ def build_holdout_rule(
         group alone, or a key, a share of the hashes; else a share of each class at random.
     key
         The columns that name a row.
-    share
-        The share of rows to hold out, between 0 and 1.
-    seed
-        The seed of the draw.
+    split
+        The share of rows to hold out, the seed of the draw, and the window of a split by time.
+
+    Raises
+    ------
+    SettingError
+        The share is not between 0 and 1, or the window does not fit the rows.
     """
+    share = split.holdout
     if not 0 < share < 1:
         raise SettingError("split.holdout", f"is {share}", "give a share between 0 and 1, such as 0.2")
-    rank = int(rows * (1 - share))
-    group, time = data.group, data.time
-    if group and time:
-        groups = find_group_starts(read, group, time)
-        border = pick_by_rank(groups.groupby("min")["size"].sum(), rank)
-        return lambda block: (block[group].map(groups["min"]) >= border).to_numpy()
-    if time:
-        border = value_at_rank(read, time, rows, rank)
-        return lambda block: (block[time] >= border).to_numpy()
-    names = [group] if group else key
+    if data.time:
+        return build_time_rule(read, rows, data, split)
+    if split.window:
+        raise SettingError("split.window", f"is {split.window!r}, but data.time is null", "set it to null")
+    names = [data.group] if data.group else key
     if names:
-        return lambda block: select_by_hash(block[names], share, seed)
-    return build_random_rule(data, share, seed)
+        return lambda block: select_by_hash(block[names], share, split.seed)
+    return build_random_rule(data, share, split.seed)
 
 
-def reject_empty_split(*sides: int, share: float) -> None:
+def build_time_rule(read: ColumnReader, rows: int, data: DataParams, split: SplitParams) -> HoldoutRule:
+    """Return the rule that holds out the latest rows, or the groups that began last; see `build_holdout_rule`."""
+    rank = int(rows * (1 - split.holdout))
+    group, time = data.group, str(data.time)
+    start = find_window_start(read, time, split.window) if split.window else None
+    if group:
+        groups = find_group_starts(read, group, time)
+        border = start or pick_by_rank(groups.groupby("min")["size"].sum(), rank)
+        return lambda block: (block[group].map(groups["min"]) >= border).to_numpy()
+    border = start or value_at_rank(read, time, rows, rank)
+    return lambda block: (block[time] >= border).to_numpy()
+
+
+def reject_empty_split(*sides: int, split: SplitParams) -> None:
     """Raise a `SettingError` where a side has no rows."""
-    if not all(sides):
-        raise SettingError(
-            "split.holdout", f"of {share:.0%} leaves one side without rows", "change it, or bring more rows"
-        )
+    if all(sides):
+        return
+    name = "split.window" if split.window else "split.holdout"
+    extent = split.window or f"{split.holdout:.0%}"
+    raise SettingError(name, f"of {extent} leaves one side without rows", "change it, or bring more rows")
 
 
 def split_table(
-    table: pd.DataFrame, data: DataParams, key: list[str], share: float, seed: int
+    table: pd.DataFrame, data: DataParams, key: list[str], split: SplitParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the training rows and the holdout of a table in memory, each in the table's order.
 
@@ -166,7 +209,7 @@ def split_table(
     ----------
     table
         Raw rows.
-    data, key, share, seed
+    data, key, split
         As in `build_holdout_rule`.
 
     Raises
@@ -174,10 +217,18 @@ def split_table(
     SettingError
         Where a side has no rows.
     """
-    rule = build_holdout_rule(lambda _: [table], len(table), data, key, share, seed)
+    rule = build_holdout_rule(lambda _: [table], len(table), data, key, split)
     is_held_out = rule(table)
-    reject_empty_split(is_held_out.sum(), (~is_held_out).sum(), share=share)
+    reject_empty_split(is_held_out.sum(), (~is_held_out).sum(), split=split)
     return table[~is_held_out], table[is_held_out]
+
+
+def count_held_out(read: ColumnReader, rows: int, data: DataParams, rule: HoldoutRule, split: SplitParams) -> float:
+    """Return how many of a table's rows are held out: the share of `split.holdout`, or a window's rows, counted."""
+    if not split.window:
+        return split.holdout * rows
+    names = [name for name in (data.time, data.group) if name]
+    return float(sum(rule(block).sum() for block in read(names)))
 
 
 def split_blocks(path: Path, params: Params, key: list[str]) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -194,10 +245,12 @@ def split_blocks(path: Path, params: Params, key: list[str]) -> Iterator[tuple[p
     """
     rows = count_rows(path)
     recipe = params.split
-    rule = build_holdout_rule(
-        lambda names: read_blocks(path, names), rows, params.data, key, recipe.holdout, recipe.seed
-    )
-    kept_share = recipe.rows / (recipe.holdout * rows)
+
+    def read_columns(names: list[str]) -> Iterable[pd.DataFrame]:
+        return read_blocks(path, names)
+
+    rule = build_holdout_rule(read_columns, rows, params.data, key, recipe)
+    kept_share = recipe.rows / max(count_held_out(read_columns, rows, params.data, rule, recipe), 1)
     for block in read_blocks(path):
         is_held_out = rule(block)
         holdout = block[is_held_out]
@@ -217,7 +270,7 @@ def split_file(path: Path, params: Params, key: list[str]) -> tuple[pd.DataFrame
     blocks = list(split_blocks(path, params, key))
     train = pd.concat([block for block, _ in blocks])
     holdout = pd.concat([block for _, block in blocks])
-    reject_empty_split(len(train), len(holdout), share=params.split.holdout)
+    reject_empty_split(len(train), len(holdout), split=params.split)
     return train, holdout
 
 
@@ -237,7 +290,7 @@ def write_split(path: Path, params: Params) -> tuple[int, int, int]:
             write_holdout(holdout)
             train_rows += len(train)
             holdout_rows += len(holdout)
-        reject_empty_split(train_rows, holdout_rows, share=params.split.holdout)
+        reject_empty_split(train_rows, holdout_rows, split=params.split)
     return train_rows, holdout_rows, count_rows(path) - train_rows - holdout_rows
 
 

@@ -65,6 +65,8 @@ def describe_data(params: Params, holdout_rows: int) -> str:
     """Return where the rows come from, and which of them are held out."""
     data = read_json(DATA_JSON)
     share = f"{params.split.holdout:.0%}"
+    if params.split.window:
+        share = f"`{params.split.window}`"
     split = f"the latest {share} by {params.data.time}" if params.data.time else share
     return f"**Data.** `{data['path']}`, {data['rows']:,} rows; {split} of them held out ({holdout_rows:,} rows)."
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from modelyard.core.params import Params
 from modelyard.core.paths import SCHEMA_YAML
@@ -70,7 +71,7 @@ def check_columns_are_used_or_left_out(rows: pd.DataFrame) -> None:
 def check_split_keeps_groups_and_time(rows: pd.DataFrame) -> None:
     """Check that no group is in training rows and holdout, and that the holdout is later."""
     params = _load_params()
-    train, holdout = split_table(rows, params.data, read_key(), params.split.holdout, params.split.seed)
+    train, holdout = split_table(rows, params.data, read_key(), replace(params.split, window=None))
     group, time = params.data.group, params.data.time
     if group:
         assert not set(train[group]) & set(holdout[group]), f"a {group} is on both sides"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from modelyard.core.errors import MissingFileError
 from modelyard.core.params import Params
@@ -114,7 +115,7 @@ def _fit_model(root: Path) -> SampleModel:
         rows = _sample(open_table(project).resolve(), MODEL_ROWS)
     except (MissingFileError, FileNotFoundError):
         rows = make_schema_rows()
-    train, holdout = split_table(rows, params.data, read_key(), params.split.holdout, params.split.seed)
+    train, holdout = split_table(rows, params.data, read_key(), replace(params.split, window=None))
     target = train[params.data.target]
     if params.data.task == "classification" and target.nunique() < 2:
         pytest.skip("one class is too rare for a sample")

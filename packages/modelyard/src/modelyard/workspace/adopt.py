@@ -99,7 +99,7 @@ def check_split(table: Path, blocks: ParamBlocks, key: list[str]) -> None:
     data = DataParams(**blocks["data"])
     columns = {data.target, *key} | {name for name in (data.time, data.group) if name}
     rows = sample_rows(table, SPLIT_SAMPLE_ROWS, sorted(columns))
-    parts = split_table(rows, data, key, params.split.holdout, params.split.seed)
+    parts = split_table(rows, data, key, params.split)
     for side, part in zip(("training rows", "holdout"), parts, strict=True):
         if data.task == "classification" and part[data.target].nunique() < 2:
             only = f"only {data.target} = {part[data.target].iloc[0]}"
