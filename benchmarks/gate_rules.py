@@ -18,12 +18,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks.gate import NUMBERS, labels_of, marked, table
 from benchmarks.populations import COST, COST3, Array, Binary, Generator, Groups, Model, Multi, Regression, Skewed
 from modelyard.core.params import DataParams, EvaluateParams, GateParams, Params, TrainParams
+from modelyard.gate.erosion import build_drop_result
 from modelyard.gate.fairness import FairnessGap, compute_fairness_gaps
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import (
     RuleResult,
     check_ceiling,
-    check_cumulative_drop,
     check_difference_to_dummy,
     check_floor,
     check_gap,
@@ -118,7 +118,7 @@ def is_blocking(results: Sequence[RuleResult]) -> bool:
     return any(rule["blocking"] and not rule["passed"] for rule in results)
 
 
-def judge(pairs: PairedPredictions, guess: Array, labels: dict[str, Array], source: str = "deployed") -> list[bool]:
+def judge(pairs: PairedPredictions, guess: Array, labels: dict[str, Array]) -> list[bool]:
     """Return whether the word, the dummy rule, the slices and the drop rule block."""
     metric = pairs.params.evaluate.metric
     primary = pairs.compare_metric(metric)
@@ -127,7 +127,7 @@ def judge(pairs: PairedPredictions, guess: Array, labels: dict[str, Array], sour
         decide_verdict(primary, pairs.count_rows()) == "worse",
         is_blocking([check_difference_to_dummy(replace(pairs, champion=guess))]),
         is_blocking(check_slices(parts)),
-        is_blocking(check_cumulative_drop(pairs.params, source, primary, primary.margin)),
+        is_blocking([build_drop_result(primary, -pairs.params.gate.drop * primary.margin, "")]),
     ]
 
 

@@ -35,6 +35,7 @@ def check_all_rules(
     pairs: PairedPredictions,
     candidate: Predictions,
     dummy: Predictions,
+    primary: Difference,
     slices: SliceResults,
 ) -> list[RuleResult]:
     """Return a line for each rule beside the verdict.
@@ -47,6 +48,8 @@ def check_all_rules(
         The candidate's predictions of the same rows.
     dummy
         Those of a model without features.
+    primary
+        The difference in the primary metric.
     slices
         The comparisons by slice.
     """

@@ -132,7 +132,7 @@ def judge_candidate(base: str) -> dict[str, Any]:
     rules = [
         *check_retarget(params, base_rules.obstacle),
         *check_types(),
-        *check_all_rules(pairs, clean, dummy, slices),
+        *check_all_rules(pairs, clean, dummy, primary, slices),
         *check_cumulative_drop(params, base, scored, rows, candidate.predictions, primary, margin),
         *check_latency(params, candidate.milliseconds),
     ]

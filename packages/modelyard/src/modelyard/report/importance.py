@@ -55,7 +55,7 @@ def compute_importance(params: Params) -> list[tuple[str, float, float]]:
     sign = 1 if get_metric(params.evaluate.metric).higher_is_better else -1
 
     def score(pipeline: "Pipeline", columns: pd.DataFrame, truth: pd.Series) -> float:
-        changed = {name: columns[name].array for name in columns}
+        changed = {str(name): columns[name].array for name in columns}
         return sign * compute_primary_metric(params, pipeline, rows.assign(**changed, **{target: truth.array}))
 
     pipeline = load_model(MODEL_FILE)

@@ -325,6 +325,6 @@ def main(
         raise OptionError("TARGET", f"{target} is the target", "it cannot be TIME, GROUP or SENSITIVE as well")
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.partition(".")[0].lower()).strip("-") or "table"
     path = f"{RAW_FOLDER}/{slug}.parquet"
-    wish = DataParams(path, target, task, [], time or None, group or None, sensitive_columns)
+    wish = DataParams(path, target, task, [], time or None, group or None, sensitive=sensitive_columns)
     adopt_table(source, wish, {"missing": missing, "separator": sep, "encoding": encoding}, drop)
     return 0
