@@ -193,3 +193,13 @@ def test_what_a_branch_changes_is_said_in_order() -> None:
         "This branch changes schema.yaml: `columns.x.dtype`.",
         "Lost.",
     ]
+
+
+@pytest.mark.usefixtures("project")
+def test_code_that_is_not_committed_is_noted() -> None:
+    base = commit_all()
+    assert find_judge_notes(base) == []
+    Path("src/flight_delays/helper.py").touch()
+    Path("src/flight_delays/features.py").write_text("def features(raw):\n    return raw\n", encoding="utf-8")
+    names = "`src/flight_delays/features.py`, `src/flight_delays/helper.py`"
+    assert find_judge_notes(base) == [f"What was judged is not committed in {names}."]

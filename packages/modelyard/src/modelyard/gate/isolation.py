@@ -188,9 +188,7 @@ def describe_changes(rules: BaseRules, schema: Sequence[str]) -> list[str]:
         judge = "it was judged by the base's" if not rules.obstacle else "the base's hold where they fit"
         notes.append(f"This branch changes the rules ({names}); {judge}.")
     if schema:
-        names = ", ".join(f"`{name}`" for name in schema[:MAX_NAMES])
-        more = f" and {len(schema) - MAX_NAMES} more" if len(schema) > MAX_NAMES else ""
-        notes.append(f"This branch changes {SCHEMA_YAML}: {names}{more}.")
+        notes.append(f"This branch changes {SCHEMA_YAML}: {list_names(schema)}.")
     return notes + rules.notes
 
 
@@ -229,10 +227,22 @@ def is_library_changed(base: str) -> bool:
 
 
 def find_judge_notes(base: str) -> list[str]:
-    """Return a sentence for the report where the branch's own library had to judge, since the base has none.
+    """Return the sentences on what was judged and by whom, where that is not what a reader expects.
 
-    A first commit, which is compared with itself, needs none.
+    That is code that nobody can review, since it is not committed, and the branch's own library, where the base has
+    none; a first commit, which is compared with itself, may have that.
     """
-    if has_library(base) or find_commit(base) == find_commit("HEAD"):
-        return []
-    return [f"The base has no {LIBRARY_PACKAGE}, so this branch was judged by its own library."]
+    notes = []
+    changed = run_git("diff", "--name-only", "HEAD", "--", "src").splitlines()
+    changed += run_git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines()
+    if changed:
+        notes.append(f"What was judged is not committed in {list_names(changed)}.")
+    if not has_library(base) and find_commit(base) != find_commit("HEAD"):
+        notes.append(f"The base has no {LIBRARY_PACKAGE}, so this branch was judged by its own library.")
+    return notes
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Return the first five names and the number of the others."""
+    listed = ", ".join(f"`{name}`" for name in names[:MAX_NAMES])
+    return f"{listed} and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else listed
