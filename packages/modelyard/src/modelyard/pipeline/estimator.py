@@ -49,7 +49,7 @@ def find_estimator_class(name: str) -> "type[BaseEstimator]":
     if not PUBLIC_NAME.fullmatch(name) or not is_estimator_module(module_name):
         raise SettingError(setting, "is not supported", ESTIMATOR_CURE)
     try:
-        found = vars(import_estimator_module(module_name)).get(class_name)
+        found: Any = vars(import_estimator_module(module_name)).get(class_name)
     except Exception as problem:  # whatever the user's code raises while it is imported
         reason = " ".join(str(problem).split())
         raise SettingError(setting, f"cannot be imported: {type(problem).__name__}: {reason}", ESTIMATOR_CURE) from None
