@@ -97,7 +97,7 @@ scan: environment ## Look for known vulnerabilities in what is pinned, and for l
 	    -r requirements/$$name.txt || exit 1; done
 
 test: environment ## Run the tests of code, data and model
-	@PYTHONPATH=packages/modelyard/src:src python -m pytest
+	@python -m pytest
 
 ## Data and model
 adopt: environment ## Make a table yours: CSV=path TARGET=column [TIME= GROUP= SENSITIVE=a,b TASK= DROP=1 MISSING= SEP= ENCODING=]

@@ -120,10 +120,13 @@ def library_test(place: str) -> Path:
     return ROOT / "tests" / "library" / district / f"test_{module}.py"
 
 
+ACTIONS = list(ROOT.glob("packages/modelyard/actions/*/action.yml"))
+
+
 def test_every_verb_is_run_by_a_test() -> None:
     """By a test's `make`, a workflow that the tests run, the tutorial, or the test of its module."""
     tests = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
-    flows = " ".join(path.read_text(encoding="utf-8") for path in PROJECT.glob(".github/workflows/*"))
+    flows = " ".join(path.read_text(encoding="utf-8") for path in [*PROJECT.glob(".github/workflows/*"), *ACTIONS])
     called = " ".join(re.findall(r"""make(?:\(|",)((?:[^()]|\([^()]*\))*)\)""", tests))
     run_by = set(re.findall(r'"([a-z-]+)', called)) | set(re.findall(r"run: make ([a-z-]+)", flows))
     run_by |= {verb for verb, place in COMMANDS.items() if library_test(place).exists()}

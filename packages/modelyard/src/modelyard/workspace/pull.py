@@ -122,7 +122,7 @@ def fetch_earlier_models(base: str) -> None:
 
 
 def main(base: str = "") -> int:
-    """Fetch data and models from the remote, also those of BASE, and the promoted model from its release."""
+    """Fetch data and models from the remote, the promoted model from its release, and the models of BASE."""
     remote = get_default_remote()
     print_result("pull", pull_from_remote(remote))
     if base and remote:
