@@ -14,6 +14,8 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtr
 
+from modelyard.statistics.clusters import Clusters
+
 Array = npt.NDArray[Any]
 Generator = np.random.Generator
 COST = np.array([[0.0, 1.0], [5.0, 0.0]])
@@ -27,36 +29,93 @@ class Sample:
     truth: Array
     champion: Array
     candidate: Array
-    groups: Array | None = None
+    groups: Clusters | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The clusters of a holdout's rows, how much of the noise each kind has in common, and the shares of positives."""
+
+    clusters: Clusters | None = None
+    alike: tuple[float, ...] = ()
+    firm: float = 0.0
+    order: float = 0.0
+
+    def shared(self, rng: Generator, rows: int) -> Array:
+        """Standard normal noise, part of which is common to the rows of a cluster."""
+        noise: Array = np.sqrt(1 - sum(self.alike)) * rng.normal(size=rows)
+        if self.clusters is None:
+            return noise
+        for codes, alike in zip(self.clusters.codes, self.alike, strict=True):
+            common = rng.normal(size=int(codes.max()) + 1)
+            if self.order:
+                common = correlated(common, self.order)
+            noise = noise + np.sqrt(alike) * common[codes]
+        return noise
+
+    def shares(self, rng: Generator, share: float) -> float | Array:
+        """The share of positive rows, which differs between the clusters of the first kind."""
+        if self.clusters is None or not self.firm:
+            return share
+        codes = self.clusters.codes[0]
+        drawn: Array = rng.beta(self.firm * share, self.firm * (1 - share), codes.max() + 1)[codes]
+        return drawn
+
+
+def correlated(noise: Array, order: float) -> Array:
+    """An autoregressive series with that correlation from one step to the next, and variance 1."""
+    found = noise.copy()
+    for step in range(1, len(found)):
+        found[step] = order * found[step - 1] + np.sqrt(1 - order**2) * noise[step]
+    return found
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Rows come in groups: how many in each, how alike they are, and whether all of one class."""
+    """Rows come in groups: how many in each, how alike they are, how their shares of positives differ.
+
+    `uneven` groups have 1 to 200 rows, equally often of each order of magnitude. With `firm` near 0 a group has one
+    class only, with 0 all groups have the same share.
+    """
 
     size: int = 20
     alike: float = 0.3
-    pure: bool = False
+    firm: float = 6.0
+    uneven: bool = False
+
+    def draw(self, rng: Generator, rows: int) -> Drawn:
+        """Give a group to every row; group sizes differ by a factor of three or so."""
+        if self.uneven:
+            sizes = np.exp(rng.uniform(0, np.log(200), rows)).astype(int)
+            codes = np.repeat(np.arange(rows), sizes)[:rows]
+            return Drawn(Clusters.of({"group": codes}), (self.alike,), self.firm)
+        weight = rng.lognormal(sigma=0.5, size=rows // self.size)
+        filled = np.arange(len(weight))  # every group has a row
+        drawn = rng.choice(len(weight), rows - len(weight), p=weight / weight.sum())
+        return Drawn(Clusters.of({"group": np.concatenate([filled, drawn])}), (self.alike,), self.firm)
 
 
-def shared(rng: Generator, groups: Array | None, rows: int, alike: float) -> Array:
-    """Standard normal noise, of which the share `alike` is common to the rows of a group."""
-    own = rng.normal(size=rows)
-    if groups is None:
-        return own
-    common = rng.normal(size=int(groups.max()) + 1)
-    mixed: Array = np.sqrt(alike) * common[groups] + np.sqrt(1 - alike) * own
-    return mixed
+@dataclass(frozen=True)
+class Panel:
+    """One row of each series in each period; the number of rows decides that of series."""
+
+    periods: int
+    alike: tuple[float, float] = (0.2, 0.2)
+    order: float = 0.0  # the correlation of a period's effect with that of the next
+
+    def draw(self, rng: Generator, rows: int) -> Drawn:
+        """Give every row its series and its period."""
+        del rng
+        series, period = np.divmod(np.arange(rows), self.periods)
+        return Drawn(Clusters.of({"series": series, "period": period}), self.alike, 0.0, self.order)
 
 
-def members(rng: Generator, rows: int, groups: Groups | None) -> Array | None:
-    """A group for every row; group sizes differ by a factor of three or so."""
-    if groups is None:
-        return None
-    weight = rng.lognormal(sigma=0.5, size=rows // groups.size)
-    filled = np.arange(len(weight))  # every group has a row
-    drawn = rng.choice(len(weight), rows - len(weight), p=weight / weight.sum())
-    return np.concatenate([filled, drawn])
+Layout = Groups | Panel | None
+
+
+def draw_layout(rng: Generator, rows: int, groups: Layout) -> Drawn:
+    """The clusters of a holdout's rows; lone rows without groups."""
+    return groups.draw(rng, rows) if groups else Drawn()
 
 
 @dataclass(frozen=True)
@@ -136,19 +195,13 @@ class Binary:
             return float(-share * ones @ np.log(chance) - (1 - share) * zeros @ np.log1p(-chance))
         return float(share * ones @ (1 - chance) ** 2 + (1 - share) * zeros @ chance**2)
 
-    def draw(self, other: "Binary", rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
+    def draw(self, other: "Binary", rng: Generator, rows: int, groups: Layout, alike: float) -> Sample:
         """A holdout: both models see the same rows, with noise that is partly the same."""
-        team = members(rng, rows, groups)
-        if groups is None or team is None:
-            share: float | Array = self.share
-        else:  # groups differ in their share of positive rows, too
-            firm = 1e-3 if groups.pure else 6.0
-            share = rng.beta(firm * self.share, firm * (1 - self.share), team.max() + 1)[team]
-        truth = (rng.random(rows) < share).astype(int)
-        within = groups.alike if groups else 0.0
-        noise, own = shared(rng, team, rows, within), shared(rng, team, rows, within)
+        team = draw_layout(rng, rows, groups)
+        truth = (rng.random(rows) < team.shares(rng, self.share)).astype(int)
+        noise, own = team.shared(rng, rows), team.shared(rng, rows)
         mixed = alike * noise + np.sqrt(1 - alike**2) * own
-        return Sample(truth, self.predict(truth, noise), other.predict(truth, mixed), team)
+        return Sample(truth, self.predict(truth, noise), other.predict(truth, mixed), team.clusters)
 
 
 @dataclass(frozen=True)
@@ -176,24 +229,23 @@ class Regression:
         peak = spread * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2)
         return float(peak + self.bias * (1 - 2 * ndtr(-ratio)))
 
-    def draw(self, other: "Regression", rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
+    def draw(self, other: "Regression", rng: Generator, rows: int, groups: Layout, alike: float) -> Sample:
         """A holdout: the same rows for both models, whose own errors are partly the same."""
-        team = members(rng, rows, groups)
-        within = groups.alike if groups else 0.0
-        signal = self.signal * shared(rng, team, rows, within)
+        team = draw_layout(rng, rows, groups)
+        signal = self.signal * team.shared(rng, rows)
         heavy = rng.random(rows) < self.SCALES[1][0]
         truth = signal + rng.normal(size=rows) * np.where(heavy, *(s for _, s in self.SCALES[::-1]))
-        noise, own = shared(rng, team, rows, within), shared(rng, team, rows, within)
+        noise, own = team.shared(rng, rows), team.shared(rng, rows)
         mixed = alike * noise + np.sqrt(1 - alike**2) * own
         old, new = (m.bias + m.lift * e for m, e in ((self, noise), (other, mixed)))
-        return Sample(truth, signal + old, signal + new, team)
+        return Sample(truth, signal + old, signal + new, team.clusters)
 
 
 @dataclass(frozen=True)
 class Skewed(Regression):
     """Like prices: truth and predictions are log-normal, and a few rows make most of the error."""
 
-    def draw(self, other: Regression, rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
+    def draw(self, other: Regression, rng: Generator, rows: int, groups: Layout, alike: float) -> Sample:
         """A holdout of lone rows; only for equal models, since nothing here is an integral."""
         del groups
         signal, blur, noise, own = rng.normal(size=(4, rows))
@@ -216,7 +268,7 @@ class Multi:
         chance = np.array(self.shares) * np.exp(self.lift * raised)
         return np.asarray(chance / chance.sum(axis=1, keepdims=True))
 
-    def draw(self, other: "Multi", rng: Generator, rows: int, groups: Groups | None, alike: float) -> Sample:
+    def draw(self, other: "Multi", rng: Generator, rows: int, groups: Layout, alike: float) -> Sample:
         """A holdout of lone rows."""
         del groups
         truth = rng.choice(len(self.shares), rows, p=self.shares)

@@ -15,7 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from modelyard.automation.retrain import RetrainInputs, decide_retrain
@@ -24,13 +23,14 @@ from modelyard.core.files import sha256
 from modelyard.core.params import load_params
 from modelyard.core.predictions import Predictions, encode_aligned
 from modelyard.core.project import use_project_in
+from modelyard.gate.pairs import PairedPredictions
 from modelyard.monitoring.labels import join_labels
 from modelyard.monitoring.run import monitor_model
 from modelyard.pipeline import evaluate, split, train
 from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from modelyard.pipeline.preprocessing import select_features
-from modelyard.statistics.comparison import compute_difference, compute_interval, compute_margin, decide_verdict
+from modelyard.statistics.comparison import compute_difference, compute_interval, compute_row_counts, decide_verdict
 
 from .monitoring import table
 from .sample import KEYS, LATE_MINUTES, WEATHER, scheduled, tables
@@ -108,11 +108,8 @@ class Replay:
         """Return the gate's verdict on a candidate, on today's holdout."""
         rows = pd.read_parquet(place / paths.HOLDOUT_PARQUET)
         champion, candidate = (Predictions.from_frame(self.predict(folder, rows)) for folder in (self.folder, place))
-        truth, (old, new) = encode_aligned(rows[self.data.target], champion, candidate)
-        metric = self.params.evaluate.metric
-        found = compute_difference(metric, truth, old, new)
-        margin = compute_margin(metric, found.champion, self.params.gate.margin)
-        return decide_verdict(found, margin, int(np.bincount(truth).min()))
+        pairs = PairedPredictions.of(self.params, rows, champion, candidate)
+        return decide_verdict(pairs.compare_metric(self.params.evaluate.metric), pairs.count_rows())
 
     def take(self, place: Path, now: pd.Timestamp) -> None:
         """Make a candidate the live model."""
@@ -242,10 +239,9 @@ def verdicts(said: dict[str, pd.DataFrame]) -> str:
             frames = (said[champion], said[candidate])
             truth, (old, new) = encode_aligned(frames[0]["truth"], *map(Predictions.from_frame, frames))
             found = compute_difference(metric, truth, old, new)
-            margin = compute_margin(metric, found.champion, None)
-            word = decide_verdict(found, margin, int(np.bincount(truth).min()))
+            word = decide_verdict(found, compute_row_counts(metric, truth, new))
             span = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-            rows.append([f"{candidate} against {champion}", metric, span, f"{margin:.4f}", word])
+            rows.append([f"{candidate} against {champion}", metric, span, f"{found.margin:.4f}", word])
     return table(["candidate", "metric", "difference, 95 %", "margin", "verdict"], rows)
 
 

@@ -16,7 +16,7 @@ from modelyard.core.params import DataParams
 from modelyard.statistics.influence import Array
 
 MIN_CLUSTERS = 50  # with fewer, no interval by one kind of cluster can be trusted
-MIN_CROSSED_CLUSTERS = 10  # of each of two kinds
+MIN_CROSSED_CLUSTERS = 8  # of each of two kinds
 PERIODS = {"week": "W", "day": "D", "hour": "h"}  # from coarse to fine, with pandas' names
 DEFAULT_PERIOD = "day"
 
@@ -66,7 +66,7 @@ class Clusters:
 
     @property
     def min_clusters(self) -> int:
-        """The number of clusters with which intervals can be trusted: 50, or 10 of each of two kinds."""
+        """The number of clusters with which intervals can be trusted: 50, or 8 of each of two kinds."""
         return MIN_CROSSED_CLUSTERS if self.is_crossed else MIN_CLUSTERS
 
     @cached_property
@@ -112,7 +112,7 @@ def build_clusters(data: DataParams, rows: pd.DataFrame) -> Clusters | None:
 def choose_block(data: DataParams, rows: pd.DataFrame) -> str | None:
     """Return the block in time: the period asked for, or the next finer one that has enough blocks.
 
-    50 blocks are enough, or 10 beside groups. None where no period has so many.
+    50 blocks are enough, or 8 beside groups. None where no period has so many.
     """
     periods = list_periods(data)
     if periods is None:

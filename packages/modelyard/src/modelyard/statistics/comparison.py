@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from modelyard.statistics.clusters import Clusters
+from modelyard.statistics.clusters import MIN_CROSSED_CLUSTERS, Clusters
 from modelyard.statistics.influence import Array, CostMatrix, Influence
 from modelyard.statistics.margins import build_margin, compute_margin
 from modelyard.statistics.metrics import CLASSIFICATION, InvalidScoresError, Metric
@@ -44,7 +44,6 @@ BOOTSTRAP_RESAMPLES = 1000  # for a metric without a closed form
 MIN_MARGIN_IN_ERRORS = 1.81  # with a margin of so many standard errors, 95 % of losses of two margins are found
 SLICES_ALPHA_SHARE = 0.25  # the share of the primary metric's false alarms that all slices together may add
 BEYOND_DOUBT = 0.001  # the p-value with which a loss blocks where intervals cannot be trusted
-MIN_SLICE_CLUSTERS = 10  # a slice with fewer is not compared
 
 
 @dataclass(frozen=True)
@@ -467,7 +466,7 @@ def compare_slices(
     for column, values in labels.items():
         for value, part in _iterate_slices(pair, column, values):
             counts = part.count_rows()
-            if not counts.has_enough_rows or (counts.clusters or MIN_SLICE_CLUSTERS) < MIN_SLICE_CLUSTERS:
+            if not counts.has_enough_rows or (counts.clusters or MIN_CROSSED_CLUSTERS) < MIN_CROSSED_CLUSTERS:
                 continue
             found = _compare(part, confidence, margin)
             slices.append(SliceComparison(column, value, counts, found, found.margin, found.p_value))

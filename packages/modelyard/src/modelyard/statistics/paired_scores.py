@@ -60,7 +60,7 @@ class RowCounts:
 
     @property
     def has_enough_clusters(self) -> bool:
-        """Whether there are 50 clusters, or 10 of each of two kinds, or none at all."""
+        """Whether there are 50 clusters, or 8 of each of two kinds, or none at all."""
         return self.clusters is None or self.clusters >= self.min_clusters
 
     @property

@@ -60,11 +60,13 @@ def compute_standard_error(
     if rows < 2 or (groups is not None and clusters.fewest < 2):
         return float("inf"), 1.0
     variance = max(part.variance for part in parts)
+    one_more = max(part.one_more for part in parts)
     if len(parts) > 1:
         cells = compute_one_way(metric, classes, found.influence, clusters.cells)
         variance = max(variance, sum(part.variance for part in parts) - cells.variance)
-    one_more = max((found.label_flip / rows) ** 2, *(part.one_more for part in parts))
-    return float(np.sqrt(variance + one_more)), min(part.degrees_of_freedom for part in parts)
+        one_more = cells.one_more
+    error = np.sqrt(variance + max(one_more, (found.label_flip / rows) ** 2))
+    return float(error), min(part.degrees_of_freedom for part in parts)
 
 
 def compute_one_way(metric: Metric, classes: Array, influence: Array, codes: Array | None) -> VarianceParts:
