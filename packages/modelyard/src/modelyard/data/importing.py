@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -199,14 +199,31 @@ def open_source(path: Path, time: str | None, options: ImportOptions) -> SourceT
     OptionError
         There is no such encoding or separator.
     """
-    with path.open("rb") as file:
-        start = file.read(1 << 10)
-    if start.startswith(PARQUET_MAGIC):
-        return open_parquet(path, time)
-    return open_json(path, time) if start.lstrip().startswith(b"{") else open_text(path, time, options)
+    form = detect_format(path)
+    if form == "text":
+        return open_text(path, options)
+    return open_parquet(path, time) if form == "parquet" else open_json(path, time)
 
 
-def open_text(path: Path, time: str | None, options: ImportOptions) -> SourceTable:
+def detect_format(path: Path) -> Literal["parquet", "json", "text"]:
+    """Return the format of a file by its beginning; a file that cannot be read passes for text.
+
+    Raises
+    ------
+    InvalidFileError
+        The file is compressed, and broken.
+    """
+    try:
+        with LOCAL_FILES.open(str(path), compression="infer") as file:
+            start = file.read(1 << 10)
+    except (OSError, EOFError, ValueError) as problem:
+        raise InvalidFileError(path, f"is not a table ({problem})", "fetch it again, or save it as CSV") from None
+    if start.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
+        return "parquet"
+    return "json" if start.lstrip().startswith(b"{") else "text"
+
+
+def open_text(path: Path, options: ImportOptions) -> SourceTable:
     """Return a text file as a table; see `open_source`."""
     layout = find_layout(path, options.layout)
     names = read_column_names(path, layout)
@@ -250,7 +267,13 @@ def describe_layout(layout: Layout) -> dict[str, str]:
 
 
 def open_json(path: Path, time: str | None) -> SourceTable:
-    """Return a file of JSON lines as a table, which is read as a whole; columns of lists and objects are left out.
+    """Return a file of JSON lines as a table; columns of lists and objects are left out; raises as `read_json`."""
+    content = read_json(path)
+    return _open_typed(path, content.schema, lambda names: iter(content.select(names).to_batches(BATCH_ROWS)), time)
+
+
+def read_json(path: Path) -> pa.Table:
+    """Return a file of JSON lines, which is read as a whole.
 
     Raises
     ------
@@ -259,11 +282,10 @@ def open_json(path: Path, time: str | None) -> SourceTable:
     """
     try:
         with LOCAL_FILES.open(str(path), compression="infer") as file:
-            content = pyarrow.json.read_json(file)
+            return pyarrow.json.read_json(file)
     except (pa.ArrowInvalid, OSError, EOFError) as problem:
         reason = " ".join(str(problem).split())[:MAX_PROBLEM_LENGTH]
         raise InvalidFileError(path, f"is not one JSON object a line ({reason})", "correct it") from None
-    return _open_typed(path, content.schema, lambda _: iter(content.to_batches(BATCH_ROWS)), time)
 
 
 def open_parquet(path: Path, time: str | None) -> SourceTable:
@@ -281,11 +303,15 @@ def open_parquet(path: Path, time: str | None) -> SourceTable:
     InvalidFileError
         The file is not Parquet.
     """
+    return _open_typed(path, read_parquet_schema(path), partial(read_parquet_batches, path), time)
+
+
+def read_parquet_schema(path: Path) -> pa.Schema:
+    """Return the columns and types of a Parquet file; an `InvalidFileError` where it is not one."""
     try:
-        schema = pq.read_schema(path)
+        return pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as problem:
         raise InvalidFileError(path, f"is not a readable Parquet file ({problem})", "fetch it again") from None
-    return _open_typed(path, schema, partial(read_parquet_batches, path), time)
 
 
 def read_parquet_batches(path: Path, names: list[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
@@ -351,7 +377,6 @@ def cast_to_plain_type(values: pa.Array, to: pa.DataType) -> pa.Array:
         values = pc.cast(values, pa.binary())
     values = pc.cast(values, to, safe=pa.types.is_integer(to))
     if pa.types.is_string(to):
-        values = pc.utf8_trim_whitespace(values)
         return pc.if_else(pc.equal(values, ""), None, values)
     if pa.types.is_floating(to):
         return pc.if_else(pc.is_nan(values), None, values)

@@ -50,11 +50,11 @@ class Cut(NamedTuple):
     share: float
 
     @property
-    def rank(self) -> tuple[float, bool, bool, bool, int]:
+    def rank(self) -> tuple[float, bool, bool, bool, int, float]:
         """What makes one way better: even rows, names for all columns that are no numbers, nothing before them."""
         names = self.rows[self.first].cells if self.rows else [""]
         has_names = not any(is_number(name) for name in names)
-        return round(self.share, 1), has_names, len(names) == self.width, self.first == 0, self.width
+        return round(self.share, 1), has_names, len(names) == self.width, self.first == 0, self.width, self.share
 
 
 def is_number(cell: str) -> bool:

@@ -23,6 +23,7 @@ BLOCK_BYTES = 8 << 20
 LINES_AT_ONCE = 1024
 END_CHARACTERS = 1 << 16
 MAX_PROBLEM_LENGTH = 120
+READING_CURE = "save it as UTF-8, or correct `dialect` in schema.yaml"
 LOCAL_FILES = LocalFileSystem()
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 WORD = re.compile(r'"[^"]*"|\S+')  # between spaces
@@ -73,14 +74,14 @@ def read_ends(path: Path, wanted: str) -> TextEnds:
     else:
         encodings = ["utf-16"] if is_utf16 else ["utf-8", "cp1252"]
     for encoding in encodings:
-        ends = _decode_ends(path, encoding)
+        ends = decode_ends(path, encoding)
         if ends is not None:
             return ends
     problem = f"is not written in {' or '.join(encodings)}"
     raise InvalidFileError(path, problem, "name its encoding, such as ENCODING=latin-1")
 
 
-def _decode_ends(path: Path, encoding: str) -> TextEnds | None:
+def decode_ends(path: Path, encoding: str) -> TextEnds | None:
     """Return both ends of a text file; None where some of the file is not in that encoding."""
     tail = ""
     try:
@@ -189,9 +190,17 @@ def read_column_names(path: Path, layout: Layout) -> list[str]:
     """Return the names of all columns of a text file, with the one that rows have and the names have not.
 
     Columns without a name are called `unnamed_<number>`, those of a file without names `column_<number>`.
+
+    Raises
+    ------
+    InvalidFileError
+        The file cannot be read in this layout.
     """
-    with open_lines(path, layout) as lines:
-        header = next(cut_rows(lines, layout), [])
+    try:
+        with open_lines(path, layout) as lines:
+            header = next(cut_rows(lines, layout), [])
+    except (UnicodeError, OSError, EOFError, csv.Error) as problem:
+        raise InvalidFileError(path, f"cannot be read as {layout.encoding} text ({problem})", READING_CURE) from None
     if not layout.header:
         return [f"column_{number}" for number in range(1, len(header) + 1)]
     if layout.extra == ROW_NAMES:
@@ -260,7 +269,7 @@ def read_text_blocks(
                     _count_missing_words(counts, columns, texts, missing)
                 cleared = [pc.if_else(pc.is_in(text, missing), None, text) for text in texts]
                 yield pa.RecordBatch.from_arrays(cleared, columns)
-    except pa.ArrowInvalid as problem:
+    except (pa.ArrowInvalid, UnicodeError) as problem:
         raise describe_bad_row(path, dialect, str(problem)) from None
 
 
