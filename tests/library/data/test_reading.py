@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: str, words: str) 
 def test_a_file_in_another_encoding_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_bytes("a,b\n1,ä\n".encode("cp1252"))
-    with pytest.raises(InvalidFileError, match="cannot be read as utf-8 text .*save it as UTF-8"):
+    with pytest.raises(InvalidFileError, match=r"cannot be read as utf-8 text .*save it as UTF-8"):
         rows_of(path, {"a": "int64", "b": "str"})
 
 

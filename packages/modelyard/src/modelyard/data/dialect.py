@@ -16,8 +16,8 @@ from modelyard.core.errors import InvalidFileError
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.yaml import read_yaml
 
-# What Arrow takes for missing, what others write, and the question mark of the UCI tables.
-MISSING_MARKERS = (*arrow_csv.ConvertOptions().null_values, "?", "None", "<NA>", "-", "--")
+# What Arrow takes for missing, what others write, the point of SAS and Stata, and the question mark of the UCI tables.
+MISSING_MARKERS = (*arrow_csv.ConvertOptions().null_values, "?", "None", "<NA>", "-", "--", ".")
 WHITESPACE = " "  # as a separator: any run of spaces and tabs
 ROW_NAMES, TRAILING_SEPARATOR = "row names", "a trailing separator"
 

@@ -119,7 +119,8 @@ def select_columns(path: Path, names: Collection[str], wanted: Collection[str], 
 def _read_column(path: Path, values: pa.Array, name: str, dtype: str, dialect: Dialect, start: int) -> "pd.Series[Any]":
     """Return a column of a batch as a pandas type; `start` is the number of its first row."""
     kind = dialect.formats.get(name) or kind_of_dtype(dtype)
-    if pa.types.is_string(values.type) or kind in EPOCHS or kind == TEXT:
+    is_epoch = kind in EPOCHS and to_plain_type(values.type) in (pa.int64(), pa.float64())
+    if to_plain_type(values.type) == pa.string() or is_epoch or kind == TEXT:
         values = _parse_values(path, cast_to_plain_type(values, pa.string()), name, kind, start)
     elif to_plain_type(values.type) is None:
         raise InvalidFileError(path, f"has {values.type} in {name}", f"it must be {dtype}")

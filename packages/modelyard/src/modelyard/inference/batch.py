@@ -142,11 +142,13 @@ def find_violations(rows: pd.DataFrame, fields: list[SchemaField]) -> dict[str, 
 
 
 def refuse_violations(source: Path, rows: pd.DataFrame, violations: dict[str, np.ndarray]) -> None:
-    """Raise an `InvalidFileError` that names the first rule of schema.yaml that rows break, and where."""
-    for rule, mask in violations.items():
-        row = rows.attrs[FIRST_ROW] + int(mask.argmax())
-        problem = f"has rows that schema.yaml does not allow, first row {row}: {rule}"
-        raise InvalidFileError(source, problem, "correct them, or say OUTSIDE=flag to score and mark them")
+    """Raise an `InvalidFileError` that names the first row that breaks schema.yaml, and the rule."""
+    if not violations:
+        return
+    rule = min(violations, key=lambda found: int(violations[found].argmax()))
+    row = rows.attrs[FIRST_ROW] + int(violations[rule].argmax())
+    problem = f"has rows that schema.yaml does not allow, first row {row}: {rule}"
+    raise InvalidFileError(source, problem, "correct them, or say OUTSIDE=flag to score and mark them")
 
 
 def join_flags(violations: dict[str, np.ndarray], rows: int) -> list[str]:

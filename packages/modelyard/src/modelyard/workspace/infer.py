@@ -352,7 +352,9 @@ def select_features(profiles: dict[str, ColumnProfile], wish: DataParams, exclud
     features = [name for name in profiles if name not in excluded.reasons and name != wish.target]
     if not features:
         listed = ", ".join(f"{name}: {reason}" for name, reason in excluded.reasons.items())
-        raise UserError(f"no column is left to learn from ({listed}); bring others")
+        sentence = f"no column is left to learn from ({listed}); bring others"
+        times = [name for name in excluded.reasons if profiles[name].type in ("datetime64[us]", "int64")]
+        raise UserError(f"{sentence}, or say TIME={times[0]} where that is the time of a row" if times else sentence)
     return features
 
 
