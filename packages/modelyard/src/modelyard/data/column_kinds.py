@@ -28,11 +28,12 @@ PROBE_ROWS = 100
 
 DATE_FORMATS = (
     *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%m-%d-%Y"),
-    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b-%d-%Y"),
 )
 CLOCK_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-DATED_FORMATS = tuple(date + clock for date in DATE_FORMATS for clock in CLOCK_FORMATS)
-DATE_SHAPE = re.compile(r"\d{1,2}[-/. ](\d{1,2}|[a-z]{3,9})[-/. ]\d|[a-z]{3,9} \d{1,2}, \d", re.IGNORECASE)
+MONTH_FORMATS = ("%Y-%b", "%b-%Y", "%b %Y", "%B %Y")
+DATED_FORMATS = (*(date + clock for date in DATE_FORMATS for clock in CLOCK_FORMATS), *MONTH_FORMATS)
+DATE_SHAPE = re.compile(r"\d{1,2}[-/. ](\d{1,2}|[a-z]{3,9})[-/. ]\d|\d{4}-[a-z]{3}|[a-z]{3,9}[- ]\d", re.IGNORECASE)
 OFFSET_PATTERN = r":[0-9]{2}([.][0-9]+)?[+-][0-9]{2}:?[0-9]{2}$"
 # Times as a number since 1970, with the numbers that are plausible: the years 1973 (2001) to 2100.
 EPOCHS = {

@@ -31,7 +31,7 @@ from modelyard.data.column_kinds import (
     select_kinds,
 )
 from modelyard.data.dialect import TRAILING_SEPARATOR, Dialect, Layout
-from modelyard.data.layout import detect_layout
+from modelyard.data.layout import detect_layout, is_number
 from modelyard.data.text_files import LOCAL_FILES, MAX_PROBLEM_LENGTH, read_column_names, read_ends, read_text_blocks
 
 BATCH_ROWS = 1 << 16
@@ -159,7 +159,14 @@ def check_column_names(path: Path, names: list[str]) -> None:
         raise InvalidFileError(path, shown, "a table needs a target and a feature (SEP=… names its separator)")
     for name, count in Counter(names).items():
         if count > 1:
-            raise InvalidFileError(path, f"has {count} columns called {name}", "give each its own name")
+            cure = f"give each its own name{suggest_no_header(names)}"
+            raise InvalidFileError(path, f"has {count} columns called {name}", cure)
+
+
+def suggest_no_header(names: list[str]) -> str:
+    """Return the option for a file without names, where at least half of the names are numbers; else nothing."""
+    numbers = sum(map(is_number, names))
+    return ", or add HEADER=0 where its first line has values" if 2 * numbers >= len(names) else ""
 
 
 def match_column(path: Path, names: list[str], name: str) -> str:
@@ -177,7 +184,7 @@ def match_column(path: Path, names: list[str], name: str) -> str:
         return matches[0]
     by_similarity = sorted(names, key=lambda other: -SequenceMatcher(None, name.lower(), other.lower()).ratio())
     shown = ", ".join(by_similarity[:MAX_NAMES_SHOWN]) + " …" * (len(names) > MAX_NAMES_SHOWN)
-    raise InvalidFileError(path, f"has no column {name}", f"it has {shown}")
+    raise InvalidFileError(path, f"has no column {name}", f"it has {shown}{suggest_no_header(names)}")
 
 
 def open_source(path: Path, time: str | None, options: ImportOptions) -> SourceTable:

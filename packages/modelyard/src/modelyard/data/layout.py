@@ -135,7 +135,7 @@ def find_other_lines(cut: Cut, last_lines: list[str], wanted: dict[str, object])
     if not cut.share:
         return cut.layout
     names = cut.rows[cut.first]
-    if "skip" not in wanted and cut.layout.header and cut.first:
+    if "skip" not in wanted and cut.first:
         found["skip"] = names.line
     if cut.layout.header:
         found["units"] = int(has_units(cut))

@@ -61,14 +61,24 @@ class SummaryRow(NamedTuple):
     reason: str
 
 
-def find_ambiguous_values(source: Path, profiles: dict[str, ColumnProfile]) -> Iterator[str]:
-    """Yield sentences about what only its owner knows of a table: infinite values, and words among numbers."""
+def find_ambiguous_values(source: Path, profiles: dict[str, ColumnProfile], text: list[str]) -> Iterator[str]:
+    """Yield sentences about what only its owner knows of a table: infinite values, and words among numbers.
+
+    Parameters
+    ----------
+    source
+        The table's file.
+    profiles
+        The profile of each column.
+    text
+        The columns that its owner says are text.
+    """
     strays = dict[str, list[str]]()
     for name, profile in profiles.items():
         if profile.type == "float64" and math.inf in (profile.high, -(profile.low or 0)):
             yield f"{name} in {source} has infinite values; correct them, or leave them empty"
         present = profile.rows - profile.missing_count
-        if profile.strays and MIN_NUMERIC_SHARE * present <= profile.numeric_count < present:
+        if name not in text and profile.strays and MIN_NUMERIC_SHARE * present <= profile.numeric_count < present:
             strays[name] = profile.strays
     if strays:
         yield describe_strays(source, strays)
@@ -298,7 +308,7 @@ def check_values(
     profiles: dict[str, ColumnProfile],
     target: str,
     drop: bool,
-    numbers: bool,
+    options: ImportOptions,
 ) -> None:
     """Raise an error with all that only its owner knows of a table.
 
@@ -314,8 +324,8 @@ def check_values(
         The target.
     drop
         Whether rows without target or time are left out.
-    numbers
-        Whether numbers with units were read as numbers.
+    options
+        How the file is written.
     """
     questions = []
     gaps = describe_gaps(table, found)
@@ -323,9 +333,9 @@ def check_values(
         words = [word for (column, word) in table.word_counts if column == target and word]
         keep = f"KEEP={shlex.quote(join_words(words))} where that is a value, or " if words else ""
         questions.append(f"{gaps}; add {keep}DROP=1 to leave them out")
-    if found.doubtful and not numbers:
+    if found.doubtful and not options.numbers:
         questions.append(describe_doubtful(found))
-    questions += find_ambiguous_values(table.path, profiles)
+    questions += find_ambiguous_values(table.path, profiles, options.text)
     if questions:
         raise UserError(". ".join(questions))
 
@@ -355,7 +365,7 @@ def adopt_table(source: Path, wish: DataParams, options: ImportOptions, drop: bo
         draft = Path(folder, "table")
         found = convert_to_parquet(table, draft, required, drop, wish.time, options.numbers)
         profiles = profile_columns(draft)
-        check_values(table, found, profiles, wish.target, drop, options.numbers)
+        check_values(table, found, profiles, wish.target, drop, options)
         inferred = infer_params(draft, profiles, wish)
         key = find_key(draft, profiles, inferred.blocks["data"]["left_out"])
         check_split(draft, inferred.blocks, key)
