@@ -1,6 +1,7 @@
 """Infer from a table what it can be used for: its task, the columns to leave out, the estimator and the metric."""
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -353,9 +354,18 @@ def select_features(profiles: dict[str, ColumnProfile], wish: DataParams, exclud
     if not features:
         listed = ", ".join(f"{name}: {reason}" for name, reason in excluded.reasons.items())
         sentence = f"no column is left to learn from ({listed}); bring others"
-        times = [name for name in excluded.reasons if profiles[name].type in ("datetime64[us]", "int64")]
-        raise UserError(f"{sentence}, or say TIME={times[0]} where that is the time of a row" if times else sentence)
+        raise UserError(sentence + suggest_time(excluded, profiles))
     return features
+
+
+def suggest_time(excluded: ExcludedColumns, profiles: dict[str, ColumnProfile]) -> str:
+    """Return the option for a column that may be the time of a row; empty where none may be."""
+    named = [name for name in excluded.reasons if not name.startswith("unnamed_")]
+    for type_ in ("datetime64[us]", "int64"):
+        for name in named:
+            if profiles[name].type == type_:
+                return f", or say TIME={shlex.quote(name)} where that is the time of a row"
+    return ""
 
 
 def infer_params(path: Path, profiles: dict[str, ColumnProfile], wish: DataParams) -> InferredParams:
