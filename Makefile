@@ -92,6 +92,7 @@ files: $(STAMP) ## Write tests/template/files.txt and docs/reference.md anew, to
 
 lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
 	@$(LOCK) --upgrade pyproject.toml --group test --constraints '$(PROJECT_PINS)' --output-file requirements/test.txt
+	@$(LOCK) --upgrade --no-deps --group corpus --output-file requirements/corpus.txt
 	@echo uv | $(LOCK) --constraints requirements/test.txt - --output-file requirements/uv.txt
 
 clean: ## Remove what the verbs made

@@ -100,7 +100,7 @@ test: environment ## Run the tests of code, data and model
 	@python -m pytest
 
 ## Data and model
-adopt: environment ## Make a table yours: CSV=path TARGET=column [TIME= GROUP= SENSITIVE=a,b TASK= DROP=1 MISSING= SEP= ENCODING=]
+adopt: environment ## Make a table yours: CSV=path TARGET=column [TIME= GROUP= SENSITIVE=a,b TASK= DROP=1 NUMBERS=auto MISSING= KEEP= TEXT= SEP= …]
 	$(RUN)
 
 schema: environment ## Show how schema.yaml differs from the data (WRITE=1 writes it)
@@ -165,7 +165,7 @@ retrain: environment ## Train again and judge; REASON=auto lets params.yaml deci
 compile: environment ## Compile the model where that changes no answer of it
 	$(RUN)
 
-score: environment ## Write the predictions for IN (Parquet or CSV, a file or a folder) to OUT, and to LOGS for monitor
+score: environment ## Write the predictions for IN (Parquet or text, a file or a folder) to OUT, and to LOGS for monitor; OUTSIDE=flag
 	$(RUN)
 
 ## GitHub

@@ -40,7 +40,7 @@ def test_a_profile_has_the_range_of_values_or_lengths(profiles: dict[str, Column
 
 
 def test_a_profile_counts_texts_that_look_like_numbers(profiles: dict[str, ColumnProfile]) -> None:
-    assert (profiles["text"].numeric_count, profiles["text"].non_numeric_example) == (2, "n.a.")
+    assert (profiles["text"].numeric_count, profiles["text"].strays) == (2, ["n.a."])
 
 
 def test_whole_numbers_may_be_floats(profiles: dict[str, ColumnProfile]) -> None:

@@ -105,7 +105,7 @@ def test_what_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(batch, "build_prediction_table", fail_at_the_second_batch)
     with pytest.raises(InvalidFileError, match="no more"):
-        batch.score_file(HOLDOUT_PARQUET, OUT, 7)
+        batch.score_file(HOLDOUT_PARQUET, OUT, batch.load_params())
     assert [path.name for path in Path().glob("*out*")] == []
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_table() -> None:
     Path("broken.parquet").write_text("no table", encoding="utf-8")
     with pytest.raises(InvalidFileError) as raised:
         batch.main("broken.parquet", str(OUT))
-    assert raised.value.problem.startswith("cannot be scored")
+    assert raised.value.problem.startswith("is not a readable Parquet file")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_table() -> None:
     [
         ("empty", "out", "IN"),
         ("nowhere", "out", "IN"),
-        (str(HOLDOUT_PARQUET), "out.txt", "IN and OUT"),
+        (str(HOLDOUT_PARQUET), "out.txt", "OUT"),
         (str(HOLDOUT_PARQUET), str(HOLDOUT_PARQUET), "OUT"),
     ],
 )

@@ -57,6 +57,8 @@ def labelled_rows(params: Params) -> pd.DataFrame:
     ("text", "name"),
     [
         ("id,truth\n1,0\n2,1\n", "truth.csv"),
+        ("id,truth\n1,0.0\n2,1.0\n", "truth.csv"),
+        ("id,truth\n1,false\n2,true\n", "truth.csv"),
         ('{"id": "1", "truth": 0}\n{"id": "2", "truth": 1}\n', "truth.jsonl"),
     ],
 )
@@ -99,10 +101,11 @@ def test_join_labels_same_file_twice_is_kept_once() -> None:
     ("text", "name", "problem"),
     [
         ("id\n1\n", "truth.csv", "lacks truth"),
-        ("", "truth.csv", "cannot be read"),
-        ("x", "truth.parquet", "cannot be read"),
-        ("{", "truth.jsonl", "cannot be read"),
-        ("x", "truth.xls", "is not a .csv, .parquet or .jsonl file"),
+        ("", "truth.csv", "lacks id, truth"),
+        ("x", "truth.parquet", "is not a readable Parquet file"),
+        ("{", "truth.jsonl", "is not one JSON object a line"),
+        ("x", "truth.xls", "lacks id, truth"),
+        ("id,truth\n1,late\n", "truth.csv", "has a truth that is no number, as late is"),
     ],
 )
 def test_main_file_without_labels_is_refused(text: str, name: str, problem: str) -> None:

@@ -36,6 +36,12 @@ def test_a_time_becomes_hour_and_weekday() -> None:
     assert table.iloc[1].isna().sum() == 2
 
 
+def test_a_column_of_the_table_is_never_replaced_by_a_derived_one() -> None:
+    raw = pd.DataFrame({"at": pd.to_datetime(["2024-01-01 06:30"]), "at_hour": [0.35]})
+    table = import_file("features").features(raw)
+    assert table.iloc[0].to_dict() == {"at_hour": 0.35, "at__hour": 6.5, "at__weekday": 0.0}
+
+
 def test_the_small_project_has_the_features_of_the_template() -> None:
     ours = {file.name: file.read_text() for file in PACKAGE.glob("features.py")}
     assert ours == {file.name: file.read_text() for file in (PROJECT / "src/flight_delays").glob("features.py")}

@@ -16,7 +16,10 @@ def features(raw: pd.DataFrame) -> pd.DataFrame:
     """
     table = raw.copy()
     for name in raw.select_dtypes("datetime").columns:
+        stem = name
+        while {f"{stem}_hour", f"{stem}_weekday"} & set(raw.columns):
+            stem += "_"  # the table's own column stays
         moment = table.pop(name).dt
-        table[f"{name}_hour"] = moment.hour + moment.minute / 60
-        table[f"{name}_weekday"] = moment.day_of_week.astype("float64")
+        table[f"{stem}_hour"] = moment.hour + moment.minute / 60
+        table[f"{stem}_weekday"] = moment.day_of_week.astype("float64")
     return table

@@ -14,7 +14,8 @@ from modelyard.data.schema_fields import read_personal_columns
 
 MAX_DISTINCT_KEPT = 1000
 BATCH_ROWS = 1 << 16
-NUMBER_PATTERN = r"^[+-]?[0-9][0-9.,]*$"
+MAX_STRAYS_KEPT = 20
+NUMBER_PATTERN = r"^[+-]?[$€£]?[0-9][0-9.,]*%?$"
 SKETCH_SIZE = 1 << 16  # distinct values up to this number are counted, more are estimated
 
 
@@ -38,8 +39,8 @@ class ColumnProfile:
         The distinct values; None where they are more than `MAX_DISTINCT_KEPT`.
     numeric_count
         The number of texts that look like numbers.
-    non_numeric_example
-        A text that does not look like a number, where there is one.
+    strays
+        The first distinct texts that do not look like a number, up to `MAX_STRAYS_KEPT` and one more.
     """
 
     name: str
@@ -50,7 +51,7 @@ class ColumnProfile:
     high: Any = None
     values: set[Any] | None = field(default_factory=set)
     numeric_count: int = 0
-    non_numeric_example: str | None = None
+    strays: list[str] = field(default_factory=list)
 
     def add(self, column: pa.Array) -> None:
         """Add a block of the column's values."""
@@ -79,11 +80,12 @@ class ColumnProfile:
             self.values = None
 
     def _add_text(self, values: pa.Array) -> None:
-        """Count the texts that look like numbers, and keep one that does not."""
+        """Count the texts that look like numbers, and keep those that do not."""
         is_number = pc.match_substring_regex(values, NUMBER_PATTERN)
         self.numeric_count += pc.sum(is_number).as_py()
-        if self.non_numeric_example is None and not pc.all(is_number).as_py():
-            self.non_numeric_example = values[pc.index(is_number, False).as_py()].as_py()
+        if len(self.strays) <= MAX_STRAYS_KEPT:
+            others = pc.unique(pc.filter(values, pc.invert(is_number))).slice(0, 2 * MAX_STRAYS_KEPT).to_pylist()
+            self.strays = list(dict.fromkeys([*self.strays, *others]))[: MAX_STRAYS_KEPT + 1]
 
     @property
     def distinct_count(self) -> int:

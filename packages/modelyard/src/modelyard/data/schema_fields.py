@@ -5,14 +5,18 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import numpy as np
 import yaml
 
 from modelyard.core.errors import InvalidFileError, SettingError
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.yaml import read_yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_CURE = "`make schema WRITE=1` infers it again"
 MAX_INT64 = 2**63 - 1
@@ -73,6 +77,7 @@ SUPPORTED_CHECKS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "str_length_min_value": ("minLength", lambda value, least: len(value) >= least),
     "str_length_max_value": ("maxLength", lambda value, most: len(value) <= most),
 }
+COMPARISONS = (operator.eq, operator.ne, operator.gt, operator.ge, operator.lt, operator.le)
 PATTERN_CHECKS = ("str_matches", "str_contains")
 
 
@@ -134,6 +139,16 @@ class SchemaField(msgspec.Struct, frozen=True):
             if not test(value, wanted):
                 return check
         return None
+
+    def test_values(self, check: str, values: "pd.Series[Any]") -> Any:
+        """Return for each value of a column whether it passes a check, as a mask of shape (n,)."""
+        _, test = SUPPORTED_CHECKS[check]
+        wanted = self.checks[check]
+        if test in COMPARISONS:
+            return test(values, wanted).to_numpy(dtype=bool, na_value=False)
+        codes, distinct = values.factorize()
+        passed = [bool(test(value, wanted)) for value in distinct.tolist()]
+        return np.array([*passed, True])[codes]  # a missing value has the code -1
 
     def accepts(self, value: Any) -> bool:
         """Return whether a value has the type and passes all checks."""

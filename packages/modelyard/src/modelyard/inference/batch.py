@@ -7,28 +7,31 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from modelyard.core.console import report_stage
 from modelyard.core.errors import InvalidFileError, OptionError
 from modelyard.core.files import atomic_write, sha256
-from modelyard.core.params import load_params
+from modelyard.core.params import Params, load_params
 from modelyard.core.paths import MODEL_FILE, SCHEMA_YAML
 from modelyard.core.predictions import Predictions, to_log_column
+from modelyard.data.dialect import read_dialect
+from modelyard.data.reading import FIRST_ROW, ColumnDtypes, is_table_name, read_rows
 from modelyard.data.schema import read_key
-from modelyard.data.schema_fields import read_column_specs, read_personal_columns
+from modelyard.data.schema_fields import SchemaField, read_column_specs, read_personal_columns
 from modelyard.inference.bundle import ModelBundle
 from modelyard.inference.predictor import load_predictor
 from modelyard.inference.prepare import load_or_build_bundle
+from modelyard.inference.request import read_fields
 
-TABLE_SUFFIXES = (".parquet", ".csv")
-CSV_ROW_BYTES = 100  # about the length of a row
+OUTPUT_SUFFIXES = (".parquet", ".csv")
 ROW_GROUP_ROWS = 2**17  # rows that are written at a time: many small groups make a Parquet file twice as long
-ColumnDtypes = dict[str, str]
 
 
 def read_key_dtypes() -> ColumnDtypes:
@@ -37,67 +40,12 @@ def read_key_dtypes() -> ColumnDtypes:
     return {name: specs[name]["dtype"] for name in read_key()}
 
 
-def to_arrow_type(dtype: str) -> pa.DataType:
-    """Return the Arrow type that a CSV column of a pandas dtype is read as."""
-    if dtype in ("object", "category"):
-        return pa.string()
-    return pa.array(pd.Series(dtype=dtype)).type
-
-
-def read_batches(path: Path, needed: ColumnDtypes, keys: ColumnDtypes, size: int) -> Iterator[pd.DataFrame]:
-    """Read a table in batches, with the key columns that it has and the model's columns.
-
-    Parameters
-    ----------
-    path
-        A Parquet or CSV file.
-    needed
-        The model's columns.
-    keys
-        The key columns.
-    size
-        Rows in a batch; of a CSV file about as many.
-
-    Raises
-    ------
-    InvalidFileError
-        The table lacks a column that the model needs.
-    """
-    if path.suffix == ".csv":
-        yield from read_csv_batches(path, needed, keys, size)
-        return
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        names = select_columns(path, file.schema_arrow.names, needed, keys)
-        for batch in file.iter_batches(size, columns=names, use_threads=False):
-            yield batch.to_pandas()
-
-
-def read_csv_batches(path: Path, needed: ColumnDtypes, keys: ColumnDtypes, size: int) -> Iterator[pd.DataFrame]:
-    """Read a CSV file in batches; see `read_batches`."""
-    with pyarrow.csv.open_csv(path) as file:
-        names = select_columns(path, file.schema.names, needed, keys)
-    types = {name: to_arrow_type(dtype) for name, dtype in {**keys, **needed}.items()}
-    conversion = pyarrow.csv.ConvertOptions(column_types=types, include_columns=names, strings_can_be_null=True)
-    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=size * CSV_ROW_BYTES)
-    with pyarrow.csv.open_csv(path, read_options=reading, convert_options=conversion) as file:
-        for batch in file:
-            yield batch.to_pandas()
-
-
-def select_columns(path: Path, found: list[str], needed: ColumnDtypes, keys: ColumnDtypes) -> list[str]:
-    """Return the columns to read: the keys that the table has, then the model's columns."""
-    missing = [name for name in needed if name not in found]
-    if missing:
-        cure = "add what is missing or choose another file"
-        raise InvalidFileError(path, f"lacks {', '.join(missing)}, which the model needs", cure)
-    return [name for name in {**keys, **needed} if name in found]
-
-
 def build_prediction_table(rows: pd.DataFrame, keys: ColumnDtypes, predictions: Predictions) -> pa.Table:
     """Return the key columns of the rows and their predictions, in the rows' order."""
-    key_columns = rows[[name for name in keys if name in rows]]
-    table = key_columns.assign(**predictions.to_frame(rows.index))
-    return pa.Table.from_pandas(table, preserve_index=False)
+    frame = predictions.to_frame(rows.index)
+    names = [name for name in keys if name in rows]
+    key_columns = rows[names].rename(columns={name: to_log_column(name) for name in names if name in frame})
+    return pa.Table.from_pandas(key_columns.assign(**frame), preserve_index=False)
 
 
 def stringify_column(column: pd.Series) -> pa.Array:
@@ -180,15 +128,48 @@ def write_tables(tables: Iterator[pa.Table], target: Path) -> int:
     return rows
 
 
-def score_file(source: Path, target: Path, size: int, threads: int = 1, logs: str = "") -> int:
+def find_violations(rows: pd.DataFrame, fields: list[SchemaField]) -> dict[str, np.ndarray]:
+    """Return for each rule of schema.yaml that rows break which rows do, as `column: rule` and a mask of shape (n,)."""
+    found: dict[str, np.ndarray] = {}
+    for field in fields:
+        values = rows[field.name]
+        is_missing = values.isna().to_numpy()
+        failed = {} if field.nullable else {"nullable False": is_missing}
+        for check, wanted in field.checks.items():
+            failed[f"{check} {wanted}"] = ~is_missing & ~field.test_values(check, values)
+        found |= {f"{field.name}: {rule}": mask for rule, mask in failed.items() if mask.any()}
+    return found
+
+
+def refuse_violations(source: Path, rows: pd.DataFrame, violations: dict[str, np.ndarray]) -> None:
+    """Raise an `InvalidFileError` that names the first row that breaks schema.yaml, and the rule."""
+    if not violations:
+        return
+    rule = min(violations, key=lambda found: int(violations[found].argmax()))
+    row = rows.attrs[FIRST_ROW] + int(violations[rule].argmax())
+    problem = f"has rows that schema.yaml does not allow, first row {row}: {rule}"
+    raise InvalidFileError(source, problem, "correct them, or say OUTSIDE=flag to score and mark them")
+
+
+def join_flags(violations: dict[str, np.ndarray], rows: int) -> list[str]:
+    """Return for each row the columns that break schema.yaml, separated by commas."""
+    flags = [""] * rows
+    for rule, mask in violations.items():
+        name = rule.partition(": ")[0]
+        for place in mask.nonzero()[0]:
+            flags[place] = ",".join(dict.fromkeys([*filter(None, flags[place].split(",")), name]))
+    return flags
+
+
+def score_file(source: Path, target: Path, params: Params, threads: int = 1, logs: str = "") -> int:
     """Score one file into another, whole or not at all.
 
     Parameters
     ----------
     source, target
         Parquet or CSV files.
-    size
-        Rows in a batch.
+    params
+        The parameters: the rows in a batch, and what happens to rows outside schema.yaml.
     threads
         Batches that are scored at once.
     logs
@@ -202,13 +183,16 @@ def score_file(source: Path, target: Path, size: int, threads: int = 1, logs: st
     Raises
     ------
     InvalidFileError
-        The source is no table, has no rows or lacks a column.
+        The source is no table, has no rows, lacks a column, or breaks schema.yaml.
     """
     bundle = ModelBundle.read()
     keys = read_key_dtypes()
-    score_batch = make_batch_scorer(bundle, keys, find_log_path(source, logs))
+    score_batch = make_batch_scorer(bundle, keys, params, source, find_log_path(source, logs))
     try:
-        batches = (batch for batch in read_batches(source, bundle.dtypes, keys, size) if len(batch))
+        found = read_rows(
+            source, {**keys, **bundle.dtypes}, read_dialect(), params.score.rows, set(keys) - set(bundle.dtypes)
+        )
+        batches = (batch for batch in found if len(batch))
         rows = write_tables(map_in_order(score_batch, batches, threads), target)
     except (pa.ArrowException, ValueError, OSError) as problem:
         sentence = " ".join(str(problem).split())[:200]
@@ -227,15 +211,22 @@ def find_log_path(source: Path, logs: str) -> Path | None:
 
 
 def make_batch_scorer(
-    bundle: ModelBundle, keys: ColumnDtypes, log_path: Path | None
+    bundle: ModelBundle, keys: ColumnDtypes, params: Params, source: Path, log_path: Path | None
 ) -> Callable[[int, pd.DataFrame], pa.Table]:
-    """Return the function that predicts a numbered batch, and logs it where there is a log."""
+    """Return the function that checks and predicts a numbered batch, and logs it where there is a log."""
     predict = load_predictor(bundle)
     personal = read_personal_columns(SCHEMA_YAML)
+    is_flagging = params.serve.outside == "flag"
+    fields = [field for field in read_fields(params.data, SCHEMA_YAML) if field.is_required]
 
     def score_batch(number: int, batch: pd.DataFrame) -> pa.Table:
+        violations = find_violations(batch, fields)
+        if not is_flagging:
+            refuse_violations(source, batch, violations)
         predictions = predict(batch[list(bundle.dtypes)].astype(bundle.dtypes))
         table = build_prediction_table(batch, keys, predictions)
+        if is_flagging:
+            table = table.append_column("flags", pa.array(join_flags(violations, len(batch)), pa.string()))
         if log_path:
             path = log_path.with_name(f"{log_path.name}-{number}.parquet")
             write_prediction_log(batch, table, keys, personal, bundle.model, path)
@@ -255,14 +246,18 @@ def list_file_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if source.resolve() == target.resolve():
         raise OptionError("OUT", f"is {source}, which is also IN", "give another OUT")
     if source.is_file():
-        if target.suffix not in TABLE_SUFFIXES or source.suffix not in TABLE_SUFFIXES:
-            problem = f"are {source} and {target}"
-            raise OptionError("IN and OUT", problem, "give .parquet or .csv files, or folders of them")
+        if target.suffix not in OUTPUT_SUFFIXES:
+            raise OptionError("OUT", f"is {target}", "give a .parquet or .csv file, or a folder for a folder")
         return [(source, target)]
-    tables = sorted(path for path in source.glob("*") if path.suffix in TABLE_SUFFIXES)
+    tables = sorted(path for path in source.glob("*") if is_table_name(path))
     if not tables:
-        raise OptionError("IN", f"is {source}, no Parquet or CSV file and no folder of them", "give IN=path OUT=path")
-    return [(path, target / path.name) for path in tables]
+        raise OptionError("IN", f"is {source}, no file and no folder of tables", "give IN=path OUT=path")
+    return [(path, target / name_output(path)) for path in tables]
+
+
+def name_output(source: Path) -> str:
+    """Return the name of a file's predictions: its own, with `.csv` behind it where that is neither CSV nor Parquet."""
+    return source.name if source.suffix in OUTPUT_SUFFIXES else f"{source.name}.csv"
 
 
 def is_already_scored(source: Path, target: Path) -> bool:
@@ -271,10 +266,12 @@ def is_already_scored(source: Path, target: Path) -> bool:
     return target.exists() and target.stat().st_mtime > newest
 
 
-def main(in_: str, out: str, logs: str = "") -> int:
-    """Write the predictions for IN (Parquet or CSV, a file or a folder) to OUT, and to LOGS for `make monitor`.
+def main(in_: str, out: str, logs: str = "", outside: str = "") -> int:
+    """Write the predictions for IN (Parquet or text, a file or a folder) to OUT, and to LOGS for `make monitor`.
 
-    A run that was interrupted goes on with the files that are not scored yet.
+    Text is read in the dialect of schema.yaml. A row that breaks schema.yaml is an error; OUTSIDE=flag scores it and
+    names its columns in `flags` (the default is `serve.outside` in params.yaml). A run that was interrupted goes on
+    with the files that are not scored yet.
     """
     from joblib import Parallel, delayed
     from tqdm import tqdm
@@ -282,12 +279,15 @@ def main(in_: str, out: str, logs: str = "") -> int:
     from modelyard.core.parallel import use_parallel_backend
 
     params = load_params()
+    if outside not in ("", "flag", "refuse"):
+        raise OptionError("OUTSIDE", f"is {outside!r}", "say OUTSIDE=flag or OUTSIDE=refuse")
     load_or_build_bundle(params)
+    params = replace(params, serve=replace(params.serve, outside=outside or params.serve.outside))
     pairs = list_file_pairs(Path(in_), Path(out))
     open_pairs = [pair for pair in pairs if not is_already_scored(*pair)]
     with report_stage("score") as notes, use_parallel_backend(params.compute) as tasks:
         threads = max(1, (os.cpu_count() or 1) // tasks)
-        work = (delayed(score_file)(*pair, params.score.rows, threads, logs) for pair in open_pairs)
+        work = (delayed(score_file)(*pair, params, threads, logs) for pair in open_pairs)
         counts = Parallel(return_as="generator_unordered")(work)
         progress = tqdm(counts, total=len(open_pairs), unit="file", disable=len(open_pairs) < 2 or None)
         notes["rows out"] = sum(progress)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = msgspec.Struct
+# msgspec takes no field whose name holds one of these, so that such a name is spelled with a character for private use.
+UNSPELLABLE = {ord(letter): 0xF000 + ord(letter) for letter in ('"', "\\", *map(chr, range(32)))}
+SPELLABLE = {private: letter for letter, private in UNSPELLABLE.items()}
 NUMPY_TYPES: dict[str, type] = {"i": int, "u": int, "f": float}  # by the first letter of a dtype; else object
 
 
@@ -70,8 +73,28 @@ def describe_validation_error(sentence: str) -> RequestError:
     named = re.search(r"field `(.*?)`", sentence)
     if named:
         field = named[1]
-    plain = sentence.replace(" - at `$`", "")
-    return RequestError(plain, 422, field or None, None if row is None else int(row))
+    plain = sentence.replace(" - at `$`", "").translate(SPELLABLE)
+    return RequestError(plain, 422, field.translate(SPELLABLE) if field else None, None if row is None else int(row))
+
+
+def respell_names(body: bytes) -> bytes:
+    """Return a JSON body with the names in it as the fields of a row spell them; one that is not JSON stays."""
+    try:
+        values = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body
+    rows = values if isinstance(values, list) else [values]
+    if not all(isinstance(row, dict) for row in rows):
+        return body
+    respelled = [{name.translate(UNSPELLABLE): value for name, value in row.items()} for row in rows]
+    return msgspec.json.encode(respelled if isinstance(values, list) else respelled[0])
+
+
+def restore_names(content: bytes) -> bytes:
+    """Return JSON with the names in it as the table spells them."""
+    for private, letter in SPELLABLE.items():
+        content = content.replace(chr(private).encode(), msgspec.json.encode(letter)[1:-1])
+    return content
 
 
 def build_row_type(columns: Sequence[SchemaField], described: bool = False) -> type[Row]:
@@ -95,7 +118,7 @@ def build_row_type(columns: Sequence[SchemaField], described: bool = False) -> t
             fields.append((f"f{number}", kind | None, None))
         else:
             fields.append((f"f{number}", kind))
-    names = {f"f{number}": column.name for number, column in enumerate(columns)}
+    names = {f"f{number}": column.name.translate(UNSPELLABLE) for number, column in enumerate(columns)}
     return msgspec.defstruct("Row", fields, rename=names, kw_only=True, forbid_unknown_fields=True, gc=False)
 
 
@@ -148,7 +171,9 @@ class RequestDecoder:
         self.personal = read_personal_columns(schema)
         names = [column.name for column in self.columns]
         required = [column for column in self.columns if column.is_required]
-        self.logs_rows_unchanged = not self.personal and all(to_log_column(name) == name for name in names)
+        self.has_odd_names = any(name.translate(UNSPELLABLE) != name for name in names)
+        is_logged_alike = not self.personal and all(to_log_column(name) == name for name in names)
+        self.logs_rows_unchanged = is_logged_alike and not self.has_odd_names
         self.dtypes = {column.name: (dtypes or {}).get(column.name, column.dtype) for column in required}
         self.array_types = [(name, NUMPY_TYPES.get(dtype[0].lower(), object)) for name, dtype in self.dtypes.items()]
         # With "__class__", a getter returns a tuple also for a single column.
@@ -159,7 +184,7 @@ class RequestDecoder:
 
     def decode(self, body: bytes) -> list[Row]:
         """Return the rows of a JSON body, with the right types but not yet checked; see `decode_body`."""
-        return decode_body(self.decoder, body)
+        return decode_body(self.decoder, respell_names(body) if self.has_odd_names else body)
 
     def find_violations(self, rows: list[Row]) -> list[list[str]]:
         """Return for each row the columns that fail a check of schema.yaml.

@@ -1,11 +1,11 @@
 """Join labels that came late to the predictions, and add labelled predictions to the data."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from modelyard.core.console import print_result
 from modelyard.core.errors import InvalidFileError, MissingFileError, OptionError
@@ -14,44 +14,61 @@ from modelyard.core.params import Params, load_params
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.predictions import normalize_class_names
 from modelyard.core.project import Project
+from modelyard.data.column_kinds import (
+    NUMBER,
+    TEXT,
+    TRUTH_VALUE,
+    WHOLE_NUMBER,
+    get_parser,
+    kind_of_dtype,
+    matches_kind,
+)
+from modelyard.data.dialect import read_dialect
 from modelyard.data.hashing import hash_frame
 from modelyard.data.parquet import read_table
+from modelyard.data.reading import read_rows
 from modelyard.data.schema import collect_failures, load_schema, read_key
+from modelyard.data.schema_fields import read_column_specs
 from modelyard.data.source import open_table
 from modelyard.monitoring.log_reader import EmptyLogError, HashSample, ReadStats, hash_ids, read_records
 from modelyard.monitoring.windows import cast_columns
 
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: pd.read_csv(path, dtype={"id": str}),
-    ".parquet": pd.read_parquet,
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-}
+LABEL_DTYPES = {"id": "str", "truth": "str", "time": "str"}
+ROWS_AT_ONCE = 1 << 16
 ALL_ROWS = 2**62  # a sample of this size leaves nothing out
 
 
 def read_labels(path: Path) -> pd.DataFrame:
     """Return the labels in a file: `id`, `truth` and `time`, which is now where the file has none.
 
+    The file is written as schema.yaml says, the truth as the target is, or it is plain CSV, Parquet or JSON lines.
+
     Raises
     ------
     MissingFileError, InvalidFileError
-        The file is missing, cannot be read, or lacks `id` or `truth`.
+        The file is missing, cannot be read, lacks `id` or `truth`, or has another truth than numbers for a number.
     """
     if not path.is_file():
         raise MissingFileError(path, "name the file with the labels in IN")
-    if path.suffix not in READERS:
-        raise InvalidFileError(path, "is not a .csv, .parquet or .jsonl file", "convert it to one of them")
-    try:
-        table = READERS[path.suffix](path)
-    except (ValueError, OSError) as problem:
-        reason = " ".join(str(problem).split())[:120]
-        raise InvalidFileError(path, f"cannot be read ({reason})", "write it again") from None
-    missing = [name for name in ("id", "truth") if name not in table]
-    if missing:
-        raise InvalidFileError(path, f"lacks {' and '.join(missing)}", "give it id and truth, and time if it is known")
+    parts = [*read_rows(path, LABEL_DTYPES, read_dialect(), ROWS_AT_ONCE, optional=["time"])]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*LABEL_DTYPES])
+    table["truth"] = parse_truth(path, table["truth"])
     if "time" not in table:
         table["time"] = pd.Timestamp.now("UTC").isoformat()
     return table[["id", "truth", "time"]]
+
+
+def parse_truth(path: Path, texts: pd.Series) -> pd.Series:
+    """Return the truth of each label as the target has it: as numbers where that holds numbers."""
+    target = load_params().data.target
+    dtype = read_column_specs()[target]["dtype"] if SCHEMA_YAML.exists() else "str"
+    if kind_of_dtype(dtype) == TEXT:
+        return texts
+    values = pa.array(texts, pa.string())
+    for kind in (read_dialect().formats.get(target), WHOLE_NUMBER, NUMBER, TRUTH_VALUE):
+        if kind and matches_kind(values.drop_null(), kind):
+            return get_parser(kind)(values).to_pandas()
+    raise InvalidFileError(path, f"has a truth that is no number, as {target} is", "correct it")
 
 
 def join_labels(path: Path, folder: Path) -> None:

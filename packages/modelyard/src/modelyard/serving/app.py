@@ -27,7 +27,7 @@ from modelyard.inference.bundle import (
     to_response,
 )
 from modelyard.inference.predictor import load_predictor
-from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, decode_body
+from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, decode_body, restore_names
 from modelyard.serving import openapi
 from modelyard.serving.batching import MicroBatcher
 from modelyard.serving.prediction_log import LogWriter, PredictionRecord
@@ -123,7 +123,7 @@ class Service:
         return {
             "/live": self.make_json_response({"live": True}),
             "/version": self.make_json_response(version),
-            "/openapi.json": self.make_json_response(spec),
+            "/openapi.json": (200, JSON_CONTENT_TYPE, restore_names(self.encode(spec))),
             "/docs": (200, HTML_CONTENT_TYPE, docs),
         }
 

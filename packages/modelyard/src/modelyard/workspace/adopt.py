@@ -2,10 +2,11 @@
 
 import math
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,22 +25,23 @@ from modelyard.core.paths import (
 )
 from modelyard.core.process import add_to_dvc
 from modelyard.core.yaml_edit import YamlEditor
+from modelyard.data.dialect import join_words, split_words
 from modelyard.data.importing import (
+    ImportOptions,
+    InferredColumns,
     SourceTable,
     convert_to_parquet,
     match_column,
-    open_parquet,
-    open_text,
+    open_source,
     require_file,
 )
-from modelyard.data.profiling import ColumnProfile, profile_columns, sample_rows
+from modelyard.data.profiling import MAX_STRAYS_KEPT, ColumnProfile, profile_columns, sample_rows
 from modelyard.pipeline.split import split_table
 from modelyard.workspace.infer import InferredParams, ParamBlocks, find_key, infer_params
 from modelyard.workspace.infer_schema import EMPTY_SCHEMA, amend_schema, to_flow_style
 
 RAW_FOLDER = Path("data/raw")
 RAW_GITIGNORE = RAW_FOLDER / ".gitignore"
-PARQUET_MAGIC = b"PAR1"
 DVC_THRESHOLD_BYTES = 50_000_000  # larger files do not belong into git
 # What the pipeline made from the former data.
 GENERATED_PATHS = (DVC_LOCK, MODEL_FILE.parent, METRICS_JSON.parent, TRAIN_PARQUET, HOLDOUT_PARQUET)
@@ -48,6 +50,7 @@ SPLIT_SAMPLE_ROWS = 1_000_000
 FLOW_STYLE_KEYS = ("slices", "floors", "sensitive")
 MAX_ROWS_PRINTED = 30
 MAX_COLUMN_WIDTH = 40
+MAX_WORDS_SHOWN = 3
 
 
 class SummaryRow(NamedTuple):
@@ -58,24 +61,71 @@ class SummaryRow(NamedTuple):
     reason: str
 
 
-def find_ambiguous_values(source: Path, profiles: dict[str, ColumnProfile]) -> Iterator[str]:
-    """Yield sentences about what only its owner knows of a table: infinite values, and words among numbers."""
-    columns_by_word = dict[str, list[str]]()
+def find_ambiguous_values(source: Path, profiles: dict[str, ColumnProfile], text: list[str]) -> Iterator[str]:
+    """Yield sentences about what only its owner knows of a table: infinite values, and words among numbers.
+
+    Parameters
+    ----------
+    source
+        The table's file.
+    profiles
+        The profile of each column.
+    text
+        The columns that its owner says are text.
+    """
+    strays = dict[str, list[str]]()
     for name, profile in profiles.items():
         if profile.type == "float64" and math.inf in (profile.high, -(profile.low or 0)):
             yield f"{name} in {source} has infinite values; correct them, or leave them empty"
         present = profile.rows - profile.missing_count
-        is_mostly_numeric = MIN_NUMERIC_SHARE * present <= profile.numeric_count < present
-        if profile.non_numeric_example is not None and is_mostly_numeric:
-            columns_by_word.setdefault(profile.non_numeric_example, []).append(name)
-    for word, names in columns_by_word.items():
-        more = ""
-        if len(names) > 1:
-            more = f" ({', '.join(names[1:3])}{' …' if len(names) > 3 else ''}, too)"
-        yield (
-            f"{names[0]} in {source} holds numbers, but also {word!r}{more}; correct it, "
-            f"or say MISSING={','.join(columns_by_word)} to take that for a missing value"
-        )
+        if name not in text and profile.strays and MIN_NUMERIC_SHARE * present <= profile.numeric_count < present:
+            strays[name] = profile.strays
+    if strays:
+        yield describe_strays(source, strays)
+
+
+def describe_strays(source: Path, strays: dict[str, list[str]]) -> str:
+    """Return the one question about the words that stand among the numbers of some columns.
+
+    Parameters
+    ----------
+    source
+        The table's file.
+    strays
+        The words of each column, in which there are more than `MAX_STRAYS_KEPT` where so many are listed.
+    """
+    found = []
+    for name, words in strays.items():
+        more = " …" if len(words) > MAX_WORDS_SHOWN else ""
+        found.append(f"{name} ({', '.join(map(repr, words[:MAX_WORDS_SHOWN]))}{more})")
+    shown = ", ".join(found[:MAX_WORDS_SHOWN]) + " …" * (len(found) > MAX_WORDS_SHOWN)
+    cure = f"say TEXT={shlex.quote(join_words(list(strays)))} where they are codes"
+    if all(len(words) <= MAX_STRAYS_KEPT for words in strays.values()):
+        words = list(dict.fromkeys(word for listed in strays.values() for word in listed))
+        cure += f", MISSING={shlex.quote(join_words(words))} where they stand for a missing value"
+    return f"numbers in {source} stand beside words: {shown}; {cure}, or correct them"
+
+
+def describe_doubtful(found: InferredColumns) -> str:
+    """Return the one question about the columns that hold numbers with units or odd marks."""
+    examples = [f"{name} ({example})" for name, example in found.doubtful.items()]
+    shown = ", ".join(examples[:MAX_WORDS_SHOWN]) + " …" * (len(examples) > MAX_WORDS_SHOWN)
+    text = shlex.quote(join_words(list(found.doubtful)))
+    return f"numbers with signs or units stand in {shown}; add NUMBERS=auto to read them so, or TEXT={text} as text"
+
+
+def describe_gaps(table: SourceTable, found: InferredColumns) -> str:
+    """Return how many rows lack a required value, with the words that were taken for missing; empty without any."""
+    gaps = found.describe_gaps()
+    words = [describe_missing_words(table, name) for name, count in found.required_gaps.items() if count]
+    shown = ", ".join(filter(None, words))
+    return f"{gaps} ({shown})" if shown else gaps
+
+
+def describe_missing_words(table: SourceTable, name: str) -> str:
+    """Return the words of a column that were taken for missing and how often, most often first."""
+    counts = {word: count for (column, word), count in table.word_counts.items() if column == name and word}
+    return ", ".join(f"{count:,} × {word}" for word, count in sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
 def check_split(table: Path, blocks: ParamBlocks, key: list[str]) -> None:
@@ -126,6 +176,16 @@ def summarize_inference(inferred: InferredParams, key: list[str]) -> list[Summar
         SummaryRow("features", f"{len(data['features'])} columns", ""),
         *(SummaryRow("left out", name, reason) for name, reason in data["left_out"].items()),
     ]
+
+
+def summarize_reading(table: SourceTable) -> list[SummaryRow]:
+    """Return how the file was read, and which words were taken for missing."""
+    rows = [SummaryRow("read as", name, note) for name, note in table.notes.items()]
+    for name in table.columns:
+        words = describe_missing_words(table, name)
+        if words:
+            rows.append(SummaryRow("missing", name, f"{words}; KEEP=… where a word is a value"))
+    return rows
 
 
 def print_summary(rows: list[SummaryRow]) -> None:
@@ -195,27 +255,25 @@ def render_params(blocks: ParamBlocks) -> str:
     return re.sub(r"(?m)^( .*\n)(?=\w)", r"\1\n", editor.to_yaml())
 
 
-def open_table(source: Path, wish: DataParams, options: dict[str, str]) -> tuple[SourceTable, DataParams]:
+def open_table(source: Path, wish: DataParams, options: ImportOptions) -> tuple[SourceTable, DataParams]:
     """Open a table.
 
     Parameters
     ----------
     source
-        A CSV or Parquet file.
+        A file with a table.
     wish
         What the table's owner says of it.
     options
-        How a text file is to be read: `missing`, `separator` and `encoding`.
+        How the file is written.
 
     Returns
     -------
     tuple[SourceTable, DataParams]
         The table, and the wish with its columns as the table spells them.
     """
-    with source.open("rb") as file:
-        is_parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-    table = open_parquet(source, wish.time) if is_parquet else open_text(source, wish.time, **options)
-    names = list(table.candidate_kinds)
+    table = open_source(source, wish.time, options)
+    names = table.columns
     spelled = replace(
         wish,
         target=match_column(source, names, wish.target),
@@ -223,53 +281,76 @@ def open_table(source: Path, wish: DataParams, options: dict[str, str]) -> tuple
         group=match_column(source, names, wish.group) if wish.group else None,
         sensitive=[match_column(source, names, name) for name in wish.sensitive],
     )
-    if spelled.time != wish.time:  # its times were not looked for under this name
+    text = [match_column(source, names, name) for name in options.text]
+    if spelled.time != wish.time or text != options.text:  # they were not looked for under this name
+        options.text = text
         return open_table(source, spelled, options)
     return table, spelled
 
 
 def render_texts(
-    source: Path, wish: DataParams, profiles: dict[str, ColumnProfile], blocks: ParamBlocks, key: list[str]
+    table: SourceTable, wish: DataParams, profiles: dict[str, ColumnProfile], blocks: ParamBlocks, key: list[str]
 ) -> dict[Path, str]:
     """Return the content of schema.yaml, params.yaml and the data's README for a table."""
+    source = table.path
     rows = profiles[wish.target].rows
     about = f"{rows:,} rows and {len(profiles)} columns, adopted from `{source.name}`; `{wish.target}` is the target"
     return {
-        SCHEMA_YAML: amend_schema(EMPTY_SCHEMA, profiles, DataParams(**blocks["data"]), set(), key),
+        SCHEMA_YAML: amend_schema(EMPTY_SCHEMA, profiles, DataParams(**blocks["data"]), set(), key, table.dialect),
         PARAMS_YAML: render_params(blocks),
         RAW_FOLDER / "README.md": f"# {Path(wish.path).name}\n\n{about}.\n`schema.yaml` says what the columns hold.\n",
     }
 
 
-def check_values(source: Path, profiles: dict[str, ColumnProfile], gaps: str) -> None:
+def check_values(
+    table: SourceTable,
+    found: InferredColumns,
+    profiles: dict[str, ColumnProfile],
+    target: str,
+    drop: bool,
+    options: ImportOptions,
+) -> None:
     """Raise an error with all that only its owner knows of a table.
 
     Parameters
     ----------
-    source
-        The table's file.
+    table
+        The table.
+    found
+        What its columns hold.
     profiles
         The profile of each column.
-    gaps
-        A sentence about rows without target or time that are not to be left out; else empty.
+    target
+        The target.
+    drop
+        Whether rows without target or time are left out.
+    options
+        How the file is written.
     """
-    questions = [f"{gaps}; add DROP=1 to leave them out"] if gaps else []
-    questions += find_ambiguous_values(source, profiles)
+    questions = []
+    gaps = describe_gaps(table, found)
+    if gaps and not drop:
+        words = [word for (column, word) in table.word_counts if column == target and word]
+        keep = f"KEEP={shlex.quote(join_words(words))} where that is a value, or " if words else ""
+        questions.append(f"{gaps}; add {keep}DROP=1 to leave them out")
+    if found.doubtful and not options.numbers:
+        questions.append(describe_doubtful(found))
+    questions += find_ambiguous_values(table.path, profiles, options.text)
     if questions:
         raise UserError(". ".join(questions))
 
 
-def adopt_table(source: Path, wish: DataParams, options: dict[str, str], drop: bool) -> None:
+def adopt_table(source: Path, wish: DataParams, options: ImportOptions, drop: bool) -> None:
     """Make a table the project's data, and print what was inferred.
 
     Parameters
     ----------
     source
-        A CSV or Parquet file.
+        A file with a table.
     wish
         What the table's owner says of it.
     options
-        How a text file is to be read: `missing`, `separator` and `encoding`.
+        How the file is written.
     drop
         Whether to leave out rows without target or time.
 
@@ -282,22 +363,47 @@ def adopt_table(source: Path, wish: DataParams, options: dict[str, str], drop: b
     required = [name for name in (wish.target, wish.time) if name]
     with tempfile.TemporaryDirectory(prefix=".adopt-", dir=".") as folder:
         draft = Path(folder, "table")
-        gaps = convert_to_parquet(table, draft, required, drop)
+        found = convert_to_parquet(table, draft, required, drop, wish.time, options.numbers)
         profiles = profile_columns(draft)
-        check_values(source, profiles, "" if drop else gaps)
+        check_values(table, found, profiles, wish.target, drop, options)
         inferred = infer_params(draft, profiles, wish)
         key = find_key(draft, profiles, inferred.blocks["data"]["left_out"])
         check_split(draft, inferred.blocks, key)
-        texts = render_texts(source, wish, profiles, inferred.blocks, key)
+        texts = render_texts(table, wish, profiles, inferred.blocks, key)
         dvc_note = replace_project_data(draft, texts, Path(load_params().data.path), Path(wish.path))
     rows = profiles[wish.target].rows
     print_result("adopt", f"{source.name}: {rows:,} rows, {len(profiles)} columns → {wish.path}")
-    read_as = [SummaryRow("read as", name, note) for name, note in table.notes.items()]
-    print_summary(summarize_inference(inferred, key) + read_as)
+    print_summary(summarize_inference(inferred, key) + summarize_reading(table))
+    gaps = found.describe_gaps()
     gaps_note = f"{gaps}: left out" if gaps else ""
     for note in filter(None, [gaps_note, *inferred.notes, dvc_note]):
         print_line(f"  note       {note}")
     print_line("  next       `make pipeline`; dvc.lock, models and reports of the former data are gone")
+
+
+def read_layout_options(sep: str, encoding: str, header: bool, skip: str, footer: str) -> dict[str, Any]:
+    """Return the fields of the layout that the options name.
+
+    Raises
+    ------
+    OptionError
+        A separator or a number of lines makes no sense.
+    """
+    wanted: dict[str, Any] = {}
+    if sep:
+        wanted["separator"] = sep.replace("\\t", "\t")
+    if len(wanted.get("separator", ",")) != 1:
+        raise OptionError("SEP", f"is {sep!r}, not one character", "write one, such as SEP=';', or SEP='\\t'")
+    if encoding:
+        wanted["encoding"] = encoding
+    if not header:
+        wanted["header"] = False
+    for option, field, text in (("SKIP", "skip", skip), ("FOOTER", "footer", footer)):
+        if text and not text.isdecimal():
+            raise OptionError(option, f"is {text!r}, not a number of lines", f"write it as {option}=3")
+        if text:
+            wanted[field] = int(text)
+    return wanted
 
 
 def main(
@@ -309,22 +415,34 @@ def main(
     task: str = "",
     drop: bool = False,
     missing: str = "",
+    keep: str = "",
+    text: str = "",
+    numbers: str = "",
     sep: str = "",
     encoding: str = "",
+    header: bool = True,
+    skip: str = "",
+    footer: str = "",
 ) -> int:
     """Make a table the project's data: CSV=path TARGET=column [TIME=…] [GROUP=…] [SENSITIVE=a,b].
 
     TASK=classification or regression overrules the guess; DROP=1 leaves out rows without target or time;
-    MISSING=a,b names further words for a missing value; SEP and ENCODING overrule what the file seems to have.
+    MISSING=a,b names further words for a missing value, KEEP=None,NA words that are values; NUMBERS=auto reads $5 and
+    5 km as numbers, TEXT=a,b keeps columns as text; SEP, ENCODING, HEADER=0, SKIP and FOOTER (lines before the names
+    and after the last row) overrule what the file seems to have. A word that holds a comma stands in "quotes".
     """
     if not csv or not target:
         raise UserError("name a table and the column to predict: make adopt CSV=path TARGET=column")
+    if numbers not in ("", "auto"):
+        raise OptionError("NUMBERS", f"is {numbers!r}", "say NUMBERS=auto to read $5 and 5 km as numbers")
     source = require_file(Path(csv).expanduser())
-    sensitive_columns = [name.strip() for name in sensitive.split(",") if name.strip()]
+    sensitive_columns = list(split_words(sensitive))
     if target in (time, group, *sensitive_columns):
         raise OptionError("TARGET", f"{target} is the target", "it cannot be TIME, GROUP or SENSITIVE as well")
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.partition(".")[0].lower()).strip("-") or "table"
     path = f"{RAW_FOLDER}/{slug}.parquet"
     wish = DataParams(path, target, task, [], time or None, group or None, sensitive=sensitive_columns)
-    adopt_table(source, wish, {"missing": missing, "separator": sep, "encoding": encoding}, drop)
+    layout = read_layout_options(sep, encoding, header, skip, footer)
+    words = (split_words(missing), split_words(keep), list(split_words(text)))
+    adopt_table(source, wish, ImportOptions(layout, *words, bool(numbers)), drop)
     return 0

@@ -1,6 +1,7 @@
 """Infer from a table what it can be used for: its task, the columns to leave out, the estimator and the metric."""
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -352,8 +353,19 @@ def select_features(profiles: dict[str, ColumnProfile], wish: DataParams, exclud
     features = [name for name in profiles if name not in excluded.reasons and name != wish.target]
     if not features:
         listed = ", ".join(f"{name}: {reason}" for name, reason in excluded.reasons.items())
-        raise UserError(f"no column is left to learn from ({listed}); bring others")
+        sentence = f"no column is left to learn from ({listed}); bring others"
+        raise UserError(sentence + suggest_time(excluded, profiles))
     return features
+
+
+def suggest_time(excluded: ExcludedColumns, profiles: dict[str, ColumnProfile]) -> str:
+    """Return the option for a column that may be the time of a row; empty where none may be."""
+    named = [name for name in excluded.reasons if not name.startswith("unnamed_")]
+    for type_ in ("datetime64[us]", "int64"):
+        for name in named:
+            if profiles[name].type == type_:
+                return f", or say TIME={shlex.quote(name)} where that is the time of a row"
+    return ""
 
 
 def infer_params(path: Path, profiles: dict[str, ColumnProfile], wish: DataParams) -> InferredParams:

@@ -13,6 +13,7 @@ from modelyard.core.params import DataParams
 from modelyard.core.paths import SCHEMA_YAML
 from modelyard.core.project import Project
 from modelyard.core.yaml_edit import YamlEditor
+from modelyard.data.dialect import Dialect
 from modelyard.data.parquet import read_table
 from modelyard.data.personal import is_personal_name
 from modelyard.data.profiling import ColumnProfile, profile_columns
@@ -30,8 +31,10 @@ INFERRED_KEYS = ("dtype", "nullable", "isin", "in_range", "str_length")
 UNIQUENESS_CHECK = "multiple_fields_uniqueness"  # pandera's name of the rule that no two rows have one key
 
 
-def to_flow_style(value: dict[str, Any] | list[Any]) -> Any:
-    """Return a mapping or list that YAML writes in one line."""
+def to_flow_style(value: Any) -> Any:
+    """Return a mapping or list that YAML writes in one line; other values stay."""
+    if not isinstance(value, dict | list):
+        return value
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     styled = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
@@ -135,6 +138,7 @@ def amend_schema(
     data: DataParams,
     broken: set[str],
     key: list[str] | None = None,
+    dialect: Dialect | None = None,
 ) -> str:
     """Write new rules for columns that are new or break theirs.
 
@@ -150,6 +154,8 @@ def amend_schema(
         The columns that break their rules, and `UNIQUENESS_CHECK` where the key repeats.
     key
         The columns that no two rows share.
+    dialect
+        How the text files are written from which rows come; None leaves it as it is.
 
     Returns
     -------
@@ -171,6 +177,9 @@ def amend_schema(
         del document["unique"]
     if key:
         document["unique"] = to_flow_style(key)
+    written = dialect.to_yaml() if dialect else {}
+    if written:
+        document["dialect"] = {name: to_flow_style(value) for name, value in written.items()}
     return editor.to_yaml()
 
 
