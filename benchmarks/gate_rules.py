@@ -16,7 +16,20 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from benchmarks.gate import NUMBERS, labels_of, marked, table
-from benchmarks.populations import COST, COST3, Array, Binary, Generator, Groups, Model, Multi, Regression, Skewed
+from benchmarks.populations import (
+    COST,
+    COST3,
+    Array,
+    Binary,
+    Generator,
+    Groups,
+    Layout,
+    Model,
+    Multi,
+    Panel,
+    Regression,
+    Skewed,
+)
 from modelyard.core.params import DataParams, EvaluateParams, GateParams, Params, TrainParams
 from modelyard.gate.erosion import build_drop_result
 from modelyard.gate.fairness import FairnessGap, compute_fairness_gaps
@@ -32,6 +45,7 @@ from modelyard.gate.rules import (
 from modelyard.statistics.clusters import Clusters
 from modelyard.statistics.comparison import compute_interval, decide_verdict
 
+KINDS = ("group", "block")  # of clusters, in columns of these names
 SHOWN = ["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]
 LIMIT = 0.1  # of gate.fairness; in regression, of a target whose standard deviation is 1.8
 LIMIT_OF_NUMBERS = 0.5
@@ -57,7 +71,7 @@ class World:
     name: str
     model: Model
     sizes: tuple[int, ...] = (300, 1000, 5000, 20000)
-    groups: Groups | None = None
+    groups: Layout = None
 
     @property
     def names(self) -> list[str]:
@@ -90,16 +104,18 @@ WORLDS = (
     World("overconfident", Binary(0.2, tilt=1.5)),
     World("3 classes", Multi(), (300, 5000)),
     World("groups of 20 rows", Binary(0.2), (1000, 5000, 20000), Groups()),
+    World("panel of 20 periods", Binary(0.2), (1000, 5000), Panel(20)),
     World("regression", Regression()),
     World("regression, R² 0.05", Regression(lift=1.592, signal=1.65)),
     World("regression, groups of 20 rows", Regression(), (1000, 5000, 20000), Groups()),
 )
 
 
-def make_params(metric: str, task: str, group: str | None = None, cost: Array | None = None, **gate: float) -> Params:
+def make_params(metric: str, task: str, kinds: Sequence[str] = (), cost: Array | None = None, **gate: float) -> Params:
     """Return the parameters that the rules read."""
+    columns = dict(zip(KINDS, kinds, strict=False))
     return Params(
-        data=DataParams(path="t.parquet", target="y", task=task, features=["x"], group=group),
+        data=DataParams(path="t.parquet", target="y", task=task, features=["x"], **columns),
         train=TrainParams("sklearn.linear_model.LogisticRegression"),
         evaluate=EvaluateParams(metric, None if cost is None else cost.tolist()),
         gate=GateParams(**gate),  # type: ignore[arg-type]
@@ -110,7 +126,8 @@ def params_of(world: World, metric: str) -> Params:
     """Return the parameters of a world."""
     task = "regression" if isinstance(world.model, Regression) else "classification"
     costs = COST3 if isinstance(world.model, Multi) else COST
-    return make_params(metric, task, "team" if world.groups else None, costs if metric == "cost" else None)
+    count = 2 if isinstance(world.groups, Panel) else 1 if world.groups else 0
+    return make_params(metric, task, KINDS[:count], costs if metric == "cost" else None)
 
 
 def is_blocking(results: Sequence[RuleResult]) -> bool:
@@ -154,10 +171,10 @@ def run_world(world: World, rows: int, count: int) -> dict[str, Array]:
     for _ in range(count):
         sample = world.model.draw(world.model, rng, rows, world.groups, 0.9)
         columns = {"sex": rng.integers(5, size=rows), "state": rng.integers(20, size=rows)}
-        clusters = None if sample.groups is None else Clusters.of({"team": sample.groups})
-        fairness = judge_gaps(find_gaps(sample.truth, sample.candidate, columns, clusters), world.limit)
+        fairness = judge_gaps(find_gaps(sample.truth, sample.candidate, columns, sample.groups), world.limit)
         labels = labels_of(rng, rows)
-        frame = pd.DataFrame({"team": np.zeros(rows) if sample.groups is None else sample.groups})
+        kinds = () if sample.groups is None else sample.groups.codes
+        frame = pd.DataFrame(dict(zip(KINDS, kinds, strict=False)), index=range(rows))
         for name in world.names:
             pairs = PairedPredictions(params_of(world, name), frame, sample.truth, sample.champion, sample.candidate)
             outcomes[name].append([*judge(pairs, world.guess(rows), labels), *fairness])

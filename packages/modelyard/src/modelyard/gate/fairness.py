@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from modelyard.statistics.clusters import Clusters
+from modelyard.statistics.clusters import MIN_CROSSED_CLUSTERS, Clusters
 from modelyard.statistics.influence import Array
 
 MIN_GROUP_ROWS = 50
-MIN_GROUP_CLUSTERS = 10  # fewer days or customers do not show how much a group's mean varies
 
 
 @dataclass(frozen=True)
@@ -200,11 +199,11 @@ def compare_group_means(
 
 
 def find_large_groups(codes: Array, count: int, clusters: Clusters | None) -> Array:
-    """Return whether each group has at least 50 rows, and ten clusters of each kind, booleans of shape (count,)."""
+    """Return whether each group has at least 50 rows, and eight clusters of each kind, booleans of shape (count,)."""
     is_large = np.bincount(codes, minlength=count) >= MIN_GROUP_ROWS
     for units in () if clusters is None else clusters.codes:
         group_of_pair = np.unique(units * count + codes) % count
-        is_large &= np.bincount(group_of_pair, minlength=count) >= MIN_GROUP_CLUSTERS
+        is_large &= np.bincount(group_of_pair, minlength=count) >= MIN_CROSSED_CLUSTERS
     return is_large
 
 
