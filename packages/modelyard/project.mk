@@ -133,6 +133,9 @@ gate: environment ## Judge the model against BASE (default: the default branch),
 report: environment ## Write the verdict as a page: Markdown, HTML and model card
 	$(RUN)
 
+holdout: environment ## Hold out other rows, for a fresh count of looks: another seed, or the newest rows [WINDOW=2026-03-01]
+	$(RUN)
+
 registry: environment ## Show which model is champion, challenger and previous, by git and by MLflow
 	$(RUN)
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "pipeline.evaluate:main",
     "evidently": "monitoring.evidently:main",
     "gate": "gate.verdict:main",
+    "holdout": "automation.holdout:main",
     "image": "delivery.image:main",
     "labels": "monitoring.labels:main",
     "monitor": "monitoring.run:main",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from modelyard.core.paths import DVC_LOCK, HOLDOUT_PARQUET, METRICS_JSON, MODEL_
 from modelyard.core.predictions import Predictions
 from modelyard.core.yaml import read_yaml
 from modelyard.gate.leakage import find_rows_seen_in_training
-from modelyard.gate.looks import compute_ladder_step, list_holdout_commits, parse_object
+from modelyard.gate.looks import list_holdout_commits, parse_object
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import RuleResult, build_rule_result
 from modelyard.gate.scoring import ChampionScores, JudgedRows, has_enough_rows, predict_by_champion
@@ -92,12 +93,19 @@ def check_cumulative_drop(
     if found is None:
         found = replace(primary, difference=-lost, high=primary.high - primary.difference - lost)
         what += " by its recorded value, since it could not be scored again"
-    chance = compute_ladder_step(found.error, len({model.model for model in models}))
-    results.append(build_drop_result(found, limit, what, chance))
+    allowance = compute_choice_allowance(found, len({model.model for model in models}))
+    results.append(build_drop_result(found, limit, what, allowance))
     return results
 
 
-def build_drop_result(found: Difference, limit: float, what: str, chance: float = 0.0) -> RuleResult:
+def compute_choice_allowance(found: Difference, count: int) -> float:
+    """Return how much wider an interval is whose earlier model was chosen as the best of so many, by Bonferroni."""
+    normal = NormalDist()
+    tail = (1 - found.confidence) / 2
+    return (normal.inv_cdf(1 - tail / count) - normal.inv_cdf(1 - tail)) * found.error
+
+
+def build_drop_result(found: Difference, limit: float, what: str, allowance: float = 0.0) -> RuleResult:
     """Return the line of the rule: it fails where the loss reaches the limit and is shown to be one.
 
     Parameters
@@ -108,10 +116,10 @@ def build_drop_result(found: Difference, limit: float, what: str, chance: float 
         The difference that blocks.
     what
         The earlier model, in words.
-    chance
-        What the earlier model may have gained by being the best of several on these rows.
+    allowance
+        How much wider the interval is where the earlier model was chosen among several.
     """
-    failed = found.difference <= limit and found.high + chance < 0
+    failed = found.difference <= limit and found.high + allowance < 0
     return build_rule_result("drop", not failed, f"{found.difference:+.4g} {what}; {limit:.4g} blocks")
 
 

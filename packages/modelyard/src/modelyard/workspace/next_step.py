@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modelyard.core.console import colour_word, print_line
 from modelyard.core.errors import UserError
@@ -42,11 +42,11 @@ def list_changed_files() -> str:
     return ", ".join(shown) + (" …" if len(names) > MAX_NAMES_SHOWN else "")
 
 
-def load_current_verdict() -> dict[str, str] | None:
+def load_current_verdict() -> dict[str, Any] | None:
     """Return the verdict on the model that is here; None where it was not judged."""
     if not MODEL.exists() or not VERDICT.exists():
         return None
-    verdict: dict[str, str] = json.loads(VERDICT.read_text(encoding="utf-8"))
+    verdict: dict[str, Any] = json.loads(VERDICT.read_text(encoding="utf-8"))
     candidate = verdict.get("candidate")
     judged = candidate.get("model") if isinstance(candidate, dict) else None
     return verdict if judged == sha256(MODEL.read_bytes()).hexdigest() else None
@@ -128,6 +128,9 @@ def suggest_judged_steps() -> Iterator[NextStep]:
     print_line(f"{verdict['sentence']}\n")
     if verdict["decision"] == "block":
         yield NextStep("open reports/report.html", "worse: see where, and change it")
+    looks = verdict.get("looks") or {"count": 0, "limit": 1}
+    if looks["count"] >= looks["limit"]:
+        yield NextStep("make holdout", f"{looks['count']:,} models were judged on this holdout: hold out other rows")
     yield from suggest_git_steps(Project.load().package)
 
 
