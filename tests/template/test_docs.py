@@ -329,6 +329,7 @@ SUPPOSED = {
 YOURS = {"s3://bucket/path": "../store", "make rollback ENV=production": "true"}
 # Recipes whose commands another test runs.
 SHOWN = {
+    "Hold out other rows": "test_gate.py::test_another_holdout_is_the_rows_that_came_since",
     "Deploy": "test_containers.py::test_what_answers_is_verified_and_audited",
     "Roll back": "test_containers.py::test_what_answers_is_verified_and_audited",
     "Merge two branches": "test_adopt.py::test_a_merge_conflict_ends_with_resolve",

@@ -224,3 +224,17 @@ def test_report_says_the_verdict_first_and_stays_below_githubs_limit(
     assert "train.arguments.max_iter" in report
     assert "<svg" in project.read("reports/report.html")
     assert "None" not in project.read("reports/model-card.md")
+
+
+def test_another_holdout_is_the_rows_that_came_since(project: BakedProject, environment: Path) -> None:
+    """`make holdout` says what the champion reaches on both; it refuses where no newer rows came."""
+    options = {"VENV": str(environment), "TRACK": "0"}
+    assert "only 0 rows are newer" in project.make("holdout", check=False, **options)
+    table(project, environment, "t.to_parquet('all.parquet', index=False); t = t.sort_values('scheduled')[:-3000]")
+    project.make("pipeline", **options)
+    project.commit("Older rows")
+    (project.path / "all.parquet").replace(project.path / "data/raw/flights.parquet")
+    said = project.make("holdout", **options)
+    assert "the champion's roc_auc: " in said and "on the new holdout: " in said
+    assert re.search(r"window: .?2013-", project.read(PARAMS))
+    assert "split.window: 2013-11-01" in project.make("holdout", WINDOW="2013-11-01", **options)
