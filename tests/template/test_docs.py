@@ -191,7 +191,8 @@ def returned_keys(function: Callable[..., Any]) -> set[str]:
 def test_the_gates_page_describes_every_key_of_a_verdict() -> None:
     text = (ROOT / "docs/gate.md").read_text(encoding="utf-8").split("## reports/verdict.json")[1].split("\n## ")[0]
     described = {key for row in re.findall(r"(?m)^\| (`[^|]+`) \|", text) for key in re.findall(r"`(\w+)`", row)}
-    assert described == returned_keys(verdict.build_verdict) | returned_keys(verdict.build_conclusion)
+    parts = (verdict.judge_candidate, verdict.describe_origin, verdict.build_conclusion)
+    assert described == set().union(*map(returned_keys, parts))
 
 
 def test_every_hook_has_an_example() -> None:
