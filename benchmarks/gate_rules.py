@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,7 @@ WORLDS = (
 
 def make_params(metric: str, task: str, kinds: Sequence[str] = (), cost: Array | None = None, **gate: float) -> Params:
     """Return the parameters that the rules read."""
-    columns = dict(zip(KINDS, kinds, strict=False))
+    columns: dict[str, Any] = dict(zip(KINDS, kinds, strict=False))
     return Params(
         data=DataParams(path="t.parquet", target="y", task=task, features=["x"], **columns),
         train=TrainParams("sklearn.linear_model.LogisticRegression"),
