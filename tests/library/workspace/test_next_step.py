@@ -102,6 +102,12 @@ def test_changed_files_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next_step.list_changed_files() == "params.yaml"
 
 
+def test_many_looks_ask_for_a_new_holdout() -> None:
+    verdict = json.loads(next_step.VERDICT.read_text(encoding="utf-8"))
+    next_step.VERDICT.write_text(json.dumps({**verdict, "looks": {"count": 50, "limit": 50}}), encoding="utf-8")
+    assert first() == "make holdout"
+
+
 def test_another_model_than_the_judged_asks_for_the_gate() -> None:
     judge("0" * 64, "pass")
     assert first() == "make gate report"
