@@ -12,7 +12,7 @@ VERDICT: dict[str, Any] = {
     "champion": {"model": None, "commit": None, "source": "dummy"},
     "candidate": {"model": "a" * 64, "commit": "c" * 40},
     "primary": {"metric": "roc_auc", "margin": 0.01, "detectable": 0.012, "confidence": 0.95},
-    "rows": {"compared": 4092},
+    "rows": {"compared": 4092, "clusters": {"day": 74}, "widening": 1.414},
     "metrics": [
         {"metric": name, "champion": 0.71, "candidate": 0.69, "difference": -0.02, "low": -0.03, "high": -0.01}
         for name in ("log_loss", "roc_auc")

@@ -14,6 +14,7 @@ from modelyard.pipeline.estimator import predict_frame
 from modelyard.pipeline.model_file import load_model
 from modelyard.pipeline.preprocessing import select_features
 from modelyard.pipeline.warm_start import load_training_state
+from modelyard.statistics.clusters import build_clusters
 from modelyard.statistics.comparison import Difference, compute_difference
 
 
@@ -46,4 +47,12 @@ def measure_forgetting(params: Params, start: StartParams) -> Difference:
     earlier = Predictions.from_frame(predict_frame(before, features))
     current = Predictions.from_frame(predict_frame(load_model(MODEL_FILE), features))
     codes, (old, new) = encode_aligned(rows[params.data.target], earlier, current)
-    return compute_difference(params.evaluate.metric, codes, old, new, cost=params.evaluate.cost)
+    return compute_difference(
+        params.evaluate.metric,
+        codes,
+        old,
+        new,
+        groups=build_clusters(params.data, rows),
+        cost=params.evaluate.cost,
+        margin=params.gate.margin,
+    )

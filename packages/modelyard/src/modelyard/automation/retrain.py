@@ -234,13 +234,11 @@ def check_forgetting(params: Params) -> None:
     if not params.train.start:
         return
     from modelyard.automation.forgetting import measure_forgetting
-    from modelyard.statistics.comparison import compute_margin
 
     loss = measure_forgetting(params, params.train.start)
-    margin = compute_margin(loss.metric, loss.champion, params.gate.margin)
     summary = f"{loss.metric} on the earlier holdout: {loss.champion:.4f} → {loss.candidate:.4f}"
     print_result("retrain", f"{summary} [{loss.low:+.4f}, {loss.high:+.4f}]")
-    if loss.high < 0 and loss.difference < -margin:
+    if loss.high < 0 and loss.difference < -loss.margin:
         raise ForgettingError(summary)
 
 

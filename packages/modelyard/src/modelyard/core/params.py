@@ -38,13 +38,13 @@ class DataParams(ParamsSection, frozen=True):
         schema.yaml, or at random.
     group
         The column whose rows with one value stay together. Null: rows do not belong together.
-    block
-        The rows that the gate does not count as independent of each other: those of one `hour`, `day` or `week`, or
-        those with one value in a column of that name. Null: the day, where there is a `time`.
     sensitive
         The columns whose groups the report compares.
     left_out
         The columns that the model does not see, and why.
+    block
+        The rows that the gate does not count as independent of each other: those of one `hour`, `day` or `week`, or
+        those with one value in a column of that name. Null: the day, where there is a `time`.
     """
 
     path: str
@@ -53,9 +53,9 @@ class DataParams(ParamsSection, frozen=True):
     features: list[str]
     time: str | None = None
     group: str | None = None
-    block: str | None = None
     sensitive: list[str] = []
     left_out: dict[str, str] = {}
+    block: str | None = None
 
 
 class SplitParams(ParamsSection, frozen=True):

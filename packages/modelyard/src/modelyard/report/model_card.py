@@ -9,10 +9,11 @@ import pandas as pd
 
 from modelyard.core.files import read_json
 from modelyard.core.params import Params
-from modelyard.core.paths import DATA_JSON, METRICS_JSON, PREDICTIONS_PARQUET
+from modelyard.core.paths import DATA_JSON, HOLDOUT_PARQUET, METRICS_JSON, PREDICTIONS_PARQUET
 from modelyard.core.predictions import Predictions
 from modelyard.core.project import PYPROJECT_TOML
-from modelyard.report.page import Section, render_table
+from modelyard.report.page import Section, format_number, render_table
+from modelyard.statistics.clusters import build_clusters
 from modelyard.statistics.comparison import compute_interval
 from modelyard.statistics.metrics import METRICS, load_own_metrics
 
@@ -73,11 +74,13 @@ def render_metrics_table(params: Params, predictions: pd.DataFrame) -> str:
     """Return every metric of the holdout with its confidence interval, as a Markdown table."""
     truth, scores = Predictions.from_frame(predictions).encode(predictions["truth"])
     confidence = params.gate.confidence
+    cost = params.evaluate.cost
+    clusters = build_clusters(params.data, pd.read_parquet(HOLDOUT_PARQUET))
     known = {*METRICS, *load_own_metrics(params.data.task)}
     rows = []
     for name in read_json(METRICS_JSON):
         if name in known:
-            interval = compute_interval(name, truth, scores, cost=params.evaluate.cost, confidence=confidence)
+            interval = compute_interval(name, truth, scores, groups=clusters, cost=cost, confidence=confidence)
             rows.append([name, interval.value, f"{interval.low:.4g} to {interval.high:.4g}"])
     return render_table(["metric", "value", f"{100 * confidence:g} % interval"], rows)
 
@@ -86,7 +89,7 @@ def describe_limits(params: Params, primary: dict[str, Any]) -> str:
     """Return what the model and its evaluation cannot tell."""
     left_out = [f"{name} ({reason})" for name, reason in params.data.left_out.items()]
     return (
-        f"This holdout is too small to detect differences in {primary['metric']} below {primary['detectable']:.4f}. "
+        f"This holdout is too small to detect differences in {primary['metric']} below {format_number(primary['detectable'])}. "
         "The model is valid only for rows that satisfy schema.yaml. "
         f"Columns left out: {', '.join(left_out) or 'none'}. "
         f"Sensitive columns watched: {', '.join(params.data.sensitive) or 'none'}."

@@ -67,8 +67,9 @@ def format_number(value: Any) -> str:
 
 
 def format_difference(item: dict[str, Any]) -> str:
-    """Return a difference with its interval."""
-    return f"{item['difference']:+.4f} [{item['low']:+.4f}, {item['high']:+.4f}]"
+    """Return a difference with its interval; an end that is not known is a dash."""
+    low, high = ("—" if item[end] is None else f"{item[end]:+.4f}" for end in ("low", "high"))
+    return f"{item['difference']:+.4f} [{low}, {high}]"
 
 
 def escape_cell(value: Any) -> str:

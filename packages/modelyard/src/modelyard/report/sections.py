@@ -58,10 +58,22 @@ def build_metrics_section(verdict: dict[str, Any]) -> Section:
     text = (
         f"Both models on the same {verdict['rows']['compared']:,} rows; a difference above 0 is an improvement. "
         f"The margin is {primary['margin']:.4f}; "
-        f"the smallest difference that these rows can detect is {primary['detectable']:.4f}."
+        f"the smallest difference that these rows can detect is {format_number(primary['detectable'])}."
     )
+    text += describe_clusters(verdict["rows"])
     header = ["metric", "champion", "candidate", f"difference [{100 * primary['confidence']:g} %]"]
     return Section("Metrics", text, header, rows, collapsed=False)
+
+
+def describe_clusters(rows: dict[str, Any]) -> str:
+    """Return which rows count as one, and how much wider that made the interval; empty where each stands for itself."""
+    if not rows["clusters"]:
+        return ""
+    counts = " and ".join(f"{name} ({count:,} of them)" for name, count in rows["clusters"].items())
+    return (
+        f" Rows with the same {counts} are not independent of each other; the interval allows for that, which makes it "
+        f"{format_number(rows['widening'])} times as wide."
+    )
 
 
 def build_rules_section(verdict: dict[str, Any]) -> Section:

@@ -43,6 +43,8 @@ __all__ = [
 BOOTSTRAP_RESAMPLES = 1000  # for a metric without a closed form
 MIN_MARGIN_IN_ERRORS = 1.81  # with a margin of so many standard errors, 95 % of losses of two margins are found
 SLICES_ALPHA_SHARE = 0.25  # the share of the primary metric's false alarms that all slices together may add
+MAX_LOG_WIDTH = 3.0  # half the width of an interval on the log scale
+ROUNDING = 1e-12  # the relative error below which numbers are the same
 BEYOND_DOUBT = 0.001  # the p-value with which a loss blocks where intervals cannot be trusted
 
 
@@ -238,7 +240,7 @@ def _compute_closed_form(pair: PairedScores, confidence: float, chosen_margin: f
         error, freedom = compute_standard_error(
             pair.metric, pair.truth, Influence(gain, moved, label_flip), pair.clusters
         )
-        return error or lone_row, freedom
+        return (error if _is_spread(error, gain, champion.value) else lone_row), freedom
 
     error, freedom = error_at(0.0)
     quantile = _get_t_quantile(freedom, confidence)
@@ -271,9 +273,14 @@ def _compute_error_of_lone_row(pair: PairedScores, *models: Influence) -> float:
     """
     counts = pair.count_rows()
     spread = max((float(np.sqrt(np.mean(model.influence**2))) for model in models), default=0.0)
-    if spread:
-        return spread / (counts.clusters or counts.rows)
+    if _is_spread(spread, *(model.value for model in models)):
+        return spread / counts.rows
     return 0.5 * _get_unit(pair) / counts.units
+
+
+def _is_spread(error: float, *values: float) -> bool:
+    """Whether an error is more than the rounding of values that are all the same."""
+    return error > ROUNDING * max((abs(value) for value in values), default=0.0)
 
 
 def _get_unit(pair: PairedScores) -> float:
@@ -327,7 +334,7 @@ def _read_draws(pair: PairedScores, draws: Array, value: float, confidence: floa
     correction = np.sqrt(units / (units - 1))
     quantile = _get_t_quantile(units - 1, confidence)
     error = float(draws.std() * correction)
-    if not error:
+    if not _is_spread(error, value):
         error = _compute_error_of_lone_row(pair)
         return _DrawnInterval(value - quantile * error, value + quantile * error, error, units - 1)
     stretch = correction * quantile / NormalDist().inv_cdf((1 + confidence) / 2)
@@ -363,7 +370,8 @@ def compute_interval(
         return ConfidenceInterval(metric, value, drawn.low, drawn.high, drawn.error, method)
     found = pair.compute_influence(pair.champion)
     error, freedom = compute_standard_error(pair.metric, pair.truth, found, pair.clusters)
-    error = error or _compute_error_of_lone_row(pair, found)
+    if not _is_spread(error, found.value):
+        error = _compute_error_of_lone_row(pair, found)
     low, high = _transform_interval(pair.metric, found.value, error, _get_t_quantile(freedom, confidence))
     return ConfidenceInterval(metric, found.value, low, high, error, method)
 
@@ -389,10 +397,16 @@ def _build_logit_interval(value: float, error: float, quantile: float) -> tuple[
 
 
 def _build_log_interval(loss: float, error: float, quantile: float) -> tuple[float, float]:
-    """Return an interval of a loss, which stays above 0; symmetric where the loss is not positive."""
+    """Return an interval of a loss, which stays above 0; symmetric where the loss is not positive.
+
+    Where the error is a multiple of the loss, the logarithm says nothing of the upper end.
+    """
+    width = quantile * error
     if loss <= 0:
-        return loss - quantile * error, loss + quantile * error
-    factor = float(np.exp(quantile * error / loss))
+        return loss - width, loss + width
+    if width > MAX_LOG_WIDTH * loss:
+        return 0.0, loss + width
+    factor = float(np.exp(width / loss))
     return loss / factor, loss * factor
 
 

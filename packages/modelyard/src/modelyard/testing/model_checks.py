@@ -17,7 +17,8 @@ from modelyard.core.params import Params, SearchRange, TrainParams
 from modelyard.core.predictions import Predictions, encode_aligned, to_probability_column
 from modelyard.pipeline.estimator import fit_pipeline
 from modelyard.pipeline.preprocessing import select_features
-from modelyard.statistics.comparison import Difference, compute_difference, compute_margin
+from modelyard.statistics.clusters import build_clusters
+from modelyard.statistics.comparison import Difference, compute_difference
 from modelyard.testing.samples import SampleModel, predict_rows
 
 DRAWN_SETTINGS = 4
@@ -50,7 +51,15 @@ def compare_with(model: SampleModel, other: pd.DataFrame) -> Difference:
     predictions = Predictions.from_frame(frame), Predictions.from_frame(other)
     truth, (ours, theirs) = encode_aligned(model.holdout[params.data.target], *predictions)
     try:
-        return compute_difference(params.evaluate.metric, truth, theirs, ours, cost=params.evaluate.cost)
+        return compute_difference(
+            params.evaluate.metric,
+            truth,
+            theirs,
+            ours,
+            groups=build_clusters(params.data, model.holdout),
+            cost=params.evaluate.cost,
+            margin=params.gate.margin,
+        )
     except UserError as problem:
         pytest.skip(str(problem))
 
@@ -60,11 +69,6 @@ def fit_other(model: SampleModel, train: TrainParams) -> pd.DataFrame:
     params = replace(model.params, train=train)
     pipeline = fit_pipeline(params, select_features(params, model.train), model.train[params.data.target])
     return predict_rows(params, pipeline, model.holdout)
-
-
-def get_margin(params: Params, found: Difference) -> float:
-    """Return the loss that does not matter."""
-    return compute_margin(found.metric, found.champion, params.gate.margin)
 
 
 def group_values(values: pd.Series) -> pd.Series:
@@ -107,7 +111,7 @@ def check_linear_model_is_not_better(model: SampleModel) -> None:
     """Check that a linear model, cheaper and easier to explain, is not better by more than the margin."""
     simple = LINEAR[model.params.data.task]
     found = compare_with(model, fit_other(model, simple))
-    is_fine = found.high > 0 or found.difference > -get_margin(model.params, found)
+    is_fine = found.high > 0 or found.difference > -found.margin
     assert is_fine, f"{simple.estimator} is better: name it in train.estimator"
 
 
@@ -135,8 +139,7 @@ def check_drawn_settings_are_not_better(model: SampleModel) -> None:
     for _ in range(DRAWN_SETTINGS):
         arguments = train.arguments | draw_arguments(model.params, random)
         found = compare_with(model, fit_other(model, replace(train, arguments=arguments)))
-        margin = get_margin(model.params, found)
-        is_fine = found.p_value > FALSE_ALARMS / DRAWN_SETTINGS or found.difference > -margin
+        is_fine = found.p_value > FALSE_ALARMS / DRAWN_SETTINGS or found.difference > -found.margin
         assert is_fine, f"{arguments} is better: `make sweep` finds it"
 
 
