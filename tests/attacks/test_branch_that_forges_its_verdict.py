@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests.template.conftest import render, template  # noqa: F401
 from tests.template.test_workflows import REQUIRED, Work, api, failures, outputs, pushed, weaken, work  # noqa: F401
 
 pytestmark = pytest.mark.slow
