@@ -88,8 +88,9 @@ def render_metrics_table(params: Params, predictions: pd.DataFrame) -> str:
 def describe_limits(params: Params, primary: dict[str, Any]) -> str:
     """Return what the model and its evaluation cannot tell."""
     left_out = [f"{name} ({reason})" for name, reason in params.data.left_out.items()]
+    detectable = format_number(primary["detectable"])
     return (
-        f"This holdout is too small to detect differences in {primary['metric']} below {format_number(primary['detectable'])}. "
+        f"This holdout is too small to detect differences in {primary['metric']} below {detectable}. "
         "The model is valid only for rows that satisfy schema.yaml. "
         f"Columns left out: {', '.join(left_out) or 'none'}. "
         f"Sensitive columns watched: {', '.join(params.data.sensitive) or 'none'}."
