@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -122,6 +123,17 @@ def test_a_real_table_is_adopted_trained_judged_and_reported(
     assert beats_a_dummy(verdict, table.metric)
     assert verdict["decision"] in ("pass", "warn")
     assert table.metric in project.read("reports/report.md")
+    assert_scored_alike(project, shelf / table.file, Path(data["path"]), environment)
+
+
+def assert_scored_alike(project: BakedProject, source: Path, table: Path, environment: Path) -> None:
+    """Score the file that was adopted and the table that adopt made of it: the answers are the same."""
+    found = {}
+    for name, path in (("file", source), ("table", table)):
+        project.make("score", IN=str(path), OUT=f"{name}.parquet", OUTSIDE="flag", VENV=str(environment))
+        found[name] = pd.read_parquet(project.path / f"{name}.parquet")
+    if len(found["file"]) == len(found["table"]):  # else adopt left out rows without a target
+        pd.testing.assert_frame_equal(found["file"], found["table"])
 
 
 @pytest.mark.parametrize("name", ["penguins", *(pytest.param(n, marks=pytest.mark.weekly) for n in TESTED)])

@@ -10,7 +10,7 @@ import pytest
 from modelyard.core.errors import InvalidFileError, SettingError, UserError
 from modelyard.core.params import DataParams
 from modelyard.core.yaml import dump_yaml
-from modelyard.inference.request import RequestDecoder, RequestError, Row
+from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, restore_names
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "at": {"dtype": "datetime64[us]"},
@@ -188,3 +188,17 @@ def test_a_column_that_the_log_has_a_word_for_is_logged_apart(make_decoder: Make
     found = decode(decoder, {"miles": 5, "model": "A4"})[0][0]
     assert decoder.to_log_row(found) == {"miles": 5, "model_": "A4"}
     assert decoder.to_log_row(decode(decoder, {"miles": 5})[0][0]) == {"miles": 5}
+
+
+@pytest.mark.parametrize("name", ['Size "gross"', "a\\b", "two\nlines", '"\\'])
+def test_any_column_name_can_be_sent_checked_and_logged(make_decoder: MakeDecoder, name: str) -> None:
+    decoder = make_decoder({"miles": COLUMNS["miles"], name: COLUMNS["gust"], "y": COLUMNS["y"]})
+    rows, flags = decode(decoder, {"miles": 5, name: 1.5})
+    assert flags == [[]]
+    assert decoder.to_log_row(rows[0]) == {"miles": 5, name: 1.5}
+    with pytest.raises(RequestError) as refused:
+        decode(decoder, {"miles": 5, name: "much"})
+    assert (refused.value.field, refused.value.status) == (name, 422)
+    described = msgspec.json.schema(build_row_type(decoder.columns, described=True))
+    restored = msgspec.json.decode(restore_names(msgspec.json.encode(described)))
+    assert name in restored["$defs"]["Row"]["properties"]

@@ -93,7 +93,7 @@ def respell_names(body: bytes) -> bytes:
 def restore_names(content: bytes) -> bytes:
     """Return JSON with the names in it as the table spells them."""
     for private, letter in SPELLABLE.items():
-        content = content.replace(chr(private).encode(), msgspec.json.encode(letter)[1:-1])
+        content = content.replace(chr(private).encode(), msgspec.json.encode(chr(letter))[1:-1])
     return content
 
 
