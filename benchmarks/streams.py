@@ -21,6 +21,7 @@ from modelyard.monitoring.label_selection import label_selection
 from modelyard.monitoring.performance import HoldoutMetric, measure_holdout, measure_metric, performance_drop
 from modelyard.monitoring.windows import ReferenceData, Window, sample_periods, sample_reference_rows
 from modelyard.statistics import drift
+from modelyard.statistics.comparison import ConfidenceInterval
 from modelyard.statistics.drift import NO_PERIODS, Periods
 
 from .support import ROOT, settle
@@ -33,7 +34,8 @@ CHANCE = drift.compute_alarm_chance(RULES.false_alarms / 2, COLUMNS, WINDOWS, *R
 WEEK_ROWS = 2000
 LATE_SHARE = 0.16
 POWER = 0.78  # by how many deviations late rows score higher: AUC 0.71
-AUC_PER_POWER = 0.242  # the slope of the AUC in this distance
+AUC = 0.71
+WEEK_ERROR = 0.011  # of this AUC on 5,000 rows, 16 % of them late
 MONDAY = pd.Timestamp("2024-01-01")
 RUNS = int(os.environ.get("RUNS", "400"))
 
@@ -136,23 +138,27 @@ def make_reference(weeks: Sequence[pd.DataFrame]) -> ReferenceData:
     return ReferenceData("", empty, empty, predictions, holdout_periods=Periods(own, own))
 
 
+def draw_metrics(
+    random: np.random.Generator, number: int, spread: float, lost: float = 0.0
+) -> list[ConfidenceInterval]:
+    """Return the AUC of so many weeks of 5,000 rows, whose true value varies."""
+    values = AUC - lost + random.normal(0, spread, number) + random.normal(0, WEEK_ERROR, number)
+    return [ConfidenceInterval("roc_auc", value, value, value, WEEK_ERROR, "normal") for value in values.tolist()]
+
+
 def watch_spread(seed: int, weeks: int, spread: float) -> list[bool]:
     """Return whether a quiet year has an alarm, before and now, and whether a loss of 0.05 is found in two and four."""
     random = np.random.default_rng([seed, weeks, round(1000 * spread)])
     params = get_params("roc_auc")
-
-    def draw_weeks(number: int, lost: float = 0.0) -> list[pd.DataFrame]:
-        power = POWER + random.normal(-lost, spread, number) / AUC_PER_POWER
-        return [draw_predictions(random, WEEK_ROWS, float(one)) for one in power]
-
-    reference = make_reference(draw_weeks(weeks))
-    now = measure_holdout(params, reference)
-    assert now is not None
-    year = [measure_metric(params, reference, week) for week in draw_weeks(WINDOWS)]
-    worse = [measure_metric(params, reference, week) for week in draw_weeks(4, 0.05)]
-    quiet = [performance_drop(params, "performance", one, year) for one in (HoldoutMetric(now.whole), now)]
-    found = [performance_drop(params, "performance", now, worse[:number]) for number in (2, 4)]
-    return [count_alarms(signal.exceeds_limit) > 0 for signal in (*quiet, *found)]
+    values = np.array([week.value for week in draw_metrics(random, weeks, spread)])
+    whole = ConfidenceInterval("roc_auc", values.mean(), 0.0, 1.0, WEEK_ERROR / weeks**0.5, "normal")
+    found = drift.estimate_spread(values, np.full(weeks, WEEK_ERROR), whole.value)
+    now = HoldoutMetric(whole, found, weeks)
+    year = draw_metrics(random, WINDOWS, spread)
+    worse = draw_metrics(random, 4, spread, lost=0.05)
+    quiet = [performance_drop(params, "performance", one, year) for one in (HoldoutMetric(whole), now)]
+    lost = [performance_drop(params, "performance", now, worse[:number]) for number in (2, 4)]
+    return [count_alarms(signal.exceeds_limit) > 0 for signal in (*quiet, *lost)]
 
 
 def make_window(random: np.random.Generator, rows: pd.DataFrame, positives: float, negatives: float) -> Window:
