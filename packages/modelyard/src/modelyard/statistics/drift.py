@@ -195,6 +195,7 @@ class ReferenceDistribution:
         self.measure = "psi" if measure == WASSERSTEIN and self.values is None else measure
         self.periods = periods
         self.period_values = reference if period_values is None else period_values
+        self.period_codes = self.bin_codes if period_values is None else self.assign_bins(period_values)
 
     def assign_bins(self, column: pd.Series) -> Array:
         """Return the number of each value's bin, shape (n,)."""
@@ -231,8 +232,7 @@ class ReferenceDistribution:
             whole = np.asarray(self.values)
             values = convert_to_floats(self.period_values)
             return np.array([compute_wasserstein(np.delete(whole, own), values[part[:rows]]) for part, own in pairs])
-        codes = self.assign_bins(self.period_values)
-        counts = np.array([self.count_bins(codes[part[:rows]]) for part in self.periods.rows])
+        counts = np.array([self.count_bins(self.period_codes[part[:rows]]) for part in self.periods.rows])
         own_counts = np.array([self.count_bins(self.bin_codes[own]) for own in self.periods.reference_rows])
         return BINNED_MEASURES[self.measure](self.bin_counts - own_counts, counts)
 
