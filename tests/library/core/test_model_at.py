@@ -60,6 +60,16 @@ def test_a_model_in_the_cache_is_copied(checkout: Path) -> None:
     assert found == Champion("deployed", sha256(checkout / MODEL_FILE), "c0ffee")
 
 
+def test_a_model_that_was_changed_in_the_cache_is_not_believed(checkout: Path) -> None:
+    cached = get_cache_path(md5(CONTENTS[MODEL_FILE]))
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"a weaker model")
+    with process.use_runner(answer_dvc("", False)):
+        found = restore_model(checkout, Champion("base", None, "c0ffee"))
+    assert found.source == "rebuilt" and (checkout / MODEL_FILE).read_bytes() == CONTENTS[MODEL_FILE]
+    assert not cached.exists()
+
+
 @pytest.mark.parametrize(
     ("remote", "pulled", "source"), [("store", True, "base"), ("store", False, "rebuilt"), ("", True, "rebuilt")]
 )
