@@ -217,44 +217,74 @@ def _compute_point(pair: PairedScores, confidence: float, margin: float | None) 
     )
 
 
+@dataclass(frozen=True)
+class _Gain:
+    """By how much the candidate is better, and the influence of each row on that, shape (n,)."""
+
+    pair: PairedScores
+    value: float
+    influence: Array
+    label_flip: float
+    denominator: Array | None
+    lone_row_error: float
+    values: tuple[float, float]
+
+    @classmethod
+    def of(cls, pair: PairedScores, champion: Influence, candidate: Influence) -> "_Gain":
+        """Return the gain of the candidate over the champion."""
+        sign = 1 if pair.metric.higher_is_better else -1
+        return cls(
+            pair=pair,
+            value=sign * (candidate.value - champion.value),
+            influence=sign * (candidate.influence - champion.influence),
+            label_flip=max(champion.label_flip, candidate.label_flip),
+            denominator=candidate.denominator,
+            lone_row_error=_compute_error_of_lone_row(pair, champion, candidate),
+            values=(champion.value, candidate.value),
+        )
+
+    def compute_error(self, true_gain: float = 0.0, added: Array | float = 0.0) -> tuple[float, float]:
+        """Return the standard error and its degrees of freedom.
+
+        For a ratio it is the error that holds if `true_gain` is the true difference (Fieller 1954). `added` is the
+        influence of each row on what is added to the gain.
+        """
+        influence = self.influence + added
+        if self.denominator is not None:
+            influence = influence + (self.value - true_gain) * self.denominator
+        moved = Influence(self.value, influence, self.label_flip)
+        error, freedom = compute_standard_error(self.pair.metric, self.pair.truth, moved, self.pair.clusters)
+        return (error if _is_spread(error, *self.values) else self.lone_row_error), freedom
+
+    def compute_ends(self, error: float, quantile: float) -> tuple[float, float]:
+        """Return the ends of the interval; for a ratio each has the error that it would have if it were true."""
+        low = self.value - quantile * error
+        high = self.value + quantile * error
+        if self.denominator is None:
+            return low, high
+        return self.value - quantile * self.compute_error(low)[0], self.value + quantile * self.compute_error(high)[0]
+
+
 def _compute_closed_form(pair: PairedScores, confidence: float, chosen_margin: float | None) -> Difference:
     """Return the difference with the interval that follows from the influences.
 
-    The standard error is that of equally good models. For a ratio each end of the interval has the error that it would
-    have if that end were true (Fieller 1954).
+    The standard error is that of equally good models.
     """
     champion = pair.compute_influence(pair.champion)
     candidate = pair.compute_influence(pair.candidate)
     chance = pair.compute_chance()
     margin = build_margin(pair.metric, champion.value, chosen_margin, chance.value)
-    sign = 1 if pair.metric.higher_is_better else -1
-    gain = sign * (candidate.value - champion.value)
-    influence = sign * (candidate.influence - champion.influence)
-    label_flip = max(champion.label_flip, candidate.label_flip)
-    lone_row = _compute_error_of_lone_row(pair, champion, candidate)
-
-    def error_at(true_gain: float, added: Array | float = 0.0) -> tuple[float, float]:
-        moved = influence + added
-        if candidate.denominator is not None:
-            moved = moved + (gain - true_gain) * candidate.denominator
-        error, freedom = compute_standard_error(
-            pair.metric, pair.truth, Influence(gain, moved, label_flip), pair.clusters
-        )
-        return (error if _is_spread(error, gain, champion.value) else lone_row), freedom
-
-    error, freedom = error_at(0.0)
+    gain = _Gain.of(pair, champion, candidate)
+    error, freedom = gain.compute_error()
     quantile = _get_t_quantile(freedom, confidence)
-    low = gain - quantile * error
-    high = gain + quantile * error
-    if candidate.denominator is not None:
-        low, high = gain - quantile * error_at(low)[0], gain + quantile * error_at(high)[0]
+    low, high = gain.compute_ends(error, quantile)
     of_margin = margin.champion_slope * champion.influence + margin.chance_slope * chance.influence
-    margin_error, _ = error_at(-margin.value, of_margin)
+    margin_error, _ = gain.compute_error(-margin.value, of_margin)
     return Difference(
         metric=pair.metric.name,
         champion=champion.value,
         candidate=candidate.value,
-        difference=gain,
+        difference=gain.value,
         low=low,
         high=high,
         error=error,
@@ -262,7 +292,7 @@ def _compute_closed_form(pair: PairedScores, confidence: float, chosen_margin: f
         confidence=confidence,
         degrees_of_freedom=freedom,
         margin=margin.value,
-        low_with_margin=gain + margin.value - quantile * margin_error,
+        low_with_margin=gain.value + margin.value - quantile * margin_error,
     )
 
 
