@@ -7,7 +7,7 @@ import pytest
 
 from modelyard.core.paths import DVC_LOCK, PARAMS_YAML
 from modelyard.core.process import run_git
-from modelyard.gate.looks import count_looks
+from modelyard.gate.looks import collect_looks, count_looks
 from tests.library.gate.support import change, commit_all, make_repository, train
 
 OLD = {"GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2001-01-01T00:00:00Z"}
@@ -86,3 +86,25 @@ def test_pushes_without_a_new_lock_are_counted(pushes: int, tmp_path: Path, monk
         commit_all()
     Path("models/model.skops").write_text("what the judging run trains")
     assert count_looks(base, 50).count == pushes
+
+
+def test_forged_dates_hide_no_look_of_a_branch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    make_repository()
+    base = run_git("rev-parse", "HEAD")
+    run_git("switch", "--quiet", "--create", "attacker")
+    for depth in (2, 3):
+        train(depth=depth)
+        run_git("commit", "--quiet", "--all", "--message", "old", env=OLD)
+    assert count_looks(base, 50).count == 2
+
+
+def test_aliases_are_never_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aliases within aliases would take for ever to compare, so a commit with one is counted by its files alone."""
+    monkeypatch.chdir(tmp_path)
+    make_repository()
+    PARAMS_YAML.write_text(PARAMS_YAML.read_text().replace("seed: 0\n", "seed: &s 0\nnote: *s\n", 1))
+    commit_all()
+    models, untrained = collect_looks(["HEAD"])
+    assert not models and len(untrained) == 1
