@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.template.stores import sshd
-from tests.template.support import CHOICES, ROOT, BakedProject, free_address, lacking, run
+from tests.template.support import CHOICES, ROOT, SOURCES, BakedProject, free_address, lacking, run
 from tests.template.test_docs import recipes
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures("engine")]
@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures(
 SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
 PACKAGE = SLUG.replace("-", "_")
 PREFIX = f"{SLUG}_staging"
-SOURCES = "packages/modelyard/src:src"
 
 
 STAGING = free_address()

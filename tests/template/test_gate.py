@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.template.support import ROOT, BakedProject
+from tests.template.support import LIBRARY, ROOT, SOURCES, BakedProject
 
 pytestmark = pytest.mark.slow
 
 PARAMS, FEATURES = "params.yaml", "src/flight_delays/features.py"
-LIBRARY = "packages/modelyard/src"
-SOURCES = f"{LIBRARY}:src"  # where make lets Python find the project's own library
 Change = Callable[..., dict[str, Any]]
 
 

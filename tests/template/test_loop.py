@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.template import test_workflows
-from tests.template.support import free_address
-from tests.template.test_containers import SOURCES, docker
+from tests.template.support import SOURCES, free_address
+from tests.template.test_containers import docker
 from tests.template.test_workflows import Work, failures, outputs
 
 pytestmark = pytest.mark.slow
