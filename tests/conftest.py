@@ -13,7 +13,7 @@ from tests.rendered import bake, environment, fresh, render, template, trained  
 KEPT_VARIABLES = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TMPDIR|TEMP|TMP|LD_LIBRARY_PATH|SYSTEMROOT|FUZZ|REQUIRE_ENGINE"
     r"|(PYTEST|COV|HYPOTHESIS|XDG|UV|PIP|NPM|OMP|OPENBLAS|MKL|NUMBA|DOCKER)_?\w*|PYTHONUNBUFFERED"
-    r"|(HTTPS?|NO)_PROXY|\w*(_CA|_CERT|CERTS?|SSL)_?\w*",  # how this machine reaches others
+    r"|(HTTPS?|NO)_PROXY|(\w+_)?(CA_BUNDLE|CA_CERTS|SSL)(_\w+)?",  # how this machine reaches others
     re.IGNORECASE,
 )
 
@@ -29,7 +29,6 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                 patch.delenv(name)
         patch.setenv("LANG", "C.UTF-8")
         patch.setenv("GIT_CONFIG_GLOBAL", str(config))
-        patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         time.tzset()
         yield

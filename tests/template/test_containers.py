@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.template.stores import sshd
-from tests.template.support import CHOICES, ROOT, BakedProject, free_address, lacking, run
+from tests.template.support import CHOICES, LIBRARY, ROOT, BakedProject, free_address, lacking, run
 from tests.template.test_docs import recipes
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures("engine")]
@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.usefixtures(
 SLUG = f"ship-{os.getpid()}"  # of its own, so that two runs on one engine do not meet
 PACKAGE = SLUG.replace("-", "_")
 PREFIX = f"{SLUG}_staging"
-SOURCES = "packages/modelyard/src:src"
 
 
 STAGING = free_address()
@@ -80,7 +79,7 @@ class Shipped:
         deploy = subprocess.Popen(
             command,
             cwd=self.project.path,
-            env=os.environ | {"PYTHONPATH": SOURCES, "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONPATH": LIBRARY, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -523,7 +522,7 @@ def test_an_image_with_scikit_learn_is_not_large(shipped: Shipped) -> None:
     stop = "from modelyard.inference import build, prepare; build.convert_to_onnx = None; prepare.main()"
     bundle = shipped.project.path / "models/bundle.json"
     bundle.unlink()
-    shipped.project.run(shipped.venv / "bin/python", "-c", stop, PYTHONPATH=SOURCES)
+    shipped.project.run(shipped.venv / "bin/python", "-c", stop, PYTHONPATH=LIBRARY)
     shipped.make("image")  # which has the image answer real rows
     image = json.loads(shipped.project.read("reports/image.json"))
     assert image["engine"] == "scikit-learn" and above_base(image["image"]) <= 300

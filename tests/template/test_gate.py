@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.template.support import ROOT, BakedProject, edit
+from tests.template.support import LIBRARY, ROOT, BakedProject, edit
 
 pytestmark = pytest.mark.slow
 
 PARAMS, FEATURES = "params.yaml", "src/flight_delays/features.py"
-LIBRARY = "packages/modelyard/src"
-SOURCES = f"{LIBRARY}:src"  # where make lets Python find the project's own library
 Change = Callable[..., dict[str, Any]]
 
 
@@ -199,7 +197,7 @@ def test_column_that_is_gone_trains_the_champions_recipe_again(
 
 def test_base_that_does_not_exist_cannot_be_judged(trained: BakedProject, environment: Path) -> None:
     python = (environment / "bin/python", "-m", "modelyard", "gate", "--base", "nowhere")
-    said = trained.run(*python, check=False, PYTHONPATH=SOURCES)
+    said = trained.run(*python, check=False, PYTHONPATH=LIBRARY)
     assert said.strip().count("\n") == 0 and said.startswith("error: ") and "nowhere" in said
 
 
@@ -210,7 +208,7 @@ def test_exit_code_is_the_decision(
     weaken(project, trees)
     judged()
     script = f"{environment}/bin/python -m modelyard gate --base main >/dev/null; echo $?"
-    assert project.run("bash", "-c", script, PYTHONPATH=SOURCES).strip() == str(code)
+    assert project.run("bash", "-c", script, PYTHONPATH=LIBRARY).strip() == str(code)
 
 
 def test_report_says_the_verdict_first_and_stays_below_githubs_limit(

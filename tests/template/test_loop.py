@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.template import test_workflows
-from tests.template.support import free_address
-from tests.template.test_containers import SOURCES, docker
+from tests.template.support import LIBRARY, free_address
+from tests.template.test_containers import docker
 from tests.template.test_workflows import Work, failures, outputs
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,7 @@ def served(engine: None, work: Work, tmp_path: Path) -> Iterator[Path]:
     work.make("pipeline")
     work.push("main")
     python = Path(work.github.env["VENV"], "bin/python")
-    rows = work.clone.run(python, "-c", LATE, PYTHONPATH=SOURCES)
+    rows = work.clone.run(python, "-c", LATE, PYTHONPATH=LIBRARY)
     work.make("image")
     image = json.loads(work.clone.read("reports/image.json"))["image"]
     asked(image, json.loads(rows), tmp_path / "logs")

@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 import yaml
 
@@ -171,5 +172,5 @@ def test_the_image_leaves_nothing_out_that_its_commands_import(bake: Bake, comma
     ignored = re.findall(r"(?m)^packages/modelyard/src/modelyard/(\w+)/$", bake().read(".dockerignore"))
     assert ignored and all((LIBRARY / "src/modelyard" / name).is_dir() for name in ignored)
     module = "modelyard." + COMMANDS[command].partition(":")[0]
-    needed = pytest.importorskip("grimp").build_graph("modelyard").find_upstream_modules(module)
+    needed = grimp.build_graph("modelyard").find_upstream_modules(module)
     assert needed and not {name for name in needed if set(name.split(".")) & set(ignored)}

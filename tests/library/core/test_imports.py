@@ -1,6 +1,4 @@
-import pytest
-
-grimp = pytest.importorskip("grimp")
+import grimp
 
 
 def test_no_module_imports_itself_through_others() -> None:
