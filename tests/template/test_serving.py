@@ -162,7 +162,8 @@ def test_a_false_model_is_refused(
         path.write_bytes(whole)
 
 
-HARD_NAMES = ["NO", "null", "1e3", "00:30", "~", "yes", "a: 'b' #\"c\"", "Größe, brutto", " x", "$x", "${y}", "{z", "[q]?"]
+HARD_NAMES = ["NO", "null", "1e3", "00:30", "~", "yes", "$x", "${y}", "{z", "[q]?"]
+HARD_NAMES += ["a: 'b' #\"c\"", "Größe, brutto", " x"]
 
 
 def test_a_table_with_any_names_goes_from_the_file_to_the_service(fresh: Bake, environment: Path) -> None:

@@ -14,7 +14,8 @@ from modelyard.core.yaml_edit import YamlEditor
 from modelyard.workspace.infer_schema import to_flow_style
 from tests.library.core.test_yaml import NUMBERS, OTHERS, WORDS
 
-HARD = [*WORDS, *NUMBERS, *OTHERS, "${x}", "{a", "[b]", "a,b", "!x", "&y", "*z", "|", ">", "?", "- ", "a #b", "two\nlines", "\x85", ":0"]
+SIGNS = ["${x}", "{a", "[b]", "a,b", "!x", "&y", "*z", "|", ">", "?", "- ", "a #b", "two\nlines", "\x85", ":0"]
+HARD = [*WORDS, *NUMBERS, *OTHERS, *SIGNS]
 NAMES = st.lists(
     st.sampled_from(HARD) | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1),
     max_size=6,

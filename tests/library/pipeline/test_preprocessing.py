@@ -153,9 +153,7 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:
         model_file.load_model(tmp_path / "broken.skops")
 
 
-def test_a_model_that_skops_cannot_write_is_one_sentence(
-    params: Params, rows: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_a_model_that_skops_cannot_write_is_one_sentence(params: Params, rows: pd.DataFrame, tmp_path: Path) -> None:
     arguments = {"max_iter": 2, "early_stopping": True, "scoring": "roc_auc"}
     pipeline = fitted(params, rows, "ensemble.HistGradientBoostingClassifier", arguments, "classification")
     with pytest.raises(UserError, match="cannot be saved by skops"):

@@ -24,7 +24,11 @@ from tests.library.support import ROOT
 TABLES = ROOT / "tests/corpus.tsv"
 REQUIREMENTS = ROOT / "requirements/corpus.txt"
 EVERY = 9  # of so many tables, one is adopted in CI
-TRAINED = ("palmerpenguins/data/penguins.csv", "statsmodels/datasets/ccard/ccard.csv", "bokeh_sampledata/_data/iris.csv")
+TRAINED = (
+    "palmerpenguins/data/penguins.csv",
+    "statsmodels/datasets/ccard/ccard.csv",
+    "bokeh_sampledata/_data/iris.csv",
+)
 
 
 class Table(NamedTuple):

@@ -14,8 +14,8 @@ from modelyard.core.project import Project
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-# Types that skops does not trust by itself and that were reviewed: numbers, their types, scikit-learn's own trees, folds and
-# scorers, and a partial call, whose function must be on the list as well: `check_array`, which changes nothing.
+# Types that skops does not trust by itself and that were reviewed: numbers, their types, scikit-learn's own trees,
+# folds and scorers, and a partial call, whose function must be on the list as well: `check_array` changes nothing.
 TRUSTED_TYPES = frozenset(
     f"sklearn.{name}"
     for name in (
