@@ -81,5 +81,5 @@ def test_of_a_wide_table_some_columns_of_each_dtype_change(tmp_path: Path) -> No
     wide = {f"x{number}": {"dtype": "float64"} for number in range(1000)} | {"code": {"dtype": "str"}}
     base = dict.fromkeys(wide, 1.0) | {"code": "AB"}
     changes = list_single_changes(make_decoder(tmp_path, wide | {"y": {"dtype": "int64"}}), base)
-    assert 16 <= len(changes) <= 42
+    assert 4 <= len(changes) <= 13
     assert "code" in changes

@@ -42,8 +42,8 @@ EDGE_TIMES = (
 UTC_OFFSETS = ("+00:00", "+05:45", "-11:00")
 UNSEEN_TEXTS = ("never seen", "", " ", "Ünïcödé 漢字", "NaN", "None", "0", "x" * 300)
 MASKS = ("X0", "Q7")  # a letter and a digit in place of a text's own, so that it keeps a pattern such as [A-Z]{2}
-EDGE_CELLS = 40_000  # chosen columns times all columns: each of the former costs a dozen rows as wide as the table
-MIN_EDGE_COLUMNS = 16
+EDGE_CELLS = 10_000  # chosen columns times all columns: each of the former costs a dozen rows as wide as the table
+MIN_EDGE_COLUMNS = 4
 
 
 class EdgeRow(NamedTuple):
@@ -90,7 +90,7 @@ def generate_edge_rows(decoder: RequestDecoder, base: dict[str, Any]) -> list[Ed
 
 
 def choose_columns(columns: list[SchemaField]) -> list[SchemaField]:
-    """Return all columns, or of more than 200 so many that time does not grow with the square of their number.
+    """Return all columns, or of more than 100 so many that time does not grow with the square of their number.
 
     They are spread evenly, and there is one of each dtype.
     """
