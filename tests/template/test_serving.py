@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from tests.template.support import BakedProject, free_port, run
+from tests.template.support import Bake, BakedProject, free_port, run
 
 pytestmark = pytest.mark.slow
 # Later versions of hypothesis lack what this one's extension for JSON Schema asks for.
@@ -158,6 +160,28 @@ def test_a_false_model_is_refused(
         assert "refusing to start: models/model.onnx is" in serve().said
     finally:
         path.write_bytes(whole)
+
+
+HARD_NAMES = ["NO", "null", "1e3", "00:30", "~", "yes", "$x", "${y}", "{z", "[q]?"]
+HARD_NAMES += ["a: 'b' #\"c\"", "Größe, brutto", " x"]
+
+
+def test_a_table_with_any_names_goes_from_the_file_to_the_service(fresh: Bake, environment: Path) -> None:
+    project, random = fresh(), np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(400, len(HARD_NAMES))).round(3), columns=HARD_NAMES)
+    truth = np.where(table["NO"] + random.normal(size=400) > 0, "1e3", "NO")
+    table.assign(off=truth).to_csv(project.path / "hard.csv", index=False)
+    project.make("adopt", CSV="hard.csv", TARGET="off", VENV=str(environment))
+    project.make("pipeline", "compile", TRACK="0", VENV=str(environment))
+    assert "are up to date" in project.make("pipeline", TRACK="0", VENV=str(environment))
+    service = Service(project, environment)
+    try:
+        status, answers = service.ask("/predict", service.rows)
+    finally:
+        service.process.terminate()
+        service.process.communicate(timeout=30)
+    assert status == 200 and {name.strip() for name in HARD_NAMES} == set(service.rows[0])
+    assert {answer["prediction"] for answer in answers} <= {"1e3", "NO"}
 
 
 PEAK = """import resource, subprocess, sys
