@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.template.support import Bake, BakedProject, free_port, run
+from tests.template.support import LIBRARY, Bake, BakedProject, free_port, run
 
 pytestmark = pytest.mark.slow
 # Later versions of hypothesis lack what this one's extension for JSON Schema asks for.
@@ -31,7 +31,7 @@ class Service:
         self.port = free_port()
         self.logs = project.path / f"logs-{self.port}"
         self.rows = json.loads(project.read("models/bundle.json"))["rows"]
-        places = {"MODELYARD_BIND": f"127.0.0.1:{self.port}", "MODELYARD_LOGS": str(self.logs), "PYTHONPATH": "src"}
+        places = {"MODELYARD_BIND": f"127.0.0.1:{self.port}", "MODELYARD_LOGS": str(self.logs), "PYTHONPATH": LIBRARY}
         self.process = subprocess.Popen(
             [venv / "bin/python", "-m", "modelyard", "serve"],
             cwd=project.path,
@@ -196,6 +196,6 @@ def test_files_four_times_as_long_are_scored_in_the_same_memory(project: BakedPr
             pd.concat([t] * {times}).to_parquet('long-{times}.parquet', index=False)"
         project.run(python, "-c", again)
         score = ("-m", "modelyard", "score", f"--in=long-{times}.parquet", "--out=said.parquet")
-        peaks.append(int(project.run(python, "-c", PEAK, *score, PYTHONPATH="src")))
+        peaks.append(int(project.run(python, "-c", PEAK, *score, PYTHONPATH=LIBRARY)))
         (project.path / "said.parquet").unlink()
     assert peaks[1] <= 1.1 * peaks[0]
