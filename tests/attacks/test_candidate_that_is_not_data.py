@@ -62,6 +62,27 @@ def test_a_link_is_not_followed(candidate: Path) -> None:
         receive.main("candidate")
 
 
+@pytest.mark.parametrize("name", ["reports/metrics.json", "models/model.skops", "dvc.lock", ROWS])
+def test_a_link_in_the_place_of_a_file_is_not_written_through(candidate: Path, name: str) -> None:
+    target = Path("packages/modelyard/src/sitecustomize.py")
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).unlink(missing_ok=True)
+    Path(name).symlink_to(target.resolve())
+    with pytest.raises(InvalidFileError, match="is a link in this commit"):
+        receive.main("candidate")
+    assert not target.exists()
+
+
+def test_a_linked_folder_is_not_written_into(candidate: Path) -> None:
+    elsewhere = Path("packages/modelyard/src/elsewhere").resolve()
+    elsewhere.mkdir(parents=True)
+    shutil.rmtree("models", ignore_errors=True)
+    Path("models").symlink_to(elsewhere)
+    with pytest.raises(InvalidFileError, match="is a link in this commit"):
+        receive.main("candidate")
+    assert not list(elsewhere.iterdir())
+
+
 def test_no_other_file_is_taken(candidate: Path) -> None:
     before = Path("Makefile").exists(), Path("schema.yaml").read_text()
     for name in ("Makefile", "schema.yaml", "src/flight_delays/features.py", "reports/verdict.json", "deploy/x.yaml"):

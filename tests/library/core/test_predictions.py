@@ -94,6 +94,18 @@ def test_two_models_are_encoded_with_the_same_classes() -> None:
     assert second.tolist() == [[0.0, 0.3, 0.7, 0.0], [0.0, 1.0, 0.0, 0.0]]
 
 
+def test_no_model_chooses_the_order_of_the_classes() -> None:
+    reversed_columns = Predictions.from_frame(TWO_CLASSES[["prediction", "p_b", "p_a"]])
+    codes, (scores,) = encode_aligned(pd.Series(["b", "a"]), reversed_columns)
+    assert codes.tolist() == [1, 0] and scores.tolist() == [[0.2, 0.8], [0.9, 0.1]]
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers() -> None:
+    model = Predictions.from_frame(pd.DataFrame({"prediction": [10, 9], "p_10": [0.7, 0.1], "p_9": [0.3, 0.9]}))
+    codes, (scores,) = encode_aligned(pd.Series([10, 9]), model)
+    assert codes.tolist() == [1, 0] and scores[:, 1].tolist() == [0.7, 0.1]
+
+
 def test_a_class_that_is_not_listed_has_no_code() -> None:
     assert encode_classes(pd.Series(["b", "z"]), ["a", "b"]).tolist() == [1, -1]
 

@@ -7,9 +7,9 @@ import pytest
 
 from modelyard.core.deployments import DeployedModel
 from modelyard.core.dvc_lock import DVC_CACHE, get_cache_path, get_hashes, load_lock
-from modelyard.core.errors import UserError
+from modelyard.core.errors import InvalidFileError, UserError
 from modelyard.core.paths import PARAMS_YAML
-from modelyard.core.process import DVC_COMMAND, run_dvc, use_runner
+from modelyard.core.process import DVC_COMMAND, run_dvc, run_git, use_runner
 from modelyard.core.yaml import dump_yaml, read_yaml
 from modelyard.github import release
 from modelyard.github.api import ServiceUnavailableError
@@ -21,6 +21,37 @@ from tests.library.support import FORGED, PROJECT, Key
 FILES = {"model.skops": b"model", "rows.npy": b"rows"}
 MODEL = hashlib.sha256(b"model").hexdigest()
 OUTS = [{"path": f"models/{name}", "md5": hashlib.md5(data).hexdigest()} for name, data in FILES.items()]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("notebooks/a.dvc", "wdir: ..\nouts: [{path: packages/modelyard/src/sitecustomize.py, md5: a}]", "outside of"),
+        ("data/a.dvc", "outs: [{path: ../src/a.py, md5: a}]", "outside of"),
+        ("data/a.dvc", "outs: [{path: /etc/a, md5: a}]", "outside of"),
+        ("data/a.dvc", "deps: [{path: a, repo: {url: https://example.org}}]\nouts: [{path: a, md5: a}]", "imports"),
+        ("notebooks/dvc.yaml", "stages: {}", "a second pipeline"),
+    ],
+)
+def test_dvc_writes_nothing_outside_of_the_folders_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    run_git("init", "--quiet")
+    run_git("add", "--force", name)
+    with pytest.raises(InvalidFileError, match=reason):
+        pull.refuse_foreign_pointers()
+
+
+def test_pointers_of_data_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/flights.parquet.dvc").write_text("outs: [{path: flights.parquet, md5: a}]", encoding="utf-8")
+    run_git("init", "--quiet")
+    run_git("add", "--all", "--force")
+    pull.refuse_foreign_pointers()
 
 
 @pytest.fixture

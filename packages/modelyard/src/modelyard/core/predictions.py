@@ -179,7 +179,7 @@ def encode_aligned(truth: "pd.Series", *predictions: Predictions) -> tuple[Array
     -------
     tuple
         The class codes or true numbers, shape (n,), and for each model its probabilities, shape (n, k), or its
-        numbers, shape (n,). The classes are those of the models, then those that only the truth has.
+        numbers, shape (n,). The classes are those of the models and of the truth, in order.
     """
     if not any(model.classes for model in predictions):
         return truth.to_numpy(dtype=float), [model.values.astype(float) for model in predictions]
@@ -202,9 +202,9 @@ def read_class_names(frame: "pd.DataFrame") -> tuple[str, ...]:
 
 
 def merge_class_names(truth: "pd.Series", *predictions: Predictions) -> list[str]:
-    """Return the classes of all models in their order, then, sorted, those that only the truth has."""
-    known = [name for model in predictions for name in model.classes]
-    return list(dict.fromkeys([*known, *sorted(truth.astype(str).unique())]))
+    """Return the classes of all models and of the truth, in the order of scikit-learn: no model chooses it."""
+    names = {name for model in predictions for name in model.classes} | set(truth.astype(str).unique())
+    return sorted(names, key=float if truth.dtype.kind in "iuf" else str)
 
 
 def to_probability_column(name: object) -> str:

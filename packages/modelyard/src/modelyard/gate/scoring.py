@@ -15,6 +15,7 @@ from modelyard.core.model_at import Champion, restore_model
 from modelyard.core.params import Params
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML, SCHEMA_YAML
 from modelyard.core.predictions import Predictions
+from modelyard.core.process import run_git
 from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
 from modelyard.data.parquet import read_table
@@ -22,7 +23,7 @@ from modelyard.data.source import open_table
 from modelyard.gate.champion import find_champion, predict_dummy, retrain_champion
 from modelyard.gate.isolation import BaseRules, apply_base_rules
 from modelyard.gate.leakage import find_rows_seen_in_training
-from modelyard.gate.scratch import ModelOutput, predict_in_scratch
+from modelyard.gate.scratch import ModelOutput, ModelOutputError, predict_in_scratch
 from modelyard.pipeline.split import split_file
 from modelyard.statistics.paired_scores import MIN_UNITS
 
@@ -105,6 +106,21 @@ def score_candidate(params: Params, holdout: pd.DataFrame) -> ModelOutput:
     return predict_in_scratch("candidate", Path(), holdout, params.data.target, params.data.task, is_timed=is_timed)
 
 
+def refuse_unknown_classes(predictions: Predictions, truth: pd.Series) -> None:
+    """Raise a `ModelOutputError` where the candidate predicts a class that no row of the data has.
+
+    Parameters
+    ----------
+    predictions
+        The candidate's predictions.
+    truth
+        The target in all rows.
+    """
+    unknown = set(predictions.classes) - set(truth.dropna().astype(str))
+    if unknown:
+        raise ModelOutputError("candidate", f"predicts classes that no row has: {', '.join(sorted(unknown))[:200]}")
+
+
 def find_candidate_training_rows(rows: JudgedRows) -> np.ndarray:
     """Flag the holdout rows that the model here was trained on; a `UserError` where nothing can tell."""
     found = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows.holdout, rows.table)
@@ -181,7 +197,22 @@ def has_enough_rows(params: Params, truth: pd.Series, clean: np.ndarray) -> bool
 
 
 def is_candidate(champion: Champion) -> bool:
-    """Whether the champion is the model here, by SHA-256 or, where that is not known, by the MD5 in dvc.lock."""
+    """Whether the champion is the program here: the same model, prepared by the same code and columns."""
+    return is_same_model(champion) and not is_code_changed(str(champion.commit))
+
+
+def is_code_changed(commit: str) -> bool:
+    """Whether `src/`, schema.yaml or the features differ from a commit's: one model file then may answer otherwise."""
+    if run_git("status", "--porcelain", "--untracked-files=all", "--", "src", str(SCHEMA_YAML)):
+        return True
+    if run_git("diff", "--name-only", commit, "HEAD", "--", "src", str(SCHEMA_YAML)):
+        return True
+    before = read_yaml_at(commit, PARAMS_YAML)["data"]["features"]
+    return bool(before != read_yaml(PARAMS_YAML)["data"]["features"])
+
+
+def is_same_model(champion: Champion) -> bool:
+    """Whether the champion is the model file here, by SHA-256 or, where that is not known, by the MD5 in dvc.lock."""
     if champion.model:
         return champion.model == sha256(MODEL_FILE)
     here = get_hashes(load_lock()).get(str(MODEL_FILE))

@@ -41,7 +41,14 @@ from modelyard.gate.rules import (
     check_retarget,
     check_types,
 )
-from modelyard.gate.scoring import ChampionScores, JudgedRows, load_rules_and_rows, score_candidate, score_champion
+from modelyard.gate.scoring import (
+    ChampionScores,
+    JudgedRows,
+    load_rules_and_rows,
+    refuse_unknown_classes,
+    score_candidate,
+    score_champion,
+)
 from modelyard.gate.scratch import ModelOutput
 from modelyard.statistics.clusters import DEFAULT_PERIOD, PERIODS, Clusters
 from modelyard.statistics.comparison import (
@@ -160,10 +167,12 @@ def judge_candidate(base: str) -> dict[str, Any]:
 def compare_models(params: Params, base: str, rows: JudgedRows) -> Comparison:
     """Let both models predict the holdout, and compare them in the primary metric."""
     candidate = score_candidate(params, rows.holdout)
+    refuse_unknown_classes(candidate.predictions, rows.table[params.data.target])
     scored = score_champion(params, base, rows, candidate.predictions)
     pairs = pair_clean_rows(params, rows.holdout, candidate.predictions, scored)
     primary = pairs.compare_metric(params.evaluate.metric)
-    is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
+    is_same_model = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
+    is_unchanged = is_same_model and np.array_equal(pairs.candidate, pairs.champion)
     return Comparison(candidate, scored, pairs, primary, pairs.count_rows(), is_unchanged)
 
 

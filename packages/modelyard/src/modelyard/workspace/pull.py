@@ -7,15 +7,19 @@ from modelyard.core import start_model
 from modelyard.core.console import print_result
 from modelyard.core.deployments import find_deployed_champion
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
+from modelyard.core.errors import InvalidFileError
 from modelyard.core.files import md5
 from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
 from modelyard.core.model_at import MODEL_FILES
 from modelyard.core.params import load_params
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE
-from modelyard.core.process import get_default_remote, last_error_line, run_dvc
+from modelyard.core.process import get_default_remote, last_error_line, run_dvc, run_git
+from modelyard.core.yaml import read_yaml
 from modelyard.github import release
 from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError, retry_while_unavailable
 from modelyard.provenance.signing import verify_signature
+
+DATA_FOLDERS = ("data", "models", "reports")  # where DVC may write
 
 
 def find_missing_champion() -> str:
@@ -88,6 +92,33 @@ def fetch_champion_from_release() -> str:
     return f"the promoted model {digest[:12]} came from its release"
 
 
+def refuse_foreign_pointers() -> None:
+    """Raise an `InvalidFileError` where a file of DVC would write outside of the folders of data, or import.
+
+    Any `.dvc` file of a branch says what DVC writes where, and nobody owns it.
+    """
+    for name in run_git("ls-files", "-z", "--", "*.dvc", "dvc.yaml", "*/dvc.yaml").split("\0"):
+        path = Path(name)
+        if path.name == "dvc.yaml" and name != "dvc.yaml":
+            raise InvalidFileError(path, "is a second pipeline", "keep all stages in dvc.yaml")
+        if path.suffix == ".dvc":
+            refuse_foreign_pointer(path)
+
+
+def refuse_foreign_pointer(path: Path) -> None:
+    """Raise an `InvalidFileError` where one `.dvc` file writes outside of the folders of data, or imports."""
+    pointer = read_yaml(path)
+    if pointer.get("deps"):
+        raise InvalidFileError(path, "imports from another address", "`dvc add` the data instead")
+    folder = path.parent / str(pointer.get("wdir", "."))
+    for entry in pointer.get("outs", []):
+        place = (folder / str(entry["path"])).resolve()
+        if not any(place.is_relative_to(Path(allowed).resolve()) for allowed in DATA_FOLDERS):
+            raise InvalidFileError(
+                path, f"names {entry['path']}, outside of {', '.join(DATA_FOLDERS)}", "move it there"
+            )
+
+
 def pull_from_remote(remote: str) -> str:
     """Put what dvc.lock names into place, from the remote and from DVC's cache.
 
@@ -123,6 +154,7 @@ def fetch_earlier_models(base: str) -> None:
 
 def main(base: str = "") -> int:
     """Fetch data and models from the remote, the promoted model from its release, and the models of BASE."""
+    refuse_foreign_pointers()
     remote = get_default_remote()
     print_result("pull", pull_from_remote(remote))
     if base and remote:

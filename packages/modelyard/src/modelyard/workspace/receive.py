@@ -44,8 +44,9 @@ def take_file(folder: Path, path: Path) -> None:
     MissingFileError
         There is no such file.
     InvalidFileError
-        It is a link, or in a folder that is one.
+        It is a link or in a folder that is one, or its place is.
     """
+    refuse_link(path)
     source = folder / path
     if source.resolve() != folder.resolve() / path:
         raise InvalidFileError(source, "is a link", TRAIN_AGAIN)
@@ -53,6 +54,12 @@ def take_file(folder: Path, path: Path) -> None:
         raise MissingFileError(source, TRAIN_AGAIN)
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, path)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise an `InvalidFileError` where a branch has a link in the place of a file: it would be written elsewhere."""
+    if path.resolve() != Path.cwd().resolve() / path:
+        raise InvalidFileError(path, "is a link in this commit", "commit no links below models/ and reports/")
 
 
 def read_candidate_lock(folder: Path) -> dict[str, Any]:
@@ -78,6 +85,7 @@ def receive_models(folder: Path, hashes: dict[str, str]) -> None:
 
 def receive_reports(folder: Path) -> None:
     """Take what the report shows of the training: the small files that are there."""
+    refuse_link(PLOTS_FOLDER)
     plots = [path.relative_to(folder) for path in sorted((folder / PLOTS_FOLDER).glob("*.csv"))]
     shutil.rmtree(PLOTS_FOLDER, ignore_errors=True)
     for path in (*REPORT_FILES, *plots):
@@ -88,6 +96,7 @@ def receive_reports(folder: Path) -> None:
 def receive_rows(hashes: dict[str, str]) -> None:
     """Take the rows that DVC's cache has, where their bytes are what the candidate's dvc.lock names."""
     for path in ROW_FILES:
+        refuse_link(path)
         cached = get_cache_path(hashes.get(str(path)))
         path.unlink(missing_ok=True)
         if cached.is_file() and md5(cached) == hashes[str(path)]:
@@ -120,6 +129,7 @@ def verify_raw_data() -> None:
 def main(folder: str, retrained: bool = False) -> int:
     """Put the candidate in FOLDER into place, as data; RETRAINED=1 takes the block train of its params.yaml, too."""
     source = Path(folder)
+    refuse_link(source)
     lock = read_candidate_lock(source)
     hashes = get_hashes(lock)
     verify_raw_data()
