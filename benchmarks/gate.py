@@ -1,6 +1,6 @@
 """The gate under simulation: what it blocks, what it lets pass, how often its interval is right.
 
-`python -m benchmarks.gate --quick` takes about a minute, without `--quick` about ten on two cores.
+`python -m benchmarks.gate --most 400` takes about ten CPU minutes; the default has five times as many holdouts.
 It prints the tables of docs/gate-measured.md; `--only days,panels` prints some of them. The statistics under test are
 the library's own.
 """

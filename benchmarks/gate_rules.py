@@ -1,6 +1,6 @@
 """The whole rule of the gate under simulation: the word and every rule that vetoes, together.
 
-`python -m benchmarks.gate_rules --quick` takes about two CPU minutes, without `--quick` about twenty, on one core.
+`python -m benchmarks.gate_rules --quick` takes about two CPU minutes, without `--quick` about eight, on one core.
 It prints the tables of "The whole rule" in docs/gate-measured.md. The rules under test are the library's own.
 """
 

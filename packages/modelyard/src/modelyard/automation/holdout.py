@@ -18,7 +18,6 @@ from modelyard.data.schema import read_key
 from modelyard.data.source import open_table
 from modelyard.gate.scoring import JudgedRows, score_candidate, score_champion
 from modelyard.gate.verdict import pair_clean_rows, require_model
-from modelyard.pipeline.split import split_file
 from modelyard.statistics.comparison import compute_interval
 from modelyard.statistics.paired_scores import MIN_UNITS
 
@@ -74,8 +73,7 @@ def find_fresh_start(time: str) -> str:
 def measure_champion(params: Params) -> str:
     """Return the champion's primary metric on the holdout of these parameters, with its interval, as text."""
     path = open_table(Project.load())
-    train, holdout = split_file(path, params, read_key())
-    rows = JudgedRows(read_table(path), train, holdout.reset_index(drop=True))
+    rows = JudgedRows.split(read_table(path), path, params, read_key())
     candidate = score_candidate(params, rows.holdout).predictions
     scored = score_champion(params, run_git("rev-parse", "HEAD"), rows, candidate)
     if scored.champion.source == "dummy":

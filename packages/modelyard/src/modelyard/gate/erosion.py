@@ -166,9 +166,10 @@ def compare_with_commit(
             predictions = predict_by_champion(params, project, rows)
         except UserError:
             return None
-    if seen is None or not has_enough_rows(params, rows.holdout[params.data.target], clean & ~seen):
+    if seen is None:
         return None
-    both = clean & ~seen
-    compared = rows.holdout[both].reset_index(drop=True)
-    pairs = PairedPredictions.of(params, compared, predictions.select_rows(both), candidate.select_rows(both))
+    clean_for_both = clean & ~seen
+    if not has_enough_rows(params, rows.holdout[params.data.target], clean_for_both):
+        return None
+    pairs = PairedPredictions.of_selected(params, rows.holdout, predictions, candidate, clean_for_both)
     return pairs.compare_metric(params.evaluate.metric)

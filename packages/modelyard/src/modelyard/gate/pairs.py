@@ -44,6 +44,14 @@ class PairedPredictions:
     candidate: np.ndarray
 
     @classmethod
+    def of_selected(
+        cls, params: Params, rows: pd.DataFrame, champion: Predictions, candidate: Predictions, selected: np.ndarray
+    ) -> "PairedPredictions":
+        """Pair the predictions of some of the rows; `selected` are booleans, one for each row."""
+        kept = rows[selected].reset_index(drop=True)
+        return cls.of(params, kept, champion.select_rows(selected), candidate.select_rows(selected))
+
+    @classmethod
     def of(
         cls, params: Params, rows: pd.DataFrame, champion: Predictions, candidate: Predictions
     ) -> "PairedPredictions":

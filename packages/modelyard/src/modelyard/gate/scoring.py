@@ -48,6 +48,12 @@ class JudgedRows:
     train: pd.DataFrame
     holdout: pd.DataFrame
 
+    @classmethod
+    def split(cls, table: pd.DataFrame, path: Path, params: Params, key: list[str]) -> "JudgedRows":
+        """Split a table, which was read from a Parquet file, as the parameters and the key say."""
+        train, holdout = split_file(path, params, key)
+        return cls(table, train, holdout.reset_index(drop=True))
+
 
 @dataclass(frozen=True)
 class ChampionScores:
@@ -96,8 +102,8 @@ def load_rules_and_rows(base: str, params: Params) -> tuple[BaseRules, JudgedRow
             raise UserError(f"the base's load cannot read {params.data.path} ({problem}); {cure}") from problem
         table = read_table(path)
         rules = apply_base_rules(base, params, [str(name) for name in table])
-        train, holdout = split_file(path, rules.params, rules.key)
-    return rules, JudgedRows(table, train, holdout.reset_index(drop=True))
+        rows = JudgedRows.split(table, path, rules.params, rules.key)
+    return rules, rows
 
 
 def score_candidate(params: Params, holdout: pd.DataFrame) -> ModelOutput:

@@ -216,11 +216,9 @@ def pair_clean_rows(
     params: Params, rows: pd.DataFrame, candidate: Predictions, scored: ChampionScores
 ) -> PairedPredictions:
     """Pair the predictions of the holdout rows that neither model was trained on, or raise a `UserError`."""
-    clean = scored.clean
-    if not clean.any():
+    if not scored.clean.any():
         raise UserError("every row of the holdout was in the training rows; run `make pipeline` with the base's split")
-    champion = scored.predictions.select_rows(clean)
-    return PairedPredictions.of(params, rows[clean].reset_index(drop=True), champion, candidate.select_rows(clean))
+    return PairedPredictions.of_selected(params, rows, scored.predictions, candidate, scored.clean)
 
 
 def describe_rows(

@@ -30,8 +30,7 @@ from modelyard.core.yaml import read_yaml
 from modelyard.core.yaml_edit import edit_yaml
 
 REPORT_FILES = (DATA_JSON, METRICS_JSON, TRAINING_JSON)
-# From DVC's cache, where it has them: the report shows importance and age by the first two.
-# To be removed with the gate that reads no rows but its own: until then `make gate` needs all three.
+# From DVC's cache, where it has them: report and model card show them. The gate reads no rows but its own.
 ROW_FILES = (TRAIN_PARQUET, HOLDOUT_PARQUET, PREDICTIONS_PARQUET)
 TRAIN_AGAIN = "run the workflow again"
 
