@@ -12,7 +12,7 @@ from modelyard.core.yaml import dump_yaml
 from modelyard.gate import erosion, scoring
 from tests.library.gate.support import PARAMS, change, commit_all, make_difference, make_repository, train
 
-NO_ROWS = scoring.JudgedRows(None, None, None)  # type: ignore[arg-type]  # where no model is scored again
+NO_ROWS = scoring.JudgedRows(None, None, None, None)  # type: ignore[arg-type]  # where no model is scored again
 
 
 def record(**values: float) -> str:

@@ -148,9 +148,9 @@ def test_types_are_those_that_the_project_of_the_judge_trusts(monkeypatch: pytes
 
 @pytest.mark.parametrize(("switch", "blocking"), [("block", True), ("warn", False)])
 def test_another_target_blocks_unless_the_base_allows_it(switch: str, blocking: bool) -> None:
-    (rule,) = rules.check_retarget(make_params(retarget=switch), "predicts `b`")
+    (rule,) = rules.check_retarget(make_params(retarget=switch), ["predicts `b`"])
     assert (rule["passed"], rule["blocking"]) == (False, blocking)
-    assert rules.check_retarget(make_params(retarget=switch), "") == []
+    assert rules.check_retarget(make_params(retarget=switch), []) == []
 
 
 def test_slices_name_those_that_became_worse() -> None:

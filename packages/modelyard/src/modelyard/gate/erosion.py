@@ -1,5 +1,6 @@
 """The rule `drop`: small losses do not add up, neither since the last promotion nor since the holdout began."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -20,8 +21,14 @@ from modelyard.gate.leakage import find_rows_seen_in_training
 from modelyard.gate.looks import list_holdout_commits, parse_object
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import RuleResult, build_rule_result
-from modelyard.gate.scoring import ChampionScores, JudgedRows, has_enough_rows, predict_by_champion
-from modelyard.statistics.comparison import Difference
+from modelyard.gate.scoring import (
+    ChampionScores,
+    JudgedRows,
+    has_enough_rows,
+    is_code_changed,
+    predict_by_champion,
+)
+from modelyard.statistics.comparison import Difference, compute_interval
 from modelyard.statistics.metrics import get_metric
 
 PROMOTED = ("deployed", "rebuilt")  # sources of a champion
@@ -77,7 +84,7 @@ def check_cumulative_drop(
     if scored.champion.source in PROMOTED:
         results.append(build_drop_result(primary, limit, "since the last promotion"))
     models = list_recorded_models(base, params.evaluate.metric)
-    if scored.champion.source == "dummy" or not models or models[0].model == md5(MODEL_FILE):
+    if scored.champion.source == "dummy" or not models or is_model_of(models[0]):
         return results
     best = pick_best_model(models, params.evaluate.metric)
     lost = best.value - primary.candidate
@@ -88,11 +95,40 @@ def check_cumulative_drop(
     found = compare_with_commit(params, best.commit, rows, candidate, scored.clean)
     what = f"against the best model of the base's history on this holdout ({best.commit[:12]})"
     if found is None:
-        found = replace(primary, difference=-lost, high=primary.high - primary.difference - lost)
+        found = build_unpaired_difference(primary, -lost, compute_own_error(params, rows, candidate, scored.clean))
         what += " by its recorded value, since it could not be scored again"
     allowance = compute_choice_allowance(found, len({model.model for model in models}))
     results.append(build_drop_result(found, limit, what, allowance))
     return results
+
+
+def is_model_of(recorded: RecordedModel) -> bool:
+    """Whether the program here is a recorded one: the same model file, and the same code and columns."""
+    return recorded.model == md5(MODEL_FILE) and not is_code_changed(recorded.commit)
+
+
+def compute_own_error(params: Params, rows: JudgedRows, candidate: Predictions, clean: np.ndarray) -> float:
+    """Return the standard error of the candidate's own value in the primary metric."""
+    pairs = PairedPredictions.of_selected(params, rows.holdout, candidate, candidate, clean)
+    return compute_interval(params.evaluate.metric, pairs.truth, pairs.candidate, **pairs.options).error
+
+
+def build_unpaired_difference(primary: Difference, difference: float, error: float) -> Difference:
+    """Return the difference from a value that was recorded, with the interval of two independent values.
+
+    Parameters
+    ----------
+    primary
+        The paired difference in the same metric, whose confidence applies.
+    difference
+        The difference from the recorded value.
+    error
+        The standard error of one value. The recorded one is taken to have the same.
+    """
+    unpaired = math.sqrt(2) * error
+    half_width = NormalDist().inv_cdf((1 + primary.confidence) / 2) * unpaired
+    low, high = difference - half_width, difference + half_width
+    return replace(primary, difference=difference, low=low, high=high, error=unpaired)
 
 
 def compute_choice_allowance(found: Difference, count: int) -> float:
@@ -169,7 +205,7 @@ def compare_with_commit(
     if seen is None:
         return None
     clean_for_both = clean & ~seen
-    if not has_enough_rows(params, rows.holdout[params.data.target], clean_for_both):
+    if not has_enough_rows(params, rows, clean_for_both):
         return None
     pairs = PairedPredictions.of_selected(params, rows.holdout, predictions, candidate, clean_for_both)
     return pairs.compare_metric(params.evaluate.metric)

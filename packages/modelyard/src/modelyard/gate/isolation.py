@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -38,6 +38,8 @@ class BaseRules:
         The names of the rules that the branch changes.
     obstacle
         Why the base's rules do not fit the branch, in words; empty where they do.
+    lost
+        The columns whose values the base compares, and that the data lacks.
     notes
         Sentences for the report.
     """
@@ -47,6 +49,7 @@ class BaseRules:
     changed: list[str]
     obstacle: str
     notes: list[str]
+    lost: list[str] = field(default_factory=list)
 
 
 def has_pipeline(base: str) -> bool:
@@ -84,11 +87,11 @@ def apply_base_rules(base: str, params: Params, columns: Sequence[str]) -> BaseR
     data = msgspec.structs.replace(base_params.data, **kept, **own)
     rules = {name: getattr(base_params, name) for name in RULE_SECTIONS}
     judged = msgspec.structs.replace(params, data=data, **rules)
-    judged, dropped = drop_lost_columns(judged, columns)
+    judged, lost = drop_lost_columns(judged, columns)
     if obstacle:
         judged = fit_rules_to_target(judged, params)
     changed = find_changed_rules(base_params, params, key)
-    return BaseRules(judged, read_key() if obstacle else key, changed, obstacle, dropped)
+    return BaseRules(judged, read_key() if obstacle else key, changed, obstacle, [], lost)
 
 
 def read_base_params(base: str) -> Params:
@@ -137,17 +140,18 @@ def was_split_otherwise(base: Params, lock: dict[str, Any]) -> bool:
 
 
 def drop_lost_columns(params: Params, columns: Sequence[str]) -> tuple[Params, list[str]]:
-    """Return parameters whose slices and sensitive columns the data has, and a sentence where it lacks some."""
+    """Return parameters whose slices and sensitive columns the data has, and the names of those that it lacks."""
     slices = [name for name in params.gate.slices if name in columns]
     sensitive = [name for name in params.data.sensitive if name in columns]
     lost = [name for name in (*params.gate.slices, *params.data.sensitive) if name not in columns]
-    if not lost:
-        return params, []
     gate = msgspec.structs.replace(params.gate, slices=slices)
     data = msgspec.structs.replace(params.data, sensitive=sensitive)
-    names = ", ".join(f"`{name}`" for name in dict.fromkeys(lost))
-    note = f"The data no longer has {names}, whose values the base compares: they were not compared."
-    return msgspec.structs.replace(params, gate=gate, data=data), [note]
+    return msgspec.structs.replace(params, gate=gate, data=data), list(dict.fromkeys(lost))
+
+
+def describe_lost_columns(lost: Sequence[str]) -> str:
+    """Return the rest of a sentence on columns that the data lacks; empty where there are none."""
+    return f"has no column {list_names(lost)}, whose values the base compares" if lost else ""
 
 
 def fit_rules_to_target(rules: Params, branch: Params) -> Params:

@@ -57,13 +57,23 @@ class CandidateFiles(NamedTuple):
     schema: str | None
     source: str | None
 
-    @property
-    def recipe(self) -> tuple[str | None, ...]:
-        """What a model is made from, without the dvc.lock that a run writes."""
-        return self[1:]
+
+class Recipe(NamedTuple):
+    """What a model is made from: sections of params.yaml as text, and the ids of schema.yaml and of the sources."""
+
+    params: str
+    schema: str | None
+    source: str | None
 
 
-Recipes = set[tuple[str | None, ...]]
+class Look(NamedTuple):
+    """A model that was judged: its recipe, and the MD5 that its commit's dvc.lock names.
+
+    The recipe is part of it because a dvc.lock is a claim: one that names the champion's model hides nothing.
+    """
+
+    recipe: Recipe
+    model: str
 
 
 def compute_ladder_step(error: float, count: int) -> float:
@@ -113,8 +123,8 @@ def count_looks(base: str, limit: int) -> HoldoutLooks:
     """Count the models that were judged on the base's holdout, the one in this folder included.
 
     Every commit of every branch and tag in this repository counts, merged or not, that was made since the holdout
-    began. Two commits with one model are one look. Where a commit's dvc.lock is older than its own sources, the run
-    that judged it trained another model than the lock names, so its sources are the look.
+    began. Two commits with one recipe and one model are one look. Where a commit's dvc.lock is older than its own
+    sources, the run that judged it trained another model than the lock names, so its sources alone are the look.
 
     Parameters
     ----------
@@ -130,10 +140,11 @@ def count_looks(base: str, limit: int) -> HoldoutLooks:
     if not history:
         return HoldoutLooks(1, limit, None, complete)
     begin = history[-1]
-    models, recipes = collect_looks(list_commits_since(begin, base))
+    looks, untrained = collect_looks(list_commits_since(begin, base))
     first, _ = collect_looks([begin])
-    _, untrained = collect_looks(["HEAD"])  # this is the run that trains it
-    count = len((models | {candidate}) - first) + len(recipes - untrained)
+    here = Look(read_recipe(find_candidate_files(["HEAD"])[0]), candidate)
+    # The run that judges the commit here trains its recipe: that is this look, and no further one.
+    count = len((looks | {here}) - first) + len(untrained - {here.recipe})
     return HoldoutLooks(count, limit, begin, complete)
 
 
@@ -222,34 +233,50 @@ def list_commits_since(begin: str, base: str) -> list[str]:
     return [commit for commit, time in lines if commit in descendants or int(time) >= began]
 
 
-def collect_looks(commits: Sequence[str]) -> tuple[set[str], Recipes]:
+def find_candidate_files(commits: Sequence[str]) -> list[CandidateFiles]:
+    """Return the ids of the files of each commit that decide which model it has."""
+    columns = [find_objects(commits, path) for path in (DVC_LOCK, PARAMS_YAML, SCHEMA_YAML, SOURCE_FOLDER)]
+    return [CandidateFiles(*ids) for ids in zip(*columns, strict=True)]
+
+
+def read_recipe(files: CandidateFiles) -> Recipe:
+    """Return the recipe of a commit, which no other section of params.yaml is part of."""
+    params = {} if has_aliases(files.params) else parse_object(files.params)
+    sections = {name: params[name] for name in RECIPE_SECTIONS if name in params}
+    return Recipe(repr(sections) if sections else str(files.params), files.schema, files.source)
+
+
+def has_aliases(name: str | None) -> bool:
+    """Whether a YAML file may repeat parts of itself, which would take for ever to write out or to compare."""
+    return bool(ALIAS.search(read_object(name)))
+
+
+def collect_looks(commits: Sequence[str]) -> tuple[set[Look], set[Recipe]]:
     """Return the models of some commits, and the recipes that no commit among them has a model of.
 
     Returns
     -------
-    set of str
-        The MD5 of each model that a dvc.lock names.
-    set of tuple
-        Each state of parameters, schema and sources that its commit's dvc.lock does not belong to.
+    set of Look
+        Each recipe with a model that a dvc.lock of its own sources names.
+    set of Recipe
+        Each recipe that the dvc.lock of none of its commits belongs to.
     """
-    columns = [find_objects(commits, path) for path in (DVC_LOCK, PARAMS_YAML, SCHEMA_YAML, SOURCE_FOLDER)]
-    candidates = {CandidateFiles(*ids): commit for commit, *ids in zip(commits, *columns, strict=True)}
-    models = set[str]()
-    trained: Recipes = set()
-    untrained: Recipes = set()
+    candidates = dict(zip(find_candidate_files(commits), commits, strict=True))
+    looks = set[Look]()
+    untrained = set[Recipe]()
     for files, commit in list(candidates.items())[:MAX_CANDIDATES]:
+        recipe = read_recipe(files)
         model = find_trained_model(files, commit)
         if model:
-            models.add(model)
-            trained.add(files.recipe)
+            looks.add(Look(recipe, model))
         elif files.params:
-            untrained.add(files.recipe)
-    return models, untrained - trained
+            untrained.add(recipe)
+    return looks, untrained - {look.recipe for look in looks}
 
 
 def find_trained_model(files: CandidateFiles, commit: str) -> str | None:
     """Return the MD5 of the model that a commit's dvc.lock names; None where the lock is not of its own sources."""
-    if any(ALIAS.search(read_object(name)) for name in (files.lock, files.params)):
+    if has_aliases(files.lock) or has_aliases(files.params):
         return None
     params = parse_object(files.params)
     stages = parse_object(files.lock).get("stages") or {}

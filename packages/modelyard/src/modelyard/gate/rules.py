@@ -1,5 +1,6 @@
 """The rules of the gate beside the verdict: floors, ceiling, dummy, slices, fairness and budgets."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -258,11 +259,11 @@ def check_types() -> list[RuleResult]:
     return [build_rule_result("types", False, sentence)]
 
 
-def check_retarget(params: Params, obstacle: str) -> list[RuleResult]:
+def check_retarget(params: Params, obstacles: Sequence[str]) -> list[RuleResult]:
     """Check that the base's rules fit the branch; what happens else is for `gate.retarget` of the base."""
-    if not obstacle:
+    if not obstacles:
         return []
-    sentence = f"this branch {obstacle}; `gate.retarget: warn` on the base allows it"
+    sentence = f"this branch {' and '.join(obstacles)}; `gate.retarget: warn` on the base allows it"
     return [build_rule_result("retarget", False, sentence, blocking=params.gate.retarget == "block")]
 
 

@@ -13,16 +13,18 @@ from modelyard.core.files import sha256
 from modelyard.core.git_objects import checkout_commit, read_yaml_at
 from modelyard.core.model_at import Champion, restore_model
 from modelyard.core.params import Params
-from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML, SCHEMA_YAML
+from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML, ROW_HASHES_FILE, SCHEMA_YAML
 from modelyard.core.predictions import Predictions
 from modelyard.core.process import run_git
 from modelyard.core.project import Project
 from modelyard.core.yaml import read_yaml
+from modelyard.data.hashing import hash_frame
 from modelyard.data.parquet import read_table
+from modelyard.data.schema import read_key
 from modelyard.data.source import open_table
 from modelyard.gate.champion import find_champion, predict_dummy, retrain_champion
 from modelyard.gate.isolation import BaseRules, apply_base_rules
-from modelyard.gate.leakage import find_rows_seen_in_training
+from modelyard.gate.leakage import find_rows_seen_in_training, flag_leaked_rows
 from modelyard.gate.scratch import ModelOutput, ModelOutputError, predict_in_scratch
 from modelyard.pipeline.split import split_file
 from modelyard.statistics.paired_scores import MIN_UNITS
@@ -42,17 +44,27 @@ class JudgedRows:
         The training rows.
     holdout
         The rows that both models predict, n of them.
+    moved
+        Those that the branch's own split trains on, booleans of shape (n,).
     """
 
     table: pd.DataFrame
     train: pd.DataFrame
     holdout: pd.DataFrame
+    moved: np.ndarray
 
     @classmethod
     def split(cls, table: pd.DataFrame, path: Path, params: Params, key: list[str]) -> "JudgedRows":
         """Split a table, which was read from a Parquet file, as the parameters and the key say."""
         train, holdout = split_file(path, params, key)
-        return cls(table, train, holdout.reset_index(drop=True))
+        return cls(table, train, holdout.reset_index(drop=True), np.zeros(len(holdout), dtype=bool))
+
+    def compare_with_split(self, path: Path, params: Params, key: list[str]) -> "JudgedRows":
+        """Return the same rows, with those of the holdout flagged that another split trains on."""
+        columns = sorted(self.table)
+        train, _ = split_file(path, params, key)
+        hashes = [hash_frame(part[columns]) for part in (train, self.holdout, self.table)]
+        return replace(self, moved=flag_leaked_rows(*hashes))
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,8 @@ def load_rules_and_rows(base: str, params: Params) -> tuple[BaseRules, JudgedRow
         table = read_table(path)
         rules = apply_base_rules(base, params, [str(name) for name in table])
         rows = JudgedRows.split(table, path, rules.params, rules.key)
+        if rules.changed:
+            rows = rows.compare_with_split(path, params, read_key())
     return rules, rows
 
 
@@ -127,12 +141,34 @@ def refuse_unknown_classes(predictions: Predictions, truth: pd.Series) -> None:
         raise ModelOutputError("candidate", f"predicts classes that no row has: {', '.join(sorted(unknown))[:200]}")
 
 
-def find_candidate_training_rows(rows: JudgedRows) -> np.ndarray:
-    """Flag the holdout rows that the model here was trained on; a `UserError` where nothing can tell."""
-    found = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows.holdout, rows.table)
-    if found is None:
+def find_candidate_training_rows(rows: JudgedRows, known: np.ndarray | None = None) -> np.ndarray:
+    """Flag the holdout rows that the model here was trained on.
+
+    models/rows.npy is written by the branch, and each row that it names is left out of the comparison. So it may name
+    only those that the judge finds itself: rows that the branch's split trains on, or that the champion knows.
+
+    Parameters
+    ----------
+    rows
+        The rows, n of them in the holdout.
+    known
+        The holdout rows that the champion was trained on, booleans of shape (n,): a warm start goes on from them.
+
+    Raises
+    ------
+    UserError
+        It names others, or nothing can tell.
+    """
+    named = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows.holdout, rows.table)
+    if named is None:
         raise UserError(f"the data lacks columns that {SCHEMA_YAML} names; run `make schema`, then `make pipeline`")
-    return found
+    allowed = rows.moved if known is None else rows.moved | known
+    unknown = int((named & ~allowed).sum())
+    if unknown:
+        cure = "run `make pipeline`, or bring a change of data.py to the base first"
+        problem = f"{ROW_HASHES_FILE} names {unknown:,} rows of the holdout that the branch's split does not train on"
+        raise UserError(f"{problem}; {cure}")
+    return named | rows.moved
 
 
 def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predictions) -> ChampionScores:
@@ -149,31 +185,37 @@ def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predi
     candidate
         The candidate's predictions of the holdout, which are the champion's where both are one model.
     """
-    clean = ~find_candidate_training_rows(rows)
     champion = find_champion(base, params.data.target)
     if champion.source == "dummy":
+        clean = ~find_candidate_training_rows(rows)
         return ChampionScores(champion, predict_dummy(params.data, rows.train, len(rows.holdout)), clean, [])
     if is_candidate(champion):
+        anything = np.ones(len(rows.holdout), dtype=bool)  # the base wrote the hashes, too
+        clean = ~find_candidate_training_rows(rows, anything)
         return ChampionScores(replace(champion, model=sha256(MODEL_FILE)), candidate, clean, [])
     with checkout_commit(str(champion.commit)) as project:
-        return score_champion_in_checkout(params, project, restore_model(project, champion), rows, clean)
+        return score_champion_in_checkout(params, project, restore_model(project, champion), rows)
 
 
 def score_champion_in_checkout(
-    params: Params, project: Path, champion: Champion, rows: JudgedRows, clean: np.ndarray
+    params: Params, project: Path, champion: Champion, rows: JudgedRows
 ) -> ChampionScores:
     """Score the champion as it is, or train its recipe on today's training rows where it cannot be scored.
 
     It cannot where the data has lost some of its columns, or where too few holdout rows are new to it. For the
-    parameters see `score_champion`; `clean` are the rows that the candidate was not trained on.
+    parameters see `score_champion`.
     """
     commit = str(champion.commit)
     features = read_yaml_at(commit, PARAMS_YAML)["data"]["features"]
     lost_columns = [name for name in features if name not in rows.table]
     seen = find_rows_seen_in_training(project, read_yaml_at(commit, SCHEMA_YAML), rows.holdout, rows.table)
-    clean_for_both = np.zeros(len(clean), bool) if seen is None else clean & ~seen
-    if not lost_columns and has_enough_rows(params, rows.holdout[params.data.target], clean_for_both):
-        return ChampionScores(champion, predict_by_champion(params, project, rows), clean_for_both, [])
+    clean = ~find_candidate_training_rows(rows, seen)
+    new_to_champion = np.zeros(len(clean), bool) if seen is None else ~seen
+    # Rows that the branch's split moved are no reason: a branch does not decide that the champion is trained again.
+    unmoved = (clean | rows.moved) & new_to_champion
+    if not lost_columns and has_enough_rows(params, rows, unmoved):
+        scores = predict_by_champion(params, project, rows)
+        return ChampionScores(champion, scores, clean & new_to_champion, [])
     retrain_champion(project, rows.train)
     if lost_columns:
         reason = f"the data no longer has its columns {', '.join(lost_columns)}"
@@ -191,11 +233,12 @@ def predict_by_champion(params: Params, project: Path, rows: JudgedRows) -> Pred
     return predict_in_scratch("champion", project, rows.holdout, params.data.target, params.data.task).predictions
 
 
-def has_enough_rows(params: Params, truth: pd.Series, clean: np.ndarray) -> bool:
+def has_enough_rows(params: Params, rows: JudgedRows, clean: np.ndarray) -> bool:
     """Whether the clean rows can carry a comparison: half of the holdout, and 50 rows of the rarest class.
 
     A holdout that has fewer than 50 rows of a class needs all of them.
     """
+    truth = rows.holdout[params.data.target]
     if clean.mean() < MIN_CLEAN_SHARE:
         return False
     rarest = truth[clean].value_counts().min() if params.data.task == "classification" else clean.sum()
@@ -204,7 +247,8 @@ def has_enough_rows(params: Params, truth: pd.Series, clean: np.ndarray) -> bool
 
 def is_candidate(champion: Champion) -> bool:
     """Whether the champion is the program here: the same model, prepared by the same code and columns."""
-    return is_same_model(champion) and not is_code_changed(str(champion.commit))
+    commit = str(champion.commit)
+    return is_same_model(champion) and is_same_file(ROW_HASHES_FILE, commit) and not is_code_changed(commit)
 
 
 def is_code_changed(commit: str) -> bool:
@@ -221,6 +265,10 @@ def is_same_model(champion: Champion) -> bool:
     """Whether the champion is the model file here, by SHA-256 or, where that is not known, by the MD5 in dvc.lock."""
     if champion.model:
         return champion.model == sha256(MODEL_FILE)
-    here = get_hashes(load_lock()).get(str(MODEL_FILE))
-    there = get_hashes(read_yaml_at(str(champion.commit), DVC_LOCK)).get(str(MODEL_FILE))
-    return here == there
+    return is_same_file(MODEL_FILE, str(champion.commit))
+
+
+def is_same_file(path: Path, commit: str) -> bool:
+    """Whether dvc.lock names the same file at a path as it does at a commit."""
+    there = get_hashes(read_yaml_at(commit, DVC_LOCK))
+    return get_hashes(load_lock()).get(str(path)) == there.get(str(path))

@@ -30,7 +30,14 @@ from modelyard.core.yaml import read_yaml
 from modelyard.gate.champion import predict_dummy
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
 from modelyard.gate.erosion import check_cumulative_drop
-from modelyard.gate.isolation import BaseRules, describe_changes, find_judge_notes, has_pipeline, run_base_gate
+from modelyard.gate.isolation import (
+    BaseRules,
+    describe_changes,
+    describe_lost_columns,
+    find_judge_notes,
+    has_pipeline,
+    run_base_gate,
+)
 from modelyard.gate.looks import build_look_notes, compute_ladder_step, count_looks, require_ladder_step
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import (
@@ -44,6 +51,7 @@ from modelyard.gate.rules import (
 from modelyard.gate.scoring import (
     ChampionScores,
     JudgedRows,
+    has_enough_rows,
     load_rules_and_rows,
     refuse_unknown_classes,
     score_candidate,
@@ -184,12 +192,20 @@ def check_rules(
     clean = candidate.predictions.select_rows(scored.clean)
     dummy = predict_dummy(params.data, rows.train, len(clean))
     return [
-        *check_retarget(params, base_rules.obstacle),
+        *check_retarget(params, find_obstacles(base_rules, rows)),
         *check_types(),
         *check_all_rules(compared.pairs, clean, dummy, compared.primary, slices),
         *check_cumulative_drop(params, base, scored, rows, candidate.predictions, compared.primary),
         *check_latency(params, candidate.milliseconds),
     ]
+
+
+def find_obstacles(rules: BaseRules, rows: JudgedRows) -> list[str]:
+    """Return why the base's rules do not fit the branch, in words: none, so that they apply as they are."""
+    obstacles = [rules.obstacle, describe_lost_columns(rules.lost)]
+    if not has_enough_rows(rules.params, rows, ~rows.moved):
+        obstacles.append("trains on most of the base's holdout, since it splits otherwise")
+    return [obstacle for obstacle in obstacles if obstacle]
 
 
 def build_comparison_notes(data: DataParams, word: str, compared: Comparison) -> list[str]:
