@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.core.paths import DVC_LOCK, PARAMS_YAML
+from modelyard.core.files import md5
+from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML
 from modelyard.core.process import run_git
 from modelyard.gate.looks import collect_looks, count_looks
 from tests.library.gate.support import change, commit_all, make_repository, train
@@ -86,6 +87,20 @@ def test_pushes_without_a_new_lock_are_counted(pushes: int, tmp_path: Path, monk
         commit_all()
     Path("models/model.skops").write_text("what the judging run trains")
     assert count_looks(base, 50).count == pushes
+
+
+def test_a_lock_that_names_the_champions_model_hides_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    make_repository()
+    base = run_git("rev-parse", "HEAD")
+    champion = md5(MODEL_FILE)
+    run_git("switch", "--quiet", "--create", "attacker")
+    for depth in (2, 3, 4):
+        train(depth=depth)
+        DVC_LOCK.write_text(DVC_LOCK.read_text().replace(md5(MODEL_FILE), champion))
+        commit_all()
+    assert count_looks(base, 50).count >= 3
 
 
 def test_forged_dates_hide_no_look_of_a_branch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def train(**arguments: object) -> None:
 def make_repository() -> None:
     """Make a repository of the current folder, with one trained model on `main`."""
     params = {
-        "data": {"path": "t", "target": "y", "time": None},
+        "data": {"path": "t", "target": "y", "time": None, "features": ["x"]},
         "seed": 0,
         "split": {"seed": 0},
         "train": {"depth": 1},

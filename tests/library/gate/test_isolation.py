@@ -13,6 +13,7 @@ from modelyard.gate.isolation import (
     BaseRules,
     apply_base_rules,
     describe_changes,
+    describe_lost_columns,
     find_judge_notes,
     has_library,
     is_library_changed,
@@ -150,11 +151,12 @@ def test_a_column_of_the_split_that_is_gone_is_an_obstacle() -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_a_slice_that_the_data_has_lost_is_noted() -> None:
+def test_a_slice_that_the_data_has_lost_is_named() -> None:
     Path("params.yaml").write_text(dump_yaml(read_yaml(Path("params.yaml")) | {"gate": {"slices": ["origin", "moon"]}}))
     rules = judge({})
     assert rules.params.gate.slices == ["origin"]
-    assert rules.notes == ["The data no longer has `moon`, whose values the base compares: they were not compared."]
+    assert rules.lost == ["moon"]
+    assert describe_lost_columns(rules.lost) == "has no column `moon`, whose values the base compares"
 
 
 @pytest.mark.usefixtures("project")

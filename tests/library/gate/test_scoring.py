@@ -2,15 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from modelyard.core.errors import UserError
+from modelyard.core.model_at import Champion
 from modelyard.core.params import load_params
+from modelyard.core.paths import DVC_LOCK, ROW_HASHES_FILE, SCHEMA_YAML
+from modelyard.core.predictions import Predictions
 from modelyard.core.project import Project
+from modelyard.data.hashing import hash_frame
 from modelyard.data.source import open_table
+from modelyard.gate import scoring
 from modelyard.gate.scoring import load_rules_and_rows
-from tests.library.gate.support import commit_all
+from modelyard.gate.scratch import ModelOutputError
+from tests.library.gate.support import change, commit_all
 
 LOAD = """\
 import pandas as pd
@@ -42,6 +49,73 @@ def test_a_table_that_the_branch_loaded_is_not_read() -> None:
     truth.assign(late=1).to_parquet(loaded, index=False)
     _, rows = load_rules_and_rows(commit_all(), load_params())
     assert rows.table["late"].tolist() == truth["late"].tolist()
+
+
+def make_rows(moved: list[int]) -> scoring.JudgedRows:
+    """Five rows, of which the last three are the holdout, and what the branch's split moved of these."""
+    table = pd.DataFrame({"x": range(5), "y": [0, 1, 0, 1, 0]})
+    holdout = table.tail(3).reset_index(drop=True)
+    return scoring.JudgedRows(table, table.head(2), holdout, np.isin(np.arange(3), moved))
+
+
+def name_rows(*places: int) -> None:
+    """Let models/rows.npy name rows of the table."""
+    ROW_HASHES_FILE.parent.mkdir(exist_ok=True)
+    SCHEMA_YAML.write_text("columns: {x: {}, y: {}}\n")
+    np.save(ROW_HASHES_FILE, hash_frame(make_rows([]).table.iloc[list(places)]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("folder")
+def test_rows_that_the_branchs_split_trains_on_are_left_out_even_unnamed() -> None:
+    name_rows(0, 1)
+    assert scoring.find_candidate_training_rows(make_rows([1])).tolist() == [False, True, False]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_branch_does_not_choose_which_rows_are_left_out() -> None:
+    name_rows(0, 1, 3)
+    with pytest.raises(UserError, match=r"names 1 rows of the holdout that the branch's split does not train on"):
+        scoring.find_candidate_training_rows(make_rows([]))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_warm_start_may_name_the_rows_of_the_champion() -> None:
+    name_rows(0, 1, 3)
+    known = np.array([False, True, False])
+    assert scoring.find_candidate_training_rows(make_rows([]), known).tolist() == known.tolist()
+
+
+@pytest.mark.usefixtures("project")
+def test_rows_that_another_split_of_the_branch_trains_on_are_found() -> None:
+    DVC_LOCK.write_text("stages: {}\n")
+    base = commit_all()
+    change("split", holdout=0.1)
+    _, rows = load_rules_and_rows(base, load_params())
+    assert 0.3 < rows.moved.mean() < 0.7
+
+
+@pytest.mark.usefixtures("project")
+def test_other_code_makes_another_candidate_of_the_same_model() -> None:
+    DVC_LOCK.write_text("stages: {}\n")
+    commit = commit_all()
+    champion = Champion("base", None, commit)
+    assert scoring.is_candidate(champion)
+    features = Path("src/flight_delays/features.py")
+    features.write_text(features.read_text() + "\n# other\n")
+    assert not scoring.is_candidate(champion)
+    commit_all()
+    assert not scoring.is_candidate(champion)
+
+
+def test_a_class_that_no_row_has_is_refused() -> None:
+    predictions = Predictions.from_probabilities(np.full((1, 3), 1 / 3), np.array(["0", "1", "zzz"]))
+    with pytest.raises(ModelOutputError, match="predicts classes that no row has: zzz"):
+        scoring.refuse_unknown_classes(predictions, pd.Series([0, 1]))
 
 
 @pytest.mark.usefixtures("project")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from modelyard.statistics.clusters import MIN_CROSSED_CLUSTERS, Clusters
+from modelyard.statistics.clusters import MIN_EFFECTIVE_CLUSTERS, Clusters, count_effective
 from modelyard.statistics.influence import Array
 
 MIN_GROUP_ROWS = 50
@@ -200,11 +200,11 @@ def compare_group_means(
 
 
 def find_large_groups(codes: Array, count: int, clusters: Clusters | None) -> Array:
-    """Return whether each group has at least 50 rows, and eight clusters of each kind, booleans of shape (count,)."""
+    """Return whether each group has at least 50 rows, and eight effective clusters of each kind, of shape (count,)."""
     is_large = np.bincount(codes, minlength=count) >= MIN_GROUP_ROWS
     for units in () if clusters is None else clusters.codes:
-        group_of_pair = np.unique(units * count + codes) % count
-        is_large &= np.bincount(group_of_pair, minlength=count) >= MIN_CROSSED_CLUSTERS
+        for group in np.flatnonzero(is_large):
+            is_large[group] = count_effective(np.bincount(units[codes == group])) >= MIN_EFFECTIVE_CLUSTERS
     return is_large
 
 

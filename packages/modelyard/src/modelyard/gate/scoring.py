@@ -197,9 +197,7 @@ def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predi
         return score_champion_in_checkout(params, project, restore_model(project, champion), rows)
 
 
-def score_champion_in_checkout(
-    params: Params, project: Path, champion: Champion, rows: JudgedRows
-) -> ChampionScores:
+def score_champion_in_checkout(params: Params, project: Path, champion: Champion, rows: JudgedRows) -> ChampionScores:
     """Score the champion as it is, or train its recipe on today's training rows where it cannot be scored.
 
     It cannot where the data has lost some of its columns, or where too few holdout rows are new to it. For the

@@ -294,7 +294,8 @@ def build_size_notes(counts: RowCounts, metric: str) -> list[str]:
     if not counts.has_enough_rows:
         few.append(f"{counts.minority} rows of the rarest class" if counts.needs_rare_class else f"{counts.rows} rows")
     if not counts.has_enough_clusters:
-        few.append(f"{counts.clusters} groups or blocks of rows that are independent of each other")
+        uneven = "" if counts.is_even else f", as uneven as {counts.effective_clusters:.0f} of one size"
+        few.append(f"{counts.clusters} groups or blocks of rows that are independent of each other{uneven}")
     if not few:
         return []
     return [

@@ -17,6 +17,7 @@ from modelyard.statistics.influence import Array
 
 MIN_CLUSTERS = 50  # with fewer, no interval by one kind of cluster can be trusted
 MIN_CROSSED_CLUSTERS = 8  # of each of two kinds
+MIN_EFFECTIVE_CLUSTERS = 8  # one cluster with 70 % of the rows and 59 others count as two
 PERIODS = {"week": "W", "day": "D", "hour": "h"}  # from coarse to fine, with pandas' names
 DEFAULT_PERIOD = "day"
 
@@ -65,6 +66,11 @@ class Clusters:
         return min(self.counts)
 
     @property
+    def most_uneven(self) -> float:
+        """The effective number of clusters of the kind whose sizes are most uneven."""
+        return min(count_effective(np.bincount(codes)) for codes in self.codes)
+
+    @property
     def min_clusters(self) -> int:
         """The number of clusters with which intervals can be trusted: 50, or 8 of each of two kinds."""
         return MIN_CROSSED_CLUSTERS if self.is_crossed else MIN_CLUSTERS
@@ -78,6 +84,17 @@ class Clusters:
     def select_rows(self, rows: Array) -> "Clusters":
         """Return the clusters of some rows."""
         return replace(self, codes=tuple(codes[rows] for codes in self.codes))
+
+
+def count_effective(sizes: Array) -> float:
+    """Return the effective number of clusters, 1 / Σ h² of their shares h of the rows: a large one counts for few.
+
+    References
+    ----------
+    Kish (1965), Survey Sampling, for the effective size of a sample with unequal weights.
+    """
+    shares = sizes / max(sizes.sum(), 1)
+    return float(1 / max((shares**2).sum(), np.finfo(float).tiny))
 
 
 def build_clusters(data: DataParams, rows: pd.DataFrame) -> Clusters | None:

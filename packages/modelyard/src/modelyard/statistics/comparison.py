@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from modelyard.statistics.clusters import MIN_CROSSED_CLUSTERS, Clusters
+from modelyard.statistics.clusters import Clusters
 from modelyard.statistics.influence import Array, CostMatrix, Influence
 from modelyard.statistics.margins import build_margin, compute_margin
 from modelyard.statistics.metrics import CLASSIFICATION, InvalidScoresError, Metric
@@ -510,7 +510,7 @@ def compare_slices(
     for column, values in labels.items():
         for value, part in _iterate_slices(pair, column, values):
             counts = part.count_rows()
-            if not counts.has_enough_rows or (counts.clusters or MIN_CROSSED_CLUSTERS) < MIN_CROSSED_CLUSTERS:
+            if not (counts.has_enough_rows and counts.is_even):  # eight effective clusters are at least eight
                 continue
             found = _compare(part, confidence, margin)
             slices.append(SliceComparison(column, value, counts, found, found.margin, found.p_value))

@@ -7,7 +7,7 @@ import numpy as np
 
 from modelyard.core.errors import UserError
 from modelyard.statistics.chance import compute_chance
-from modelyard.statistics.clusters import MIN_CLUSTERS, Clusters
+from modelyard.statistics.clusters import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS, Clusters
 from modelyard.statistics.influence import Array, CostMatrix, Influence
 from modelyard.statistics.metrics import InvalidScoresError, Metric, get_metric, validate_inputs
 from modelyard.statistics.standard_error import Groups
@@ -43,6 +43,8 @@ class RowCounts:
         The number of clusters, of two kinds the smaller one; None where each row stands for itself.
     min_clusters
         The number of clusters with which intervals can be trusted.
+    effective_clusters
+        The number of clusters of one size that would tell as much; infinite where each row stands for itself.
     needs_rare_class
         Whether the metric depends on the rows of the rarest class above all.
     """
@@ -52,6 +54,7 @@ class RowCounts:
     clusters: int | None = None
     min_clusters: int = MIN_CLUSTERS
     needs_rare_class: bool = True
+    effective_clusters: float = float("inf")
 
     @property
     def has_enough_rows(self) -> bool:
@@ -60,8 +63,13 @@ class RowCounts:
 
     @property
     def has_enough_clusters(self) -> bool:
-        """Whether there are 50 clusters, or 8 of each of two kinds, or none at all."""
-        return self.clusters is None or self.clusters >= self.min_clusters
+        """Whether there are 50 clusters, or 8 of each of two kinds, or none at all, and none holds most rows."""
+        return self.is_even and (self.clusters is None or self.clusters >= self.min_clusters)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the clusters tell as much as eight of one size."""
+        return self.effective_clusters >= MIN_EFFECTIVE_CLUSTERS
 
     @property
     def is_sufficient(self) -> bool:
@@ -117,7 +125,12 @@ class PairedScores:
         counts = RowCounts(len(self.truth), minority, needs_rare_class=self.metric.needs_rare_class)
         if self.clusters is None:
             return counts
-        return replace(counts, clusters=self.clusters.fewest, min_clusters=self.clusters.min_clusters)
+        return replace(
+            counts,
+            clusters=self.clusters.fewest,
+            min_clusters=self.clusters.min_clusters,
+            effective_clusters=self.clusters.most_uneven,
+        )
 
     def compute_value(self, scores: Array) -> float:
         """Return the metric of one model's scores; NaN where the rows do not define it."""
