@@ -48,6 +48,10 @@ class Attack:
             before = self.project.read(name) if keep else ""
             self.write(name, f"{before}\n{CANARY.format(str(self.canary))}")
 
+    def append(self, name: str, text: str) -> None:
+        """Add lines to a file of the branch."""
+        self.write(name, self.project.read(name) + text)
+
     def weaken(self) -> None:
         """Let the branch's model learn next to nothing: it is worse beyond doubt."""
         self.edit("params.yaml", r"max_iter: \d+", "max_iter: 3")

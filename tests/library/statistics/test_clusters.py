@@ -8,7 +8,7 @@ import pytest
 from modelyard.core.errors import SettingError
 from modelyard.core.params import DataParams
 from modelyard.statistics.clusters import Clusters, build_clusters
-from modelyard.statistics.comparison import compute_difference, compute_interval
+from modelyard.statistics.comparison import compute_difference, compute_interval, compute_row_counts
 from modelyard.statistics.influence import Array, average_rows
 from modelyard.statistics.metrics import METRICS, get_metric
 from modelyard.statistics.standard_error import compute_standard_error
@@ -134,6 +134,16 @@ def test_error_of_two_kinds_is_not_below_either() -> None:
     found = average_rows(np.random.default_rng(3).permutation(values))  # no effects left
     errors = [compute_standard_error(MAE, values, found, codes)[0] for codes in clusters.codes]
     assert compute_standard_error(MAE, values, found, clusters)[0] == pytest.approx(max(errors), rel=0.15)
+
+
+def test_a_cluster_with_most_rows_leaves_too_few_to_tell() -> None:
+    """One of 60 groups has 70 % of the rows: all together tell as much as two of one size."""
+    groups = np.concatenate([np.zeros(1400), np.repeat(np.arange(1, 61), 10)])
+    scores = np.random.default_rng(0).random(2000)
+    counts = compute_row_counts("mae", scores, scores, groups)
+    assert counts.clusters == 61 and 2 < counts.effective_clusters < 2.1
+    assert not counts.is_sufficient
+    assert compute_row_counts("mae", scores[1400:], scores[1400:], groups[1400:]).is_sufficient
 
 
 def test_one_cluster_shows_nothing() -> None:

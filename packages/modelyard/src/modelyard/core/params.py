@@ -158,7 +158,7 @@ class GateParams(ParamsSection, frozen=True):
     inconclusive
         What an inconclusive comparison does: `warn` or `block`.
     retarget
-        What a change does that predicts something else, or lacks a column that the base splits by: `block` or `warn`.
+        What a change does that the base's rules do not fit (another target, lost columns): `block` or `warn`.
     drop
         How many margins all changes since the last promotion, or since the holdout began, may lose together.
     looks

@@ -61,7 +61,7 @@ class JudgedRows:
 
     def compare_with_split(self, path: Path, params: Params, key: list[str]) -> "JudgedRows":
         """Return the same rows, with those of the holdout flagged that another split trains on."""
-        columns = sorted(self.table)
+        columns = sorted(str(name) for name in self.table)
         train, _ = split_file(path, params, key)
         hashes = [hash_frame(part[columns]) for part in (train, self.holdout, self.table)]
         return replace(self, moved=flag_leaked_rows(*hashes))

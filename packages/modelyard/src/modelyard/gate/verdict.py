@@ -52,6 +52,7 @@ from modelyard.gate.scoring import (
     ChampionScores,
     JudgedRows,
     has_enough_rows,
+    is_code_changed,
     load_rules_and_rows,
     refuse_unknown_classes,
     score_candidate,
@@ -192,7 +193,7 @@ def check_rules(
     clean = candidate.predictions.select_rows(scored.clean)
     dummy = predict_dummy(params.data, rows.train, len(clean))
     return [
-        *check_retarget(params, find_obstacles(base_rules, rows)),
+        *check_retarget(params, find_obstacles(base_rules, rows, base)),
         *check_types(),
         *check_all_rules(compared.pairs, clean, dummy, compared.primary, slices),
         *check_cumulative_drop(params, base, scored, rows, candidate.predictions, compared.primary),
@@ -200,12 +201,19 @@ def check_rules(
     ]
 
 
-def find_obstacles(rules: BaseRules, rows: JudgedRows) -> list[str]:
-    """Return why the base's rules do not fit the branch, in words: none, so that they apply as they are."""
+def find_obstacles(rules: BaseRules, rows: JudgedRows, base: str) -> list[str]:
+    """Return why the base's rules do not fit the branch, in words; none where they apply as they are."""
     obstacles = [rules.obstacle, describe_lost_columns(rules.lost)]
-    if not has_enough_rows(rules.params, rows, ~rows.moved):
-        obstacles.append("trains on most of the base's holdout, since it splits otherwise")
+    if not has_enough_rows(rules.params, rows, ~rows.moved) and is_more_changed_than_split(base):
+        obstacles.append("trains on most of the base's holdout and changes more than the split; do that alone first")
     return [obstacle for obstacle in obstacles if obstacle]
+
+
+def is_more_changed_than_split(base: str) -> bool:
+    """Whether the recipe differs from the base's by more than its split, which `make holdout` alone changes."""
+    before, now = read_yaml_at(base, PARAMS_YAML), read_yaml(PARAMS_YAML)
+    names = ("data", "train", "seed")
+    return is_code_changed(base) or any(before.get(name) != now.get(name) for name in names)
 
 
 def build_comparison_notes(data: DataParams, word: str, compared: Comparison) -> list[str]:
