@@ -45,5 +45,12 @@ def test_max_difference_is_relative_for_large_numbers() -> None:
     assert compute_max_difference([{"prediction": 110.0}], [{"prediction": 100.0}]) == pytest.approx(0.1)
 
 
+def test_a_number_close_to_zero_has_the_rounding_error_of_the_others() -> None:
+    """A linear model of large columns is compiled in single precision: 46 of 1,000 is 7e-5 off, as 1,000 would be."""
+    found = [{"prediction": -46.76291}, {"prediction": 1000.0}]
+    expected = [{"prediction": -46.76283}, {"prediction": 1000.0}]
+    assert compute_max_difference(found, expected) < 1e-6
+
+
 def test_max_difference_keeps_nan() -> None:
     assert np.isnan(compute_max_difference([{"prediction": float("nan")}], [{"prediction": 1.0}]))

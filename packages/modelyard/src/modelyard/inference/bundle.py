@@ -140,13 +140,23 @@ def compute_max_difference(found: Sequence[PredictionDict], expected: Sequence[P
     Returns
     -------
     float
-        The largest absolute difference of a probability; for a regression the largest difference relative to
-        max(1, abs(expected)). NaN where a prediction is NaN.
+        The largest absolute difference of a probability; for a regression the largest difference relative to the
+        number or the mean size of all numbers, whichever is larger, and at least 1: a sum of large terms that is
+        close to 0 has the rounding error of its terms. NaN where a prediction is NaN.
     """
-    differences = [0.0]
-    for one, other in zip(found, expected, strict=True):
-        found_numbers = one.get("probabilities") or {"": one["prediction"]}
-        expected_numbers = other.get("probabilities") or {"": other["prediction"]}
-        for name, number in expected_numbers.items():
-            differences.append(abs(found_numbers[name] - number) / max(1.0, abs(number)))
-    return float(np.max(differences))  # unlike max(), it keeps a NaN
+    numbers = [
+        (get_numbers(one)[name], number)
+        for one, other in zip(found, expected, strict=True)
+        for name, number in get_numbers(other).items()
+    ]
+    if not numbers:
+        return 0.0
+    found_numbers, expected_numbers = np.array(numbers).T
+    sizes = np.abs(expected_numbers)
+    differences = np.abs(found_numbers - expected_numbers) / np.maximum(sizes, max(1.0, sizes.mean()))
+    return float(differences.max())  # unlike Python's max(), it keeps a NaN
+
+
+def get_numbers(prediction: PredictionDict) -> dict[str, float]:
+    """Return the probabilities of a prediction by class, or its number under an empty name."""
+    return prediction.get("probabilities") or {"": prediction["prediction"]}
