@@ -41,7 +41,7 @@ STAND_INS = ("GNUmakefile", "makefile", ".venv/bin/python", ".uv/bin/uv", ".scan
 # What judges, or what a person runs, by the list in the template's page on security.
 DECIDES = (
     *("schema.yaml", "src/flight_delays/metrics.py", "src/flight_delays/model.py"),
-    *(".pre-commit-config.yaml", ".cruft.json", ".github/CODEOWNERS"),
+    *(".pre-commit-config.yaml", ".cruft.json", ".github/CODEOWNERS", ".gitattributes"),
 )
 Job = dict[str, Any]
 OWNED = re.findall(r"(?m)^# (/\S+)$", CODEOWNERS.read_text())

@@ -335,6 +335,16 @@ def test_only_the_posting_job_writes_and_branch_code_sees_no_token(work: Work) -
     assert all(reader in taken for reader in READERS.values()) and "a-writer" not in taken
 
 
+def test_a_pull_request_that_is_aimed_at_main_later_is_judged_and_a_new_title_is_not(work: Work) -> None:
+    work.push("stacked")
+    work.clone.run("git", "push", "--quiet", "origin", "main:dev")
+    assert not work.github.pull_request("stacked", base="dev").jobs
+    title = work.github.pull_request("stacked", action="edited", changes={"title": {"from": "A change"}})
+    assert {job.conclusion for job in title.jobs.values()} <= {"skipped"} and REQUIRED not in title.jobs
+    done = work.github.pull_request("stacked", action="edited", changes={"base": {"ref": {"from": "dev"}}})
+    assert done.job(REQUIRED).conclusion == "success", failures(done)
+
+
 def test_merge_queue_runs_the_same_checks_without_a_comment(work: Work) -> None:
     work.push("queued")
     done = work.github.merge_group("queued")

@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.core import model_at, process
 from modelyard.core.dvc_lock import get_cache_path
-from modelyard.core.errors import InvalidFileError, ToolError
+from modelyard.core.errors import IntegrityError, InvalidFileError, ToolError
 from modelyard.core.files import md5, sha256
 from modelyard.core.model_at import Champion, restore_model
 from modelyard.core.paths import MODEL_FILE, ROW_HASHES_FILE
@@ -114,3 +114,24 @@ def test_a_commit_without_a_lock_has_no_model_in_the_cache(checkout: Path, monke
     monkeypatch.setattr(model_at, "read_yaml_at", lambda *_: None)
     with process.use_runner(answer_dvc("", False)):
         assert restore_model(checkout, Champion("base", None, "c0ffee")).source == "rebuilt"
+
+
+@pytest.mark.parametrize("cached", [b"the data", b"other data"])
+def test_a_model_is_trained_again_only_on_the_data_of_its_commit(checkout: Path, cached: bytes) -> None:
+    (checkout / "data").mkdir()
+    (checkout / "data/rows.csv.dvc").write_text(f"outs: [{{path: rows.csv, md5: {md5(b'the data')}}}]\n")
+    calls: list[str] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        calls.append(next((word for word in ("checkout", "repro") if word in command), "other"))
+        if "checkout" in command:  # as DVC does, which does not look at what its cache holds
+            (options["cwd"] / "data/rows.csv").write_bytes(cached)
+        return answer_dvc("", False)(command, **options)
+
+    with process.use_runner(run):
+        if cached == b"the data":
+            assert restore_model(checkout, Champion("base", None, "c0ffee")).source == "rebuilt"
+        else:
+            with pytest.raises(IntegrityError, match=r"rows.csv is not what .*rows.csv.dvc names"):
+                restore_model(checkout, Champion("base", None, "c0ffee"))
+    assert ("repro" in calls) == (cached == b"the data")

@@ -151,3 +151,8 @@ def test_verdict_is_loaded_only_for_this_model() -> None:
         verdict.load_verdict()
     write_json(VERDICT_JSON, {"candidate": {"model": sha256(MODEL_FILE)}})
     assert verdict.load_verdict()["candidate"]["model"] == sha256(MODEL_FILE)
+
+
+def test_build_confinement_notes_names_what_was_left_open() -> None:
+    assert verdict.build_confinement_notes("landlock and seccomp") == []
+    assert "confined by none: here it could reach files" in verdict.build_confinement_notes("none")[0]

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -209,7 +210,26 @@ def test_verdict_and_summary_go_to_the_jobs_that_follow_and_to_the_runs_page(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
     assert main("verdict summary", folder=str(run)) == 0
     assert "decision=pass\n" in (tmp_path / "output").read_text()
+    assert f"digest={digest_verdict(run)}\n" in (tmp_path / "output").read_text()
     assert (tmp_path / "summary").read_text().startswith("# Better")
+
+
+def digest_verdict(run: Path) -> str:
+    return hashlib.sha256((run / "reports/verdict.json").read_bytes()).hexdigest()
+
+
+def test_a_verdict_that_was_exchanged_after_it_was_told_is_not_posted(
+    post: GitHubPoster, api: Memory, run: Path
+) -> None:
+    api.lists[f"/issues/{post.number}/comments"] = []
+    told = replace(post, digest=digest_verdict(run))
+    told.status()
+    (run / "reports/verdict.json").write_text(json.dumps(VERDICT | {"sentence": "Better: forged."}))
+    told.status()
+    told.comment()
+    before, after, comment = [body for method, _, body in api.calls if method == "POST"]
+    assert (before["state"], after["state"]) == ("success", "error") and "forged" not in str(after)
+    assert "not the one that the judge told of" in comment["body"] and "octocat" not in comment["body"]
 
 
 @pytest.mark.parametrize("problem", [ApiError(403, "POST /x", "no"), ServiceUnavailableError("down", 999.0)])

@@ -94,3 +94,9 @@ def test_main_without_a_champion_keeps_nothing(
     monkeypatch.chdir(tmp_path)
     assert main() == 0
     assert "nothing is promoted yet" in capsys.readouterr().out
+
+
+def test_a_model_that_was_not_judged_is_refused_before_anything_else(models: Path) -> None:
+    assert main(str(models), candidate=DIGEST) == 0
+    with pytest.raises(PostingRefusedError, match="is not the judged model ffffffffffff"):
+        main(str(models), candidate="f" * 64)

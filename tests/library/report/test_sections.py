@@ -153,6 +153,12 @@ def test_draw_mermaid_interpolates_the_curve() -> None:
     assert ", ".join(f"{value:.3f}" for value in np.linspace(0, 1, 21)) in text
 
 
+def test_build_lineage_section_says_what_confined_the_models(project: Path) -> None:
+    DVC_LOCK.write_text("stages: {}\n", encoding="utf-8")
+    rows = sections.build_lineage_section(VERDICT | {"confinement": "landlock and seccomp"}).rows
+    assert ["models' code confined by", "`landlock and seccomp`"] in rows
+
+
 def test_build_lineage_section_of_a_dummy_says_none(project: Path) -> None:
     DVC_LOCK.write_text("stages: {}\n", encoding="utf-8")
     rows = sections.build_lineage_section(VERDICT).rows

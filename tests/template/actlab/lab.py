@@ -107,6 +107,7 @@ class GitHub:
         number: int = 1,
         action: str = "opened",
         fork: str = "",
+        changes: dict[str, Any] | None = None,
         **options: Any,
     ) -> Run:
         """What a pull request starts, as it is in refs/pull/N/merge; on a conflict nothing."""
@@ -127,7 +128,7 @@ class GitHub:
             },
         }
         pull = {"number": number, "title": title, "user": {"login": "octocat"}, **sides}
-        payload = {"action": action, "number": number, "pull_request": pull}
+        payload = {"action": action, "number": number, "pull_request": pull, "changes": changes or {}}
         options["env"] = {
             "GITHUB_BASE_REF": base,
             "GITHUB_HEAD_REF": head,

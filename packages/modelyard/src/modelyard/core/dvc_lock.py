@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.core.errors import InvalidFileError
+from modelyard.core.errors import IntegrityError, InvalidFileError
 from modelyard.core.files import md5
 from modelyard.core.paths import DVC_LOCK, METRICS_JSON, MODEL_FILE
 from modelyard.core.yaml import read_yaml
@@ -56,6 +56,24 @@ def hash_path(path: Path) -> str:
         return md5(path)
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     return hash_folder({name: md5(file) for name, file in files.items() if not IGNORED_PATHS.search(name)})
+
+
+def verify_data(pointers: Iterable[Path]) -> None:
+    """Raise an `IntegrityError` where data is not what its .dvc file names.
+
+    DVC does not look again at what it takes from its cache, and a job that runs code of a branch writes to that cache.
+
+    Parameters
+    ----------
+    pointers
+        The .dvc files. Data that is not there is not looked at.
+    """
+    for pointer in pointers:
+        for entry in read_yaml(pointer).get("outs", []):
+            path = pointer.parent / entry["path"]
+            if path.exists() and hash_path(path) != entry["md5"]:
+                sentence = f"{path} is not what {pointer} names; delete DVC's cache and run the workflow again"
+                raise IntegrityError("data", sentence)
 
 
 class LockDifference(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.core.dvc_lock import get_cache_path, get_hashes
+from modelyard.core.dvc_lock import get_cache_path, get_hashes, verify_data
 from modelyard.core.errors import InvalidFileError, ToolError
 from modelyard.core.files import md5, sha256
 from modelyard.core.git_objects import read_yaml_at
@@ -82,6 +82,14 @@ def bring_start_model(project: Path) -> None:
         run_in_checkout(project, *MODELYARD_COMMAND, "start")
 
 
+def bring_raw_data(project: Path) -> None:
+    """Bring a checkout's data out of DVC's cache, or raise an `IntegrityError` where it is not what git names."""
+    pointers = sorted(path for path in project.rglob("*.dvc") if path.is_file())
+    if pointers:
+        run_dvc("checkout", "--quiet", *pointers, cwd=project)
+    verify_data(pointers)
+
+
 def restore_model(project: Path, champion: Champion) -> Champion:
     """Put the champion's model into its checkout: from DVC's cache, from the remote, or by training it again.
 
@@ -96,12 +104,18 @@ def restore_model(project: Path, champion: Champion) -> Champion:
     -------
     Champion
         The same with the SHA-256 of the restored file; its source is `rebuilt` where that is another model.
+
+    Raises
+    ------
+    IntegrityError
+        It would be trained on other data than its commit names.
     """
     _copy_from_cache(project, str(champion.commit))
     if not _has_model(project) and get_default_remote(project):
         run_dvc("pull", "--quiet", *MODEL_FILES, cwd=project)
     is_retrained = not _has_model(project)
     if is_retrained:
+        bring_raw_data(project)
         bring_start_model(project)
         run_in_checkout(project, *DVC_COMMAND, "repro", "--force", "--no-run-cache", "train")
     digest = sha256(project / MODEL_FILE)

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ SETTINGS = (PYPROJECT_TOML, PARAMS_YAML, SCHEMA_YAML)
 KEPT_VARIABLES = ("DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "SYSTEMROOT", "TZ")
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/nix/store", "/etc", "/proc", "/sys")
 SITE_FOLDERS = ("site-packages", "dist-packages")
+LEVEL_FILE = "confinement"  # beside the scratch folder, where the model's code cannot write
 SUM_TOLERANCE = 1e-3  # of a row's probabilities: single precision, and many classes
 
 
@@ -51,6 +53,24 @@ class ModelOutputError(UserError):
         self.role = role
 
 
+class UnconfinedError(UserError):
+    """A model's own code is not started, since this machine cannot confine it.
+
+    Parameters
+    ----------
+    level
+        What this machine can confine it by.
+    """
+
+    def __init__(self, level: str) -> None:
+        super().__init__(
+            f"in a workflow, a branch's code must be confined by {confine.FULL_CONFINEMENT}, and this runner has "
+            f"{level}; use one with Linux 5.13 or newer on x86-64 or arm64, such as ubuntu-latest, outside of a "
+            "container that forbids them"
+        )
+        self.level = level
+
+
 @dataclass(frozen=True)
 class ModelOutput:
     """What a model returned for the rows.
@@ -59,11 +79,14 @@ class ModelOutput:
     ----------
     predictions
         One prediction for each row.
+    confinement
+        What confined that process: `landlock and seccomp`, one of them, or `none`.
     milliseconds
         The CPU time of one row as that process reports it; None where it was not measured.
     """
 
     predictions: Predictions
+    confinement: str
     milliseconds: float | None = None
 
 
@@ -93,12 +116,14 @@ def predict_in_scratch(
         The model wants the target, or returns something else than n predictions.
     ToolError
         Its code fails.
+    UnconfinedError
+        This is a workflow's run on a machine that cannot confine it.
     """
     features = read_yaml(project / PARAMS_YAML)["data"]["features"]
     if target in features:
         raise ModelOutputError(role, f"wants to see {target}, which it predicts; take it out of data.features")
     with tempfile.TemporaryDirectory(prefix="scratch-") as name:
-        scratch = Path(name).resolve()
+        scratch = Path(name).resolve() / "scratch"
         copy_model(project, scratch / "project")
         copy_library(project, scratch / "library")
         visible = [column for column in features if column in rows]
@@ -106,9 +131,10 @@ def predict_in_scratch(
         options = ["--rows", "../rows.parquet", "--out", "../predictions.parquet"]
         if is_timed:
             options += ["--times", "../times.json"]
-        run_confined(role, scratch, [sys.executable, "-P", "-S", "-m", "modelyard", "predict", *options])
+        confinement = run_confined(role, scratch, [sys.executable, "-P", "-S", "-m", "modelyard", "predict", *options])
         predictions = read_predictions(scratch / "predictions.parquet", role, task, len(rows))
-        return ModelOutput(predictions, read_milliseconds(scratch / "times.json", role) if is_timed else None)
+        milliseconds = read_milliseconds(scratch / "times.json", role) if is_timed else None
+        return ModelOutput(predictions, confinement, milliseconds)
 
 
 def copy_model(project: Path, folder: Path) -> None:
@@ -129,8 +155,16 @@ def copy_library(project: Path, folder: Path) -> None:
     shutil.copytree(carried if is_checkout else here, folder / here.name)
 
 
-def run_confined(role: str, scratch: Path, command: list[str]) -> None:
-    """Run a command that may read and write in the scratch folder only; raise a `ToolError` where it fails."""
+def run_confined(role: str, scratch: Path, command: list[str]) -> str:
+    """Run a command that may read and write in the scratch folder only, and return what confined it.
+
+    Raises
+    ------
+    ToolError
+        It fails.
+    UnconfinedError
+        It was not started, since this machine cannot confine it.
+    """
     for name in ("home", "tmp"):
         (scratch / name).mkdir()
     sites = [path for path in sys.path if Path(path).name in SITE_FOLDERS]
@@ -140,10 +174,22 @@ def run_confined(role: str, scratch: Path, command: list[str]) -> None:
     env |= {"PYTHONPATH": os.pathsep.join([str(scratch / "library"), *sites]), GATE_RULES_VARIABLE: "scratch"}
     libraries = filter(None, env.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     readable = [sys.prefix, sys.base_prefix, *sites, *libraries, *SYSTEM_FOLDERS]
-    launcher = [sys.executable, "-I", "-S", confine.__file__, str(scratch), *readable, "--"]
-    done = run_process([*launcher, *command], cwd=scratch / "project", env=env, inherit=False)
+    level_file = scratch.with_name(LEVEL_FILE)
+    needed = find_needed_confinement(os.environ)
+    launcher = [sys.executable, "-I", "-S", confine.__file__, str(level_file), needed, str(scratch), *readable, "--"]
+    done = run_process([*launcher, *command], cwd=scratch / "project", env=env, inherit=False, text="")
+    level = level_file.read_text(encoding="ascii")
+    if needed not in (confine.NO_CONFINEMENT, level):
+        raise UnconfinedError(level)
     if done.returncode:
         raise ToolError(f"the {role}'s model", last_error_line(done.stderr or done.stdout))
+    return level
+
+
+def find_needed_confinement(env: Mapping[str, str]) -> str:
+    """Return what must confine a model's code: all that Linux can, where this is a workflow."""
+    is_workflow = sys.platform == "linux" and env.get("GITHUB_ACTIONS") == "true"
+    return confine.FULL_CONFINEMENT if is_workflow else confine.NO_CONFINEMENT
 
 
 def read_predictions(path: Path, role: str, task: str, count: int) -> Predictions:

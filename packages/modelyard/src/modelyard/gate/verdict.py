@@ -28,6 +28,7 @@ from modelyard.core.project import use_project_in
 from modelyard.core.protocol import GATE_RULES_VARIABLE
 from modelyard.core.yaml import read_yaml
 from modelyard.gate.champion import predict_dummy
+from modelyard.gate.confine import FULL_CONFINEMENT
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
 from modelyard.gate.erosion import check_cumulative_drop
 from modelyard.gate.isolation import (
@@ -157,11 +158,13 @@ def judge_candidate(base: str) -> dict[str, Any]:
         *describe_changes(base_rules, list(changes["schema"])),
         *find_judge_notes(base),
         *build_comparison_notes(params.data, word, compared),
+        *build_confinement_notes(compared.candidate.confinement),
         *build_look_notes(looks, primary),
     ]
     return {
         **build_conclusion(params, word, rules, primary, scored.champion.source),
         **describe_origin(base),
+        "confinement": compared.candidate.confinement,
         "notes": notes,
         "champion": asdict(scored.champion),
         "rows": describe_rows(scored.clean, compared.counts, compared.pairs, primary),
@@ -331,6 +334,16 @@ def build_power_notes(word: str, primary: Difference) -> list[str]:
     if word not in ("not worse", "inconclusive") or is_margin_resolved(primary.error, primary.margin):
         return []
     return ["This holdout is too small for this margin: a loss of two margins may go unnoticed."]
+
+
+def build_confinement_notes(confinement: str) -> list[str]:
+    """Return a sentence where the models' code was confined by less than Linux can."""
+    if confinement == FULL_CONFINEMENT:
+        return []
+    return [
+        f"The models' code was confined by {confinement}: here it could reach files, sockets or the network. A "
+        "workflow on GitHub's Linux runners starts it only where it cannot."
+    ]
 
 
 def build_conclusion(

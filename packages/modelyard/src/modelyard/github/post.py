@@ -1,5 +1,6 @@
 """Post what a run found on GitHub: comment, status, issue and pull request, with the standard library alone."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from modelyard.github.sanitize import (
     sanitize_line,
     sanitize_markdown,
     truncate_markdown,
+    verify_digest,
 )
 
 # What a branch of ours may change; a file that a run does not bring stays as it is.
@@ -70,6 +72,8 @@ class GitHubPoster:
         The account that posts.
     prefix
         The project's folder in the repository, ending in a slash; empty at the repository's top.
+    digest
+        The SHA-256 of the verdict as its job told it; empty where nothing told one.
     """
 
     api: GitHubClient
@@ -82,6 +86,7 @@ class GitHubPoster:
     reason: str = ""
     bot: str = "github-actions[bot]"
     prefix: str = ""
+    digest: str = ""
 
     @property
     def marker(self) -> str:
@@ -97,9 +102,15 @@ class GitHubPoster:
     def load_verdict(self) -> dict[str, str]:
         """Return the checked verdict; a sentence alone where there is none that can be used."""
         try:
+            self.verify_digest()
             return read_verdict(self.folder / VERDICT_FILE)
         except InvalidArtifactError:
             return {"decision": "", "sentence": UNJUDGED_SENTENCE}
+
+    def verify_digest(self) -> None:
+        """Raise an `InvalidArtifactError` where the verdict is not the one that its job told of."""
+        if self.digest:
+            verify_digest(self.folder / VERDICT_FILE, self.digest)
 
     def build_title(self) -> str:
         """Return the verdict's sentence, with the reason of the run where there is one."""
@@ -110,6 +121,7 @@ class GitHubPoster:
     def build_body(self, note: str = "") -> str:
         """Return the marker, a note of our own, the harmless report, and the commit and run that it is about."""
         try:
+            self.verify_digest()
             report = sanitize_markdown(read_untrusted_text(self.folder / REPORT_FILE))
         except InvalidArtifactError as problem:
             report = f"{UNJUDGED_SENTENCE} ({problem})"
@@ -267,9 +279,11 @@ class GitHubPoster:
         return f"started the checks on {self.branch}"
 
     def verdict(self) -> str:
-        """Hand the verdict to the jobs that follow."""
+        """Hand the verdict to the jobs that follow, with the digest by which they know its file."""
         verdict = read_verdict(self.folder / VERDICT_FILE)
-        append_to_actions_file("GITHUB_OUTPUT", "".join(f"{key}={value}\n" for key, value in verdict.items()))
+        digest = hashlib.sha256((self.folder / VERDICT_FILE).read_bytes()).hexdigest()
+        told = verdict | {"digest": digest}
+        append_to_actions_file("GITHUB_OUTPUT", "".join(f"{key}={value}\n" for key, value in told.items()))
         return verdict["sentence"]
 
     def summary(self) -> str:
@@ -318,6 +332,7 @@ def main(
     base: str = "main",
     reason: str = "",
     bot: str = "github-actions[bot]",
+    digest: str = "",
 ) -> int:
     """Post what the run found on GitHub, in the ways that WHAT names."""
     kinds = what.split()
@@ -329,6 +344,6 @@ def main(
         return 0
     prefix = try_command("git", "rev-parse", "--show-prefix") or ""
     name = Project.load().name
-    poster = GitHubPoster(api, Path(folder), name, number, sha, branch, base, reason, bot, prefix)
+    poster = GitHubPoster(api, Path(folder), name, number, sha, branch, base, reason, bot, prefix, digest)
     posted = [try_action(kind, getattr(poster, kind)) for kind in kinds]
     return 0 if all(posted) else 1

@@ -137,8 +137,17 @@ def download_model(api: GitHubClient, digest: str) -> dict[str, bytes]:
     return files if compute_digest(files[MODEL_NAME]) == digest else {}
 
 
-def main(folder: str = "models", sha: str = "") -> int:
-    """Keep the promoted model as a release of the repository, so that no cache or remote is needed for it."""
+def verify_model(folder: Path, digest: str) -> None:
+    """Raise a `PostingRefusedError` where a folder's model is not the one with a SHA-256 in hexadecimal."""
+    if compute_digest((folder / MODEL_NAME).read_bytes()) != digest:
+        problem = f"{folder / MODEL_NAME} is not the judged model {digest[:12]}"
+        raise PostingRefusedError(f"{problem}; run the workflow again")
+
+
+def main(folder: str = "models", sha: str = "", candidate: str = "") -> int:
+    """Keep the promoted model as a release; with CANDIDATE, the judged digest, refuse any other model."""
+    if candidate:
+        verify_model(Path(folder), candidate)
     digest = read_promoted_digest()
     api = GitHubClient.from_environment()
     if not digest:

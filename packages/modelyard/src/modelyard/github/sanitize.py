@@ -1,5 +1,6 @@
 """Take what a branch's run left behind as data: check its verdict, and make its report harmless in a comment."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -110,6 +111,12 @@ def read_untrusted_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("version") != 1:
         raise InvalidArtifactError(f"{path.name} is not of version 1")
     return content
+
+
+def verify_digest(path: Path, digest: str) -> None:
+    """Raise an `InvalidArtifactError` where a file is not the one with a SHA-256 in hexadecimal."""
+    if hashlib.sha256(read_untrusted_text(path).encode()).hexdigest() != digest:
+        raise InvalidArtifactError(f"{path.name} is not the one that the judge told of")
 
 
 def read_verdict(path: Path) -> dict[str, str]:

@@ -261,6 +261,7 @@ def build_lineage_section(verdict: dict[str, Any]) -> Section:
         "base, rules from": f"{verdict['base']}, {verdict['rules_from']}",
         "data": read_json(DATA_JSON)["sha256"],
         "dvc.lock": sha256(DVC_LOCK),
+        "models' code confined by": verdict.get("confinement", "unknown"),  # a base's older gate does not say
     }
     return Section("Lineage", "", ["what", "digest"], [[name, f"`{digest}`"] for name, digest in digests.items()])
 

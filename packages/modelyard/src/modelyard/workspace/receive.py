@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.console import print_result
-from modelyard.core.dvc_lock import get_cache_path, get_hashes, hash_path
+from modelyard.core.dvc_lock import get_cache_path, get_hashes, verify_data
 from modelyard.core.errors import IntegrityError, InvalidFileError, MissingFileError
 from modelyard.core.files import md5
 from modelyard.core.model_at import MODEL_FILES
@@ -111,27 +111,13 @@ def receive_train_params(folder: Path) -> None:
     load_params()
 
 
-def verify_raw_data() -> None:
-    """Raise an `IntegrityError` where data is not what its .dvc file in git names.
-
-    DVC does not look again at what it takes from its cache, and the job that trains writes to that cache.
-    """
-    for pointer in run_git("ls-files", "--", "*.dvc").splitlines():
-        for entry in read_yaml(Path(pointer)).get("outs", []):
-            path = Path(pointer).parent / entry["path"]
-            if path.exists() and hash_path(path) != entry["md5"]:
-                raise IntegrityError(
-                    "data", f"{path} is not what {pointer} names; delete DVC's cache and {TRAIN_AGAIN}"
-                )
-
-
 def main(folder: str, retrained: bool = False) -> int:
     """Put the candidate in FOLDER into place, as data; RETRAINED=1 takes the block train of its params.yaml, too."""
     source = Path(folder)
     refuse_link(source)
     lock = read_candidate_lock(source)
     hashes = get_hashes(lock)
-    verify_raw_data()
+    verify_data(map(Path, run_git("ls-files", "--", "*.dvc").splitlines()))
     receive_models(source, hashes)
     take_file(source, DVC_LOCK)
     receive_reports(source)
