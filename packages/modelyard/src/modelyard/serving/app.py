@@ -1,11 +1,7 @@
 """The service: an ASGI application that predicts rows, and logs and measures every prediction."""
 
 import asyncio
-import hashlib
-import hmac
-import itertools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -30,6 +26,7 @@ from modelyard.inference.predictor import load_predictor
 from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, decode_body, restore_names
 from modelyard.serving import openapi
 from modelyard.serving.batching import MicroBatcher
+from modelyard.serving.clients import Client, ClientRegistry, make_ids, may_give_feedback
 from modelyard.serving.prediction_log import LogWriter, PredictionRecord
 from modelyard.serving.shadow import ShadowMirror
 from modelyard.serving.telemetry import ServiceMetrics
@@ -101,11 +98,9 @@ class Service:
         self.batcher = MicroBatcher(self.predict_rows)
         self.logs = {kind: LogWriter(logs, kind, self.rules.log, self.metrics.lost_lines.inc) for kind in LOG_KINDS}
         self.shadow = ShadowMirror(shadow, self.logs["shadow"], self.metrics)
-        self.keys = [bytes.fromhex(key) for key in self.rules.keys.values()]
+        self.clients = ClientRegistry(self.rules)
         self.probability_columns = {str(name): to_probability_column(name) for name in bundle.classes or ()}
         self.active_requests = 0
-        self.id_prefix = os.urandom(6).hex()
-        self.row_numbers = itertools.count()
         self.encode = msgspec.json.Encoder().encode
         self.static_responses = self.build_static_responses()
         self.post_handlers = {"/predict": self.predict, "/feedback": self.feedback}
@@ -170,7 +165,7 @@ class Service:
             raise BundleMismatchError(problem)
         self.is_ready = True
 
-    async def predict(self, headers: Headers, body: bytes) -> Response:
+    async def predict(self, client: Client, headers: Headers, body: bytes) -> Response:
         """Return the prediction for one row, or a list of predictions for a list of rows."""
         rows = self.decoder.decode(body)
         if len(rows) > self.rules.rows:
@@ -182,21 +177,23 @@ class Service:
             predictions = await self.batcher.submit(rows)
         else:
             predictions = await asyncio.to_thread(self.predict_rows, rows)
-        records = self.make_records(predictions, flags)
+        records = self.make_records(predictions, flags, make_ids(len(rows), client))
         if b"x-shadow" not in headers:
-            self.log_predictions(rows, records)
+            self.log_predictions(rows, records, client.name)
         if b"x-mirror" in headers:
             self.shadow.send(body, records, headers.get(b"authorization", b""))
         is_list = body.lstrip()[:1] == b"["
         return 200, JSON_CONTENT_TYPE, self.encode(records if is_list else records[0])
 
-    def make_records(self, predictions: list[PredictionDict], flags: list[list[str]]) -> list[PredictionRecord]:
+    def make_records(
+        self, predictions: list[PredictionDict], flags: list[list[str]], ids: list[str]
+    ) -> list[PredictionRecord]:
         """Return the predictions with ids and flags, and count them."""
         model = self.bundle.model
         records = []
-        for prediction, columns in zip(predictions, flags, strict=True):
+        for prediction, columns, prediction_id in zip(predictions, flags, ids, strict=True):
             record = PredictionRecord(
-                f"{self.id_prefix}{next(self.row_numbers):x}",
+                prediction_id,
                 prediction["prediction"],
                 model,
                 prediction.get("probabilities"),
@@ -209,7 +206,7 @@ class Service:
         self.metrics.rows.inc(len(records))
         return records
 
-    def log_predictions(self, rows: list[Row], records: list[PredictionRecord]) -> None:
+    def log_predictions(self, rows: list[Row], records: list[PredictionRecord], key: str | None) -> None:
         """Log the rows with their predictions; a shadow does not, since the sender logs its predictions."""
         now = datetime.now(UTC)
         log = self.logs["predictions"]
@@ -218,22 +215,20 @@ class Service:
             for name, probability in (record.probabilities or {}).items():
                 line[self.probability_columns[name]] = probability
             line["flags"] = record.flags
+            if key is not None:
+                line["key"] = key
             log.append(line, self.decoder.to_log_row(row))
 
-    async def feedback(self, _: Headers, body: bytes) -> Response:
-        """Log true outcomes, which monitoring joins with the predictions by their ids."""
+    async def feedback(self, client: Client, _: Headers, body: bytes) -> Response:
+        """Log true outcomes, all or none of a request; monitoring joins them with the predictions by their ids."""
         truths = decode_body(FEEDBACK_DECODER, body)
-        now = datetime.now(UTC)
+        for number, truth in enumerate(truths):
+            if not may_give_feedback(client, truth.id):
+                raise RequestError("this key did not ask for the prediction with this id", 403, "id", number)
+        origin = {"time": datetime.now(UTC)} | ({} if client.name is None else {"key": client.name})
         for truth in truths:
-            self.logs["feedback"].append(truth, {"time": now})
+            self.logs["feedback"].append(truth, origin)
         return self.make_json_response({"taken": len(truths)}, 202)
-
-    def is_authorized(self, authorization: bytes) -> bool:
-        """Return whether a header holds one of the keys, in a time that tells nothing about them."""
-        scheme, _, key = authorization.partition(b" ")
-        digest = hashlib.sha256(key.strip()).digest()
-        matches = sum(hmac.compare_digest(digest, one) for one in self.keys)  # any() would stop at the first one
-        return scheme.lower() == b"bearer" and matches > 0
 
     async def read_body(self, headers: Headers, receive: Receive) -> bytes:
         """Return the body of a request.
@@ -289,14 +284,15 @@ class Service:
         if scope["method"] != "POST":
             raise RequestError("use POST", 405)
         headers = dict(scope["headers"])
-        if self.keys and not self.is_authorized(headers.get(b"authorization", b"")):
+        client = self.clients.find_client(headers.get(b"authorization", b""))
+        if client is None:
             raise RequestError("send Authorization: Bearer <key>, with a key that this service knows", 401)
         if self.active_requests >= self.rules.requests:
             raise RequestError("too many requests at once; try again in a second", 503)
         self.active_requests += 1
         try:
             body = await self.read_body(headers, receive)
-            return await self.post_handlers[scope["path"]](headers, body)
+            return await self.post_handlers[scope["path"]](client, headers, body)
         finally:
             self.active_requests -= 1
 

@@ -11,6 +11,7 @@ SCHEMA_REF = "#/components/schemas/{name}"
 ERROR_DESCRIPTIONS = {
     "400": "The body is not JSON",
     "401": "A key is needed, and the request has none that the service knows",
+    "403": "Feedback for a prediction that another key asked for",
     "408": "The body arrived too slowly",
     "413": "The body or the list is too long",
     "415": "The content type is not application/json",
