@@ -100,9 +100,11 @@ def encode(value: Any) -> bytes:
 
 
 def read_log(service: app.Service, kind: str) -> list[dict[str, Any]]:
-    """Close one of the service's logs and return its lines."""
-    service.logs[kind].close()
-    paths = sorted(service.logs[kind].folder.glob(f"{kind}-*.jsonl"))
+    """Close the service's logs of one kind and return their lines."""
+    for name, log in service.logs.items():
+        if name.startswith(kind):
+            log.close()
+    paths = sorted(service.folder.glob(f"{kind}-*.jsonl"))
     return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
@@ -336,6 +338,55 @@ def test_feedback_is_logged(service: app.Service) -> None:
     assert post(service, "/feedback", {"id": "a", "truth": 1}) == (202, {"taken": 1})
     (line,) = read_log(service, "feedback")
     assert (line["id"], line["truth"]) == ("a", 1)
+
+
+@pytest.mark.parametrize("truth", ["x" * 1001, "x" * 400_000])
+def test_a_long_truth_is_refused(service: app.Service, truth: str) -> None:
+    status, value = post(service, "/feedback", {"id": "a", "truth": truth})
+    assert (status, value["field"]) == (422, "truth")
+    assert read_log(service, "feedback") == []
+
+
+def test_too_many_truths_are_refused(service: app.Service) -> None:
+    assert post(service, "/feedback", [{"id": "a", "truth": 1}] * 501)[0] == 413
+
+
+def flood_with_feedback(service: app.Service, key: str, requests: int = 40) -> list[int]:
+    """Repeat a key's truths of 100 predictions, each write in turn; return the statuses."""
+    records = post(service, "/predict", service.bundle.rows[:1] * 100, ask_with(key))[1]
+    truths = [{"id": record["id"], "truth": "x" * 900} for record in records]
+    statuses = []
+    for _ in range(requests):
+        statuses.append(post(service, "/feedback", truths, ask_with(key))[0])
+        for kind, log in service.logs.items():
+            if kind.startswith("feedback"):
+                log.write(log.encode_queue())
+    return statuses
+
+
+def test_a_flood_of_feedback_takes_no_other_keys_room_and_deletes_nothing(quick: Params, bundle: ModelBundle) -> None:
+    rules = LogParams(seconds=60, megabytes=1, files=3)  # a megabyte for each of the three keys
+    service = open_guarded(quick, bundle, log=rules)
+    first = post(service, "/predict", bundle.rows[0], ask_with(KEY))[1]["id"]
+    assert post(service, "/feedback", {"id": first, "truth": 1}, ask_with(KEY))[0] == 202
+    statuses = flood_with_feedback(service, KEY)
+    assert statuses[0] == 202 and statuses[-1] == 507
+    other = post(service, "/predict", bundle.rows[0], ask_with(OTHER_KEY))[1]["id"]
+    assert post(service, "/feedback", {"id": other, "truth": 0}, ask_with(OTHER_KEY))[0] == 202
+    lines = read_log(service, "feedback")
+    assert {(first, 1), (other, 0)} <= {(line["id"], line["truth"]) for line in lines}
+    paths = service.folder.glob("feedback-*")
+    assert sum(path.stat().st_size for path in paths) <= 2 << 20
+
+
+def test_long_rows_do_not_wait_beyond_the_logs_size(quick: Params, bundle: ModelBundle) -> None:
+    rules = LogParams(seconds=60, megabytes=1)
+    service = app.Service(replace(quick, serve=replace(quick.serve, log=rules)), bundle, Path("logs"))
+    padding = b" " * 300_000
+    body = encode(bundle.rows[0]) + padding
+    for _ in range(10):
+        assert decode_reply(asyncio.run(send_request(service, "/predict", [body])))[0] == 200
+    assert "log_lines_lost_total 7.0" in get(service, "/metrics")[1]
 
 
 def test_a_shadow_logs_no_prediction(service: app.Service) -> None:

@@ -239,13 +239,13 @@ class LogParams(ParamsSection, frozen=True):
     Parameters
     ----------
     queue
-        The predictions that may wait to be written; more are counted and lost.
+        The lines that may wait to be written, of at most `megabytes` together; more are counted and lost.
     seconds
         The time between two writes, in s.
     megabytes
         The size at which the next file begins, in MB.
     files
-        The number of files that are kept.
+        The number of files that are kept; for feedback, of all keys together, the number that is taken.
     """
 
     queue: int = 20_000

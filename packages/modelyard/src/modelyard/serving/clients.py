@@ -51,6 +51,10 @@ class ClientRegistry:
             return None
         return Client(names[0], key, names[0] in self.trusted)
 
+    def get_feedback_kind(self, client: Client) -> str:
+        """Return the first part of the names of a client's files of feedback: of a key the start of its digest."""
+        return "feedback" if client.name is None else f"feedback-{self.digests[client.name].hex()[:16]}"
+
 
 def derive_tag_key(client: Client) -> bytes:
     """Return the key of a client's tags: a digest, because BLAKE2 takes no key of more than 64 bytes."""

@@ -17,6 +17,7 @@ ERROR_DESCRIPTIONS = {
     "415": "The content type is not application/json",
     "422": "A row breaks schema.yaml; `field` and `row` say where",
     "503": "Too many requests at once; `Retry-After` says when to try again",
+    "507": "The log has no room for more feedback of this key",
 }
 GET_DESCRIPTIONS = {
     "/live": "Whether the process runs",
