@@ -389,9 +389,17 @@ def test_long_rows_do_not_wait_beyond_the_logs_size(quick: Params, bundle: Model
     assert "log_lines_lost_total 7.0" in get(service, "/metrics")[1]
 
 
-def test_a_shadow_logs_no_prediction(service: app.Service) -> None:
-    assert post(service, "/predict", service.bundle.rows, [*JSON, (b"x-shadow", b"1")])[0] == 200
+def test_a_shadow_logs_no_prediction(quick: Params, bundle: ModelBundle) -> None:
+    service = app.Service(quick, bundle, Path("logs"), is_internal=True)
+    assert post(service, "/predict", bundle.rows, [*JSON, (b"x-shadow", b"1")])[0] == 200
     assert read_log(service, "predictions") == []
+
+
+def test_a_client_cannot_be_answered_without_a_line_in_the_log(service: app.Service) -> None:
+    headers = [*JSON, (b"x-shadow", b"1"), (b"x-mirror", b"1")]
+    assert post(service, "/predict", service.bundle.rows, headers)[0] == 200
+    assert len(read_log(service, "predictions")) == len(service.bundle.rows)
+    assert "shadow_rows_total{" not in get(service, "/metrics")[1]
 
 
 def test_an_unwritable_log_fails_nothing(quick: Params, bundle: ModelBundle) -> None:

@@ -89,9 +89,14 @@ class Service:
         The folder of the logs.
     shadow
         host:port of a shadow that gets copies of requests; empty for none.
+    is_internal
+        Whether clients reach the service only through a proxy that removes X-Mirror and X-Shadow from their requests.
+        Elsewhere both are ignored: whoever sends X-Shadow would be answered without a line in the log.
     """
 
-    def __init__(self, params: Params, bundle: ModelBundle, logs: Path, shadow: str = "") -> None:
+    def __init__(
+        self, params: Params, bundle: ModelBundle, logs: Path, shadow: str = "", is_internal: bool = False
+    ) -> None:
         self.rules = params.serve
         self.bundle = bundle
         self.decoder = RequestDecoder(params.data, bundle.dtypes, params.serve.outside == "flag")
@@ -104,6 +109,7 @@ class Service:
         self.shadow = ShadowMirror(shadow, self.logs["shadow"], self.metrics)
         self.clients = ClientRegistry(self.rules)
         self.probability_columns = {str(name): to_probability_column(name) for name in bundle.classes or ()}
+        self.is_internal = is_internal
         self.line_bytes = LINE_BYTES + PROBABILITY_BYTES * len(self.probability_columns)
         self.active_requests = 0
         self.encode = msgspec.json.Encoder().encode
@@ -182,9 +188,9 @@ class Service:
         else:
             predictions = await asyncio.to_thread(self.predict_rows, rows)
         records = self.make_records(predictions, flags, make_ids(len(rows), client))
-        if b"x-shadow" not in headers:
+        if not (self.is_internal and b"x-shadow" in headers):
             self.log_predictions(rows, records, client.name, self.line_bytes + len(body) // len(rows))
-        if b"x-mirror" in headers:
+        if self.is_internal and b"x-mirror" in headers:
             self.shadow.send(body, records, headers.get(b"authorization", b""))
         is_list = body.lstrip()[:1] == b"["
         return 200, JSON_CONTENT_TYPE, self.encode(records if is_list else records[0])

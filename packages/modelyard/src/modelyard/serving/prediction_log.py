@@ -1,7 +1,6 @@
 """The service's logs: JSON lines for predictions, their outcomes, and the shadow's predictions.
 
-A log never delays or fails a prediction: its queue is bounded in lines and bytes, a thread writes it, and lost lines are
-counted.
+A log never delays or fails a prediction: its queue is bounded in lines and bytes, a thread writes it, lost lines count.
 """
 
 import os
