@@ -238,7 +238,7 @@ def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollbac
     assert "disagreements: 1" in shipped.make("audit", check=False)
 
 
-FAULT = "/logs/fault"
+FAULT = "/logs/candidate/fault"
 SPOILED = f"""
 import os, time
 old = OnnxPredictor.to_matrix
@@ -281,7 +281,8 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
     shipped: Shipped, spoiled: dict[str, str], row: dict[str, Any], fault: str
 ) -> None:
     code, early, reason = FAULTS[fault]
-    inside = ("exec", f"{PREFIX}-champion-1", "sh", "-c")
+    volume = f"--volume={PREFIX}_candidate:/logs/candidate"  # which the champion may not write
+    inside = ("run", "--rm", volume, "--entrypoint=sh", spoiled["image"], "-c")
     happen = (*inside, f'echo "$0" > {FAULT}', code)
     params, before = shipped.project.path / "params.yaml", shipped.project.read("params.yaml")
     params.write_text(before if fault == "slow" else before.replace(*PATIENT))

@@ -166,6 +166,16 @@ def test_every_container_is_confined_and_limited(bake: Bake) -> None:
         assert service["tmpfs"] == ["/tmp:size=64m"]
 
 
+def test_each_service_writes_a_log_of_its_own(bake: Bake) -> None:
+    services = yaml.safe_load(bake().read("compose.yaml"))["services"]
+    writers: dict[str, list[str]] = {}
+    for name, service in services.items():
+        for volume in service["volumes"]:
+            if not volume.get("read_only"):
+                writers.setdefault(volume["source"], []).append(name)
+    assert writers == {"state": ["front"], "champion": ["champion"], "candidate": ["candidate"]}
+
+
 def test_a_project_is_small(bake: Bake) -> None:
     """What its owner reads: everything but the library, data and pins."""
     own = [name for name in FILES if not name.startswith(("data/", "packages/"))]

@@ -300,6 +300,18 @@ def test_personal_columns_are_in_no_log_and_in_no_example(quick: Params) -> None
     assert name not in body["content"]["application/json"]["example"]
 
 
+@pytest.mark.usefixtures("project")
+def test_a_log_of_personal_columns_alone_is_json(quick: Params) -> None:
+    bundle = load_or_build_bundle(quick)
+    for name in bundle.rows[0]:
+        mark_personal(name)
+    service = app.Service(quick, load_or_build_bundle(quick), Path("logs"))
+    found = post(service, "/predict", service.bundle.rows[0])[1]
+    (line,) = read_log(service, "predictions")
+    assert line["id"] == found["id"]
+    assert not set(line) & {to_log_column(name) for name in service.bundle.rows[0]}
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/predict/", "//"])
 def test_an_unknown_page_is_404(service: app.Service, path: str) -> None:
     assert get(service, path)[0] == 404

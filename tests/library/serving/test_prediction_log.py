@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelyard.core.params import LogParams
-from modelyard.serving.prediction_log import LogWriter, PredictionRecord
+from modelyard.serving.prediction_log import LogWriter, PredictionRecord, encode_line
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
@@ -30,6 +30,11 @@ def test_lines_are_written_in_order_with_their_rows(tmp_path: Path, lost: list[i
         log.append({"id": str(number), "p_a": 0.5}, {"x": number})
     log.close()
     assert read_lines(tmp_path / "logs") == [{"id": str(n), "p_a": 0.5, "x": n} for n in range(120)]
+
+
+@pytest.mark.parametrize("parts", [({"id": "a"}, {}), ({}, {"id": "a"}), ({}, {"id": "a"}, {})])
+def test_an_empty_part_leaves_a_line_of_json(parts: tuple[dict[str, str], ...]) -> None:
+    assert encode_line(parts) == b'{"id":"a"}\n'
 
 
 def test_a_log_keeps_its_folder_when_the_current_folder_changes(

@@ -187,5 +187,5 @@ class LogWriter:
 
 def encode_line(parts: tuple[Any, ...]) -> bytes:
     """Return a line of JSON: one object with the fields of all parts."""
-    fields = b",".join(msgspec.json.encode(part)[1:-1] for part in parts)
-    return b"{" + fields + b"}\n"
+    fields = [msgspec.json.encode(part)[1:-1] for part in parts]
+    return b"{" + b",".join(filter(None, fields)) + b"}\n"  # a part is empty where all columns are personal
