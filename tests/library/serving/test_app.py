@@ -391,6 +391,14 @@ def test_a_flood_of_feedback_takes_no_other_keys_room_and_deletes_nothing(quick:
     assert sum(path.stat().st_size for path in paths) <= 2 << 20
 
 
+def test_feedback_that_the_queue_cannot_take_is_not_said_to_be_taken(quick: Params, bundle: ModelBundle) -> None:
+    rules = LogParams(seconds=60, queue=3)
+    service = app.Service(replace(quick, serve=replace(quick.serve, log=rules)), bundle, Path("logs"))
+    truths = [{"id": "a", "truth": 1}] * 2
+    assert [post(service, "/feedback", truths)[0] for _ in range(2)] == [202, 503]
+    assert len(read_log(service, "feedback")) == 2
+
+
 def test_long_rows_do_not_wait_beyond_the_logs_size(quick: Params, bundle: ModelBundle) -> None:
     rules = LogParams(seconds=60, megabytes=1)
     service = app.Service(replace(quick, serve=replace(quick.serve, log=rules)), bundle, Path("logs"))

@@ -249,6 +249,8 @@ class Service:
         size = FEEDBACK_BYTES + len(client.name or "") + len(body) // max(len(truths), 1)
         if not log.has_room(size * len(truths)):
             raise RequestError("the log has no room for more feedback of this key; ask who runs the service", 507)
+        if not log.can_queue(len(truths), size):
+            raise RequestError("too much feedback at once; try again in a second", 503)
         for truth in truths:
             log.append(truth, origin, size=size)
         return self.make_json_response({"taken": len(truths)}, 202)

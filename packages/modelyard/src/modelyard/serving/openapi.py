@@ -16,7 +16,7 @@ ERROR_DESCRIPTIONS = {
     "413": "The body or the list is too long",
     "415": "The content type is not application/json",
     "422": "A row breaks schema.yaml; `field` and `row` say where",
-    "503": "Too many requests at once; `Retry-After` says when to try again",
+    "503": "Too many requests, or too much feedback, at once; `Retry-After` says when to try again",
     "507": "The log has no room for more feedback of this key",
 }
 GET_DESCRIPTIONS = {

@@ -92,12 +92,16 @@ class LogWriter:
         size
             About how many bytes they have; they are encoded later, in the log's own thread.
         """
-        waiting = self.bytes_queued - self.bytes_taken
-        if len(self.queue) < self.rules.queue and waiting + size <= self.max_bytes:
+        if self.can_queue(1, size):
             self.bytes_queued += size
             self.queue.append((size, parts))
         else:
             self.count_lost_lines(1)
+
+    def can_queue(self, count: int, size: int) -> bool:
+        """Return whether so many lines of so many bytes each may wait besides those that do."""
+        waiting = self.bytes_queued - self.bytes_taken
+        return len(self.queue) + count <= self.rules.queue and waiting + count * size <= self.max_bytes
 
     def has_room(self, size: int) -> bool:
         """Return whether the files, with what waits to be written, may have so many bytes more."""
