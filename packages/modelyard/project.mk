@@ -98,7 +98,7 @@ scan: environment ## Look for known vulnerabilities in what is pinned, and for l
 	@"$(UV)" pip sync --quiet --require-hashes --python .scan/bin/python requirements/scan.txt
 	@.scan/bin/pip-licenses --python "$(BIN)/python" --partial-match --allow-only "$(LICENCES)" --ignore-packages skops \
 	  --packages $(shell sed -n 's/^\([A-Za-z0-9_.-]*\)==.*/\1/p' requirements/serve.txt)
-	@sh packages/modelyard/audit.sh $(UNFIXED:%=--ignore-vuln=%)
+	@.scan/bin/python packages/modelyard/audit.py $(UNFIXED:%=--ignore-vuln=%)
 
 test: environment ## Run the tests of code, data and model
 	@python -m pytest
