@@ -91,10 +91,12 @@ files: $(STAMP) ## Write tests/template/files.txt and docs/reference.md anew, to
 	  | sed 's#^{[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#' | LC_ALL=C sort >tests/template/files.txt
 	@python docs/reference.py
 
-lock: ## Pin the newest test tools that pyproject.toml allows, and the tracking server's libraries, with hashes
+lock: ## Pin the newest test tools that pyproject.toml allows, and the libraries of Evidently and the tracking server, with hashes
 	@$(LOCK) --upgrade pyproject.toml --group test --constraints '$(PROJECT_PINS)' --output-file requirements/test.txt
 	@$(LOCK) --upgrade --no-deps --group corpus --output-file requirements/corpus.txt
-	@$(LOCK) --upgrade --python-version 3.11 '$(TRACKING)/requirements.in' --output-file '$(TRACKING)/requirements.txt'
+	@for pins in '$(TRACKING)/requirements' packages/modelyard/src/modelyard/monitoring/evidently; do \
+	  $(LOCK) --upgrade --python-version 3.11 "$$pins.in" --output-file "$$pins.txt" || exit 1; \
+	done
 	@echo uv | $(LOCK) --constraints requirements/test.txt - --output-file requirements/uv.txt
 
 clean: ## Remove what the verbs made
