@@ -46,8 +46,9 @@ def make_environment(uv: str, folder: Path, pins: Path = PINS) -> Path:
         A library could not be fetched, or has another hash than the pinned one.
     """
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, pins]
-    for command in ([uv, "venv", "--quiet", "--python", sys.executable, folder], sync):
+    create: list[str | Path] = [uv, "venv", "--quiet", "--python", sys.executable, folder]
+    sync: list[str | Path] = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, pins]
+    for command in (create, sync):
         done = run_process(command)
         if done.returncode:
             raise ToolError("Evidently", f"its environment could not be made ({last_error_line(done.stderr)})")
