@@ -140,9 +140,10 @@ class Replay:
         here = (self.moments >= now - DELAY - WEEK) & (self.moments < now - DELAY)
         rows = self.rows[here & self.rows["late"].notna()]
         told = pd.DataFrame({"id": rows["id"], "truth": rows["late"].astype(int), "time": now})
-        path = self.folder / "labels.parquet"
-        told.to_parquet(path, index=False)
-        join_labels(path, self.folder / "logs")
+        with contextlib.chdir(self.folder):
+            path = Path("labels.parquet")
+            told.to_parquet(path, index=False)
+            join_labels(path, Path("logs"))
 
     def watch(self, now: pd.Timestamp) -> dict[str, Any]:
         """Monitor, decide, and where there is a reason train and judge."""

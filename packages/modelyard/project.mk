@@ -31,6 +31,12 @@ export PYTHONSAFEPATH := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 # DVC keeps pickles (CVE-2025-69872) in a folder where everybody on the machine may write; ours is for nobody else.
 export DVC_SITE_CACHE_DIR := $(shell mkdir -p -m 700 .dvc/tmp/own && cd .dvc/tmp/own && pwd)
+# The caches of uv, pre-commit and act lie in the project where there is no home folder that takes them.
+ifeq ($(shell [ -d "$$HOME" ] && mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}" 2>/dev/null && \
+  [ -w "$${XDG_CACHE_HOME:-$$HOME/.cache}" ] && echo yes),)
+export XDG_CACHE_HOME := $(DVC_SITE_CACHE_DIR)/cache
+export XDG_DATA_HOME := $(DVC_SITE_CACHE_DIR)/data
+endif
 unexport PYTHONDONTWRITEBYTECODE
 
 # Of what ships; skops, which names none in its metadata, is MIT.

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from tests.template.support import BakedProject, free_port, run
+from tests.template.support import LIBRARY, Bake, BakedProject, free_port, run
 
 pytestmark = pytest.mark.slow
 # Later versions of hypothesis lack what this one's extension for JSON Schema asks for.
@@ -29,7 +31,7 @@ class Service:
         self.port = free_port()
         self.logs = project.path / f"logs-{self.port}"
         self.rows = json.loads(project.read("models/bundle.json"))["rows"]
-        places = {"MODELYARD_BIND": f"127.0.0.1:{self.port}", "MODELYARD_LOGS": str(self.logs), "PYTHONPATH": "src"}
+        places = {"MODELYARD_BIND": f"127.0.0.1:{self.port}", "MODELYARD_LOGS": str(self.logs), "PYTHONPATH": LIBRARY}
         self.process = subprocess.Popen(
             [venv / "bin/python", "-m", "modelyard", "serve"],
             cwd=project.path,
@@ -160,6 +162,28 @@ def test_a_false_model_is_refused(
         path.write_bytes(whole)
 
 
+HARD_NAMES = ["NO", "null", "1e3", "00:30", "~", "yes", "$x", "${y}", "{z", "[q]?"]
+HARD_NAMES += ["a: 'b' #\"c\"", "Größe, brutto", " x"]
+
+
+def test_a_table_with_any_names_goes_from_the_file_to_the_service(fresh: Bake, environment: Path) -> None:
+    project, random = fresh(), np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(400, len(HARD_NAMES))).round(3), columns=HARD_NAMES)
+    truth = np.where(table["NO"] + random.normal(size=400) > 0, "1e3", "NO")
+    table.assign(off=truth).to_csv(project.path / "hard.csv", index=False)
+    project.make("adopt", CSV="hard.csv", TARGET="off", VENV=str(environment))
+    project.make("pipeline", "compile", TRACK="0", VENV=str(environment))
+    assert "are up to date" in project.make("pipeline", TRACK="0", VENV=str(environment))
+    service = Service(project, environment)
+    try:
+        status, answers = service.ask("/predict", service.rows)
+    finally:
+        service.process.terminate()
+        service.process.communicate(timeout=30)
+    assert status == 200 and {name.strip() for name in HARD_NAMES} == set(service.rows[0])
+    assert {answer["prediction"] for answer in answers} <= {"1e3", "NO"}
+
+
 PEAK = """import resource, subprocess, sys
 subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
@@ -172,6 +196,6 @@ def test_files_four_times_as_long_are_scored_in_the_same_memory(project: BakedPr
             pd.concat([t] * {times}).to_parquet('long-{times}.parquet', index=False)"
         project.run(python, "-c", again)
         score = ("-m", "modelyard", "score", f"--in=long-{times}.parquet", "--out=said.parquet")
-        peaks.append(int(project.run(python, "-c", PEAK, *score, PYTHONPATH="src")))
+        peaks.append(int(project.run(python, "-c", PEAK, *score, PYTHONPATH=LIBRARY)))
         (project.path / "said.parquet").unlink()
     assert peaks[1] <= 1.1 * peaks[0]

@@ -32,6 +32,7 @@ jobs:
 """
 MAKEFILE = """
 install:
+	@echo "the default branch is <$$(git symbolic-ref refs/remotes/origin/HEAD)>"
 	@echo "install for <$(MODELYARD_PYTHON)>, Pythons in <$(UV_PYTHON_INSTALL_DIR)>, region <$(AWS_REGION)>"
 	@test -e .venv/made && echo "the environment was there" || { mkdir -p .venv && touch .venv/made; }
 pull:
@@ -111,6 +112,10 @@ def test_data_comes_with_the_nearest_cache_and_its_key(set_up: SetUp) -> None:
     assert key.startswith("dvc-") and len(key) > 20 and f"restored from <{key}>" in exact.log
     other = set_up({"dvc.lock": "stages: {train: {}}\n"}, data="true")
     assert f"restored from <{key}>" in other.job("job").log
+
+
+def test_default_branch_has_a_name_as_in_a_clone(set_up: SetUp) -> None:
+    assert "the default branch is <refs/remotes/origin/main>" in set_up(environment="none").job("job").log
 
 
 def test_no_identity_is_taken_where_none_is_given(set_up: SetUp) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.support import ROOT, BakedProject, run
+from tests.template.support import LIBRARY, ROOT, BakedProject, run
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,8 @@ Replay("policy", rows, Path(sys.argv[2])).run(300, 10)
 
 def test_policy_sees_a_changed_world_in_late_labels_and_trains_again(environment: Path, tmp_path: Path) -> None:
     sample = next(ROOT.glob("{{*")) / "data/raw/flights.parquet"
-    run(environment / "bin/python", "-c", SMALL, sample, tmp_path, cwd=ROOT, PYTHONPATH=str(ROOT))
+    command = (environment / "bin/python", "-c", SMALL, sample, tmp_path)
+    run(*command, cwd=ROOT, PYTHONPATH=f"{ROOT}:{ROOT / LIBRARY}")
     state = json.loads((tmp_path / "policy/state.json").read_text())
     calm, changed = state["weeks"][1:8], state["weeks"][8:]
     assert "performance" not in {week["trigger"] for week in calm}

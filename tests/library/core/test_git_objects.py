@@ -155,7 +155,7 @@ def test_base_of_unknown_branches_is_asked_for() -> None:
     run_git("branch", "--move", "trunk")
     assert git_objects.resolve_base(None) == first
     run_git("switch", "--quiet", "-c", "idea")
-    with pytest.raises(OptionError, match="which of idea, trunk is the default branch"):
+    with pytest.raises(OptionError, match="which of idea, trunk is the default branch; name it, such as BASE=trunk"):
         git_objects.resolve_base(None)
     run_git("config", "init.defaultBranch", "trunk")
     assert git_objects.resolve_base(None) == first

@@ -9,17 +9,36 @@ from tests.library.support import LIBRARY
 PINNED = ".uv/bin/uv"
 
 
+def run_make(folder: Path, recipe: str, **env: str) -> str:
+    """Return what a verb prints in a folder with the library's verbs and this one."""
+    (folder / "packages").mkdir(parents=True)
+    (folder / "packages/modelyard").symlink_to(LIBRARY)
+    (folder / "pyproject.toml").touch()
+    (folder / "Makefile").write_text(f"include packages/modelyard/project.mk\nverb:\n\t{recipe}\n")
+    command = ["make", "--no-print-directory", "verb"]
+    done = subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 @pytest.mark.parametrize("version", ["0.8.22", "0.9.0", "0.13.9", "1.0.0"])
 def test_a_uv_that_cannot_build_offline_is_not_taken(tmp_path: Path, version: str) -> None:
-    (tmp_path / "packages").mkdir()
-    (tmp_path / "packages/modelyard").symlink_to(LIBRARY)
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "Makefile").write_text("include packages/modelyard/project.mk\nuv:\n\t@echo '$(UV)'\n")
     uv = tmp_path / "bin/uv"
     uv.parent.mkdir()
     uv.write_text(f"#!/bin/sh\necho 'uv {version} (x86_64)'\n")
     uv.chmod(0o755)
-    env = {"PATH": f"{uv.parent}:{os.defpath}"}
-    command = ["make", "--no-print-directory", "uv"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == (str(uv) if version in ("0.9.0", "0.13.9") else PINNED)
+    found = run_make(tmp_path / "project", "@echo '$(UV)'", PATH=f"{uv.parent}:{os.defpath}")
+    assert found == (str(uv) if version in ("0.9.0", "0.13.9") else PINNED)
+
+
+@pytest.mark.parametrize("home", [None, "missing", "with-a-file"])
+def test_caches_lie_in_the_project_where_no_home_takes_them(tmp_path: Path, home: str | None) -> None:
+    (tmp_path / "with-a-file").mkdir()
+    (tmp_path / "with-a-file/.cache").touch()
+    env = {"HOME": str(tmp_path / home)} if home else {}
+    found = run_make(tmp_path / "project", '@echo "$$XDG_CACHE_HOME"', PATH=os.defpath, **env)
+    assert found == str(tmp_path / "project/.dvc/tmp/own/cache")
+    assert not (tmp_path / "missing").exists()
+
+
+def test_caches_lie_in_a_home_that_takes_them(tmp_path: Path) -> None:
+    assert run_make(tmp_path / "project", '@echo "$$XDG_CACHE_HOME"', PATH=os.defpath, HOME=str(tmp_path)) == ""

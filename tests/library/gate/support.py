@@ -21,7 +21,7 @@ PARAMS = Params(
 
 def make_difference(difference: float, error: float = 0.005) -> Difference:
     low, high = difference - 1.96 * error, difference + 1.96 * error
-    return Difference("roc_auc", 0.7, 0.7 + difference, difference, low, high, error, "DeLong")
+    return Difference("roc_auc", 0.7, 0.7 + difference, difference, low, high, error, "DeLong", margin=0.01)
 
 
 def make_params(**gate: object) -> Params:

@@ -27,7 +27,7 @@ def check(source: str, candidate: float) -> list[tuple[bool, str]]:
     MODEL_FILE.write_text("the candidate")
     scored = scoring.ChampionScores(Champion(source), Predictions(np.zeros(0)), np.zeros(0, bool), [])
     primary = make_difference(candidate - 0.7, error=0.002)
-    found = erosion.check_cumulative_drop(PARAMS, "main", scored, NO_ROWS, scored.predictions, primary, 0.01)
+    found = erosion.check_cumulative_drop(PARAMS, "main", scored, NO_ROWS, scored.predictions, primary)
     return [(rule["passed"], rule["sentence"]) for rule in found]
 
 
@@ -82,7 +82,7 @@ def test_the_base_own_model_has_lost_nothing() -> None:
     scored = scoring.ChampionScores(Champion("base"), Predictions(np.zeros(0)), np.zeros(0, bool), [])
     MODEL_FILE.write_text(model)
     primary = make_difference(0.0)
-    assert not erosion.check_cumulative_drop(PARAMS, "main", scored, NO_ROWS, scored.predictions, primary, 0.01)
+    assert not erosion.check_cumulative_drop(PARAMS, "main", scored, NO_ROWS, scored.predictions, primary)
 
 
 @pytest.mark.usefixtures("repository")

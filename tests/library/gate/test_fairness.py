@@ -65,6 +65,14 @@ def test_groups_with_few_rows_are_left_out() -> None:
     assert (gap.gap, gap.groups) == (1.0, ("more", "many"))
 
 
+def test_rows_without_a_group_are_left_out() -> None:
+    group = np.repeat(np.array(["a", "b", None], dtype=object), [60, 60, 80])
+    scores = np.repeat([0.0, 1.0, 50.0], [60, 60, 80])
+    days = Clusters.of({"day": np.arange(200) // 5})
+    gap = fairness.compute_fairness_gaps(np.zeros(200), scores, group, days)[0]
+    assert gap.gap == 1.0 and gap.groups == ("b", "a")
+
+
 def test_groups_of_few_clusters_are_left_out() -> None:
     clusters = Clusters.of({"day": np.repeat([0, 1, 2], [100, 50, 50])})
     assert fairness.compute_fairness_gaps(np.zeros(200), np.arange(200.0), GROUPS, clusters)[0].groups == ()

@@ -33,7 +33,7 @@ from tests.library.gate.support import PARAMS, commit_all, make_difference, make
     ],
 )
 def test_conclusion_follows_the_table(word: str, decision: str, unattended: str) -> None:
-    found = verdict.build_conclusion(PARAMS, word, [], make_difference(0.0), 0.01, "base")
+    found = verdict.build_conclusion(PARAMS, word, [], make_difference(0.0), "base")
     assert (found["decision"], found["unattended"]) == (decision, unattended)
 
 
@@ -42,13 +42,13 @@ def test_conclusion_blocks_on_a_failed_rule_and_names_it() -> None:
         rules.build_rule_result("floor", False, "too low"),
         rules.build_rule_result("dummy", False, "few rows", blocking=False),
     ]
-    found = verdict.build_conclusion(PARAMS, "better", results, make_difference(0.02), 0.01, "base")
+    found = verdict.build_conclusion(PARAMS, "better", results, make_difference(0.02), "base")
     assert found["decision"] == "block" and found["sentence"].startswith("Blocked by floor.")
 
 
 def test_inconclusive_blocks_when_params_say_so() -> None:
     params = make_params(inconclusive="block")
-    found = verdict.build_conclusion(params, "inconclusive", [], make_difference(0.0), 0.01, "base")
+    found = verdict.build_conclusion(params, "inconclusive", [], make_difference(0.0), "base")
     assert found["decision"] == "block"
 
 

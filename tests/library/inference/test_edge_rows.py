@@ -75,3 +75,11 @@ def test_times_with_a_zone_come_with_several_offsets(tmp_path: Path) -> None:
     columns = {"at": {"dtype": "datetime64[us, UTC]"}, "y": COLUMNS["y"]}
     changes = list_single_changes(make_decoder(tmp_path, columns), {"at": "2024-05-06T07:08:09+00:00"})
     assert {time[-6:] for time in changes["at"]} == {"+00:00", "+05:45", "-11:00"}
+
+
+def test_of_a_wide_table_some_columns_of_each_dtype_change(tmp_path: Path) -> None:
+    wide = {f"x{number}": {"dtype": "float64"} for number in range(1000)} | {"code": {"dtype": "str"}}
+    base = dict.fromkeys(wide, 1.0) | {"code": "AB"}
+    changes = list_single_changes(make_decoder(tmp_path, wide | {"y": {"dtype": "int64"}}), base)
+    assert 4 <= len(changes) <= 13
+    assert "code" in changes

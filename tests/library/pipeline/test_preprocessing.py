@@ -14,7 +14,9 @@ from modelyard.core.files import sha256
 from modelyard.core.params import Params, TrainParams
 from modelyard.pipeline import estimator, model_file, preprocessing
 
-CLASSIFIERS = {
+INNER = [{"estimator": "sklearn.linear_model.LogisticRegression"}, {"estimator": "sklearn.naive_bayes.GaussianNB"}]
+NUMBERS = [{"estimator": "sklearn.linear_model.Ridge"}, {"estimator": "sklearn.neighbors.KNeighborsRegressor"}]
+CLASSIFIERS: dict[str, dict[str, Any]] = {
     "linear_model.LogisticRegression": {},
     "ensemble.HistGradientBoostingClassifier": {"max_iter": 5},
     "ensemble.RandomForestClassifier": {"n_estimators": 5},
@@ -23,14 +25,21 @@ CLASSIFIERS = {
     "tree.DecisionTreeClassifier": {},
     "neighbors.KNeighborsClassifier": {},
     "naive_bayes.GaussianNB": {},
+    "ensemble.StackingClassifier": {"estimators": INNER, "cv": 3},
+    "ensemble.VotingClassifier": {"estimators": INNER, "voting": "soft"},
+    "calibration.CalibratedClassifierCV": {"estimator": INNER[0], "method": "temperature", "cv": 3},
 }
-REGRESSORS = {
+REGRESSORS: dict[str, dict[str, Any]] = {
     "linear_model.Ridge": {},
     "linear_model.ElasticNet": {"alpha": 0.1},
     "ensemble.HistGradientBoostingRegressor": {"max_iter": 5},
     "ensemble.RandomForestRegressor": {"n_estimators": 5},
-    "neighbors.KNeighborsRegressor": {},
+    "neighbors.KNeighborsRegressor": {"metric": "chebyshev"},
+    "linear_model.TweedieRegressor": {"power": 1.5},
+    "ensemble.StackingRegressor": {"estimators": NUMBERS, "cv": 3},
+    "ensemble.VotingRegressor": {"estimators": NUMBERS},
 }
+CATEGORICAL = {"max_iter": 5, "categorical_features": [1]}  # the second column after the preprocessor's
 
 
 @pytest.fixture
@@ -53,6 +62,8 @@ def fitted(params: Params, rows: pd.DataFrame, name: str, arguments: dict[str, A
     [
         *((name, arguments, "classification") for name, arguments in CLASSIFIERS.items()),
         *((name, arguments, "regression") for name, arguments in REGRESSORS.items()),
+        ("ensemble.HistGradientBoostingClassifier", CATEGORICAL, "classification"),
+        ("ensemble.HistGradientBoostingRegressor", CATEGORICAL, "regression"),
     ],
 )
 def test_models_come_back_from_their_file_and_say_the_same(
@@ -100,6 +111,7 @@ def test_predictions_have_a_share_for_each_class(params: Params, rows: pd.DataFr
         ("sklearn.linear_model.Ridge", {"alpah": 1}, "regression", "cannot be made"),
         ("sklearn.linear_model.Ridge", {}, "classification", "name a classifier with probabilities"),
         ("sklearn.svm.LinearSVC", {}, "classification", "name a classifier with probabilities"),
+        ("sklearn.ensemble.VotingClassifier", {"estimators": INNER}, "classification", "add `voting: soft`"),
         ("sklearn.linear_model.LogisticRegression", {}, "regression", "name a regressor"),
         ("sklearn.linear_model.LogisticRegression", {"C": -1}, "classification", "could not learn"),
     ],
@@ -139,6 +151,13 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.skops").write_bytes(b"not a zip")
     with pytest.raises(InvalidFileError):
         model_file.load_model(tmp_path / "broken.skops")
+
+
+def test_a_model_that_skops_cannot_write_is_one_sentence(params: Params, rows: pd.DataFrame, tmp_path: Path) -> None:
+    arguments = {"max_iter": 2, "early_stopping": True, "scoring": "roc_auc"}
+    pipeline = fitted(params, rows, "ensemble.HistGradientBoostingClassifier", arguments, "classification")
+    with pytest.raises(UserError, match="cannot be saved by skops"):
+        model_file.save_model(pipeline, tmp_path / "model.skops")
 
 
 def test_types_that_nobody_reviewed_are_refused(tmp_path: Path) -> None:

@@ -7,18 +7,28 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import pytest
 import sklearn
 
 from modelyard.core.errors import UserError
 from modelyard.core.params import load_params
 from modelyard.data.parquet import count_rows
+from modelyard.gate import verdict
+from modelyard.inference import batch
+from modelyard.pipeline import evaluate, split, train, validate
 from modelyard.workspace import adopt
+from tests.library.gate.support import commit_all
 from tests.library.support import ROOT
 
 TABLES = ROOT / "tests/corpus.tsv"
 REQUIREMENTS = ROOT / "requirements/corpus.txt"
 EVERY = 9  # of so many tables, one is adopted in CI
+TRAINED = (
+    "palmerpenguins/data/penguins.csv",
+    "statsmodels/datasets/ccard/ccard.csv",
+    "bokeh_sampledata/_data/iris.csv",
+)
 
 
 class Table(NamedTuple):
@@ -45,6 +55,7 @@ def read_tables() -> list[Table]:
 
 
 CORPUS = read_tables()
+ADOPTED = [table for table in CORPUS if table.outcome == "adopted"]
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +93,35 @@ def test_any_table_of_the_corpus_is_adopted_or_refused_in_one_sentence(shelf: Pa
     check_table(shelf, table)
 
 
+def check_scores(shelf: Path, table: Table) -> None:
+    """Adopt a table, learn from it, judge the model, and score the file that was adopted and the table it became."""
+    adopt.main(str(shelf / table.file), table.target, **table.read_options())
+    for stage in (validate, split, train, evaluate):
+        stage.main()
+    assert verdict.main(commit_all()) in (0, 1)
+    for source, target in ((shelf / table.file, "file.parquet"), (load_params().data.path, "table.parquet")):
+        batch.main(str(source), target, outside="flag")
+    found, wanted = pd.read_parquet("file.parquet"), pd.read_parquet("table.parquet")
+    if len(found) == len(wanted):  # else adopt left out rows without a target
+        pd.testing.assert_frame_equal(found, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("table", [table for table in CORPUS if table.file in TRAINED], ids=lambda table: table.file)
+def test_the_file_of_a_real_table_is_scored_as_the_table_that_adopt_made(shelf: Path, table: Table) -> None:
+    check_scores(shelf, table)
+
+
+@pytest.mark.slow
+@pytest.mark.weekly
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("table", ADOPTED[::EVERY], ids=lambda table: table.file)
+def test_the_file_of_any_table_is_scored_as_the_table_that_adopt_made(shelf: Path, table: Table) -> None:
+    check_scores(shelf, table)
+
+
 def test_most_tables_need_no_option_and_nearly_all_no_other_than_adopt_names() -> None:
-    adopted = [table for table in CORPUS if table.outcome == "adopted"]
     assert len(CORPUS) >= 300
-    assert sum(not table.options for table in adopted) >= 0.85 * len(CORPUS)
-    assert len(adopted) >= 0.97 * len(CORPUS)
+    assert sum(not table.options for table in ADOPTED) >= 0.85 * len(CORPUS)
+    assert len(ADOPTED) >= 0.97 * len(CORPUS)

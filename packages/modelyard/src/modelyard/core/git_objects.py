@@ -116,7 +116,9 @@ def find_default_tip() -> str:
         own = run_git("config", "--default", "", "init.defaultBranch")
         names = [own, *DEFAULT_BRANCHES, *(branches if len(branches) == 1 else [])]
         problem = f"is not given, and nothing says which of {', '.join(branches)} is the default branch"
-        cure = f"name it, such as BASE={branches[0] if branches else 'HEAD~1'}"
+        current = run_git("branch", "--show-current")
+        others = [name for name in branches if name != current]
+        cure = f"name it, such as BASE={others[0] if others else 'HEAD~1'}"
     tips = [tip for tip in map(find_commit, filter(None, names)) if tip]
     if not tips:
         raise OptionError("BASE", problem, cure)

@@ -57,5 +57,10 @@ def _represent_null(representer: Any, _: None) -> Any:
 
 
 def _represent_text(representer: Any, text: str) -> Any:
-    """Write text, in quotes where a reader of YAML 1.1 or 1.2 would not take it for text."""
-    return representer.represent_scalar("tag:yaml.org,2002:str", text, style="'" if is_ambiguous(text) else None)
+    """Write text, in quotes where a reader of YAML 1.1 or 1.2 would not take it for that text."""
+    style = None
+    if not text.isprintable():
+        style = '"'  # a line separator in it would be read as a line of the file
+    elif is_ambiguous(text) or text.startswith(":") or "?" in text:  # PyYAML ends a plain text there, within [ ]
+        style = "'"
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)

@@ -54,7 +54,6 @@ def check_cumulative_drop(
     rows: JudgedRows,
     candidate: Predictions,
     primary: Difference,
-    margin: float,
 ) -> list[RuleResult]:
     """Check that the candidate has not lost more than `gate.drop` margins since the last promotion, nor on main.
 
@@ -72,10 +71,8 @@ def check_cumulative_drop(
         The candidate's predictions of the holdout.
     primary
         The difference in the primary metric.
-    margin
-        The loss that does not matter, in the metric's unit.
     """
-    limit = -params.gate.drop * margin
+    limit = -params.gate.drop * primary.margin
     results = []
     if scored.champion.source in PROMOTED:
         results.append(build_drop_result(primary, limit, "since the last promotion"))
@@ -86,7 +83,7 @@ def check_cumulative_drop(
     lost = best.value - primary.candidate
     if not get_metric(params.evaluate.metric).higher_is_better:
         lost = -lost
-    if lost <= margin:
+    if lost <= primary.margin:
         return results
     found = compare_with_commit(params, best.commit, rows, candidate, scored.clean)
     what = f"against the best model of the base's history on this holdout ({best.commit[:12]})"

@@ -90,7 +90,7 @@ def compute_fairness_gaps(
     scores
         Probabilities, shape (n, k), or numbers, shape (n,).
     groups
-        The group of each row, shape (n,).
+        The group of each row, shape (n,); rows where it is missing are left out.
     clusters
         The clusters of the rows; None where each row stands for itself.
     confidence
@@ -154,7 +154,7 @@ def compute_group_gap(
     mean
         The mean to compare.
     codes
-        The number of each row's group, shape (n,).
+        The number of each row's group, shape (n,); -1 where it is not known, and the row is left out.
     names
         The groups, shape (k,).
     clusters
@@ -162,11 +162,12 @@ def compute_group_gap(
     alpha
         How often the interval may miss the true gap.
     """
-    used_clusters = None if clusters is None else clusters.select_rows(mean.rows)
-    is_large = find_large_groups(codes[mean.rows], len(names), used_clusters)
+    known = mean.rows & (codes >= 0)
+    used_clusters = None if clusters is None else clusters.select_rows(known)
+    is_large = find_large_groups(codes[known], len(names), used_clusters)
     if is_large.sum() < 2:
         return FairnessGap(measure)
-    kept = mean.rows & is_large[codes]
+    kept = known & is_large[codes]
     kept_mean = RowMean(mean.values[kept], kept, mean.label_flip)
     kept_codes = (np.cumsum(is_large) - 1)[codes[kept]]
     kept_clusters = None if clusters is None else clusters.select_rows(kept)

@@ -2,7 +2,7 @@
 
 import os
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from modelyard.core.yaml import read_yaml
 from modelyard.gate.champion import predict_dummy
 from modelyard.gate.curves import CURVES_PARQUET, choose_models, write_curves
 from modelyard.gate.erosion import check_cumulative_drop
-from modelyard.gate.isolation import describe_changes, find_judge_notes, has_pipeline, run_base_gate
+from modelyard.gate.isolation import BaseRules, describe_changes, find_judge_notes, has_pipeline, run_base_gate
 from modelyard.gate.looks import build_look_notes, compute_ladder_step, count_looks, require_ladder_step
 from modelyard.gate.pairs import PairedPredictions
 from modelyard.gate.rules import (
@@ -41,7 +41,8 @@ from modelyard.gate.rules import (
     check_retarget,
     check_types,
 )
-from modelyard.gate.scoring import ChampionScores, load_rules_and_rows, score_candidate, score_champion
+from modelyard.gate.scoring import ChampionScores, JudgedRows, load_rules_and_rows, score_candidate, score_champion
+from modelyard.gate.scratch import ModelOutput
 from modelyard.statistics.clusters import DEFAULT_PERIOD, PERIODS, Clusters
 from modelyard.statistics.comparison import (
     Difference,
@@ -111,53 +112,85 @@ def build_verdict(base: str) -> dict[str, Any]:
         return judge_candidate(base)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate and champion, predicted and compared on the rows that neither was trained on."""
+
+    candidate: ModelOutput
+    scored: ChampionScores
+    pairs: PairedPredictions
+    primary: Difference
+    counts: RowCounts
+    is_unchanged: bool
+
+
 def judge_candidate(base: str) -> dict[str, Any]:
     """Return the verdict by the project that `Project.load` finds; for the parameter see `build_verdict`."""
     base_rules, rows = load_rules_and_rows(base, load_params())
     params = base_rules.params
-    candidate = score_candidate(params, rows.holdout)
-    scored = score_champion(params, base, rows, candidate.predictions)
-    pairs = pair_clean_rows(params, rows.holdout, candidate.predictions, scored)
-    is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
-    counts = pairs.count_rows()
-    primary = pairs.compare_metric(params.evaluate.metric)
-    write_curves(pairs, choose_models(scored.champion.source, is_unchanged))
-    margin = primary.margin
+    compared = compare_models(params, base, rows)
+    primary, scored = compared.primary, compared.scored
+    write_curves(compared.pairs, choose_models(scored.champion.source, compared.is_unchanged))
     looks = count_looks(base, params.gate.looks)
-    word = "unchanged" if is_unchanged else decide_verdict(primary, counts)
+    word = "unchanged" if compared.is_unchanged else decide_verdict(primary, compared.counts)
     word = require_ladder_step(word, primary, looks.count)
-    slices = [] if is_unchanged else build_slice_results(pairs)
-    clean = candidate.predictions.select_rows(scored.clean)
-    dummy = predict_dummy(params.data, rows.train, len(clean))
-    rules = [
-        *check_retarget(params, base_rules.obstacle),
-        *check_types(),
-        *check_all_rules(pairs, clean, dummy, primary, slices),
-        *check_cumulative_drop(params, base, scored, rows, candidate.predictions, primary, margin),
-        *check_latency(params, candidate.milliseconds),
-    ]
+    slices = [] if compared.is_unchanged else build_slice_results(compared.pairs)
+    rules = check_rules(base_rules, base, rows, compared, slices)
     changes = diff_with_base(base)
     notes = [
         *describe_changes(base_rules, list(changes["schema"])),
         *find_judge_notes(base),
-        *build_notes(scored.notes, scored.clean),
-        *build_size_notes(counts, primary.metric),
-        *build_cluster_notes(params.data, pairs.clusters),
-        *build_power_notes(word, primary, margin),
+        *build_comparison_notes(params.data, word, compared),
         *build_look_notes(looks, primary),
     ]
     return {
-        **build_conclusion(params, word, rules, primary, margin, scored.champion.source),
+        **build_conclusion(params, word, rules, primary, scored.champion.source),
         **describe_origin(base),
         "notes": notes,
         "champion": asdict(scored.champion),
-        "rows": describe_rows(scored.clean, counts, pairs, primary),
+        "rows": describe_rows(scored.clean, compared.counts, compared.pairs, primary),
         "looks": {**asdict(looks), "step": compute_ladder_step(primary.error, looks.count)},
         "rules": rules,
         "slices": slices,
-        "metrics": compare_all_metrics(pairs),
+        "metrics": compare_all_metrics(compared.pairs),
         "changes": changes,
     }
+
+
+def compare_models(params: Params, base: str, rows: JudgedRows) -> Comparison:
+    """Let both models predict the holdout, and compare them in the primary metric."""
+    candidate = score_candidate(params, rows.holdout)
+    scored = score_champion(params, base, rows, candidate.predictions)
+    pairs = pair_clean_rows(params, rows.holdout, candidate.predictions, scored)
+    primary = pairs.compare_metric(params.evaluate.metric)
+    is_unchanged = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
+    return Comparison(candidate, scored, pairs, primary, pairs.count_rows(), is_unchanged)
+
+
+def check_rules(
+    base_rules: BaseRules, base: str, rows: JudgedRows, compared: Comparison, slices: list[dict[str, Any]]
+) -> list[RuleResult]:
+    """Return the lines of all rules beside the comparison in the primary metric."""
+    params, scored, candidate = base_rules.params, compared.scored, compared.candidate
+    clean = candidate.predictions.select_rows(scored.clean)
+    dummy = predict_dummy(params.data, rows.train, len(clean))
+    return [
+        *check_retarget(params, base_rules.obstacle),
+        *check_types(),
+        *check_all_rules(compared.pairs, clean, dummy, compared.primary, slices),
+        *check_cumulative_drop(params, base, scored, rows, candidate.predictions, compared.primary),
+        *check_latency(params, candidate.milliseconds),
+    ]
+
+
+def build_comparison_notes(data: DataParams, word: str, compared: Comparison) -> list[str]:
+    """Return the sentences on how the champion was scored, and on what the compared rows can show."""
+    return [
+        *build_notes(compared.scored.notes, compared.scored.clean),
+        *build_size_notes(compared.counts, compared.primary.metric),
+        *build_cluster_notes(data, compared.pairs.clusters),
+        *build_power_notes(word, compared.primary),
+    ]
 
 
 def describe_origin(base: str) -> dict[str, Any]:
@@ -261,15 +294,15 @@ def build_cluster_notes(data: DataParams, clusters: Clusters | None) -> list[str
     ]
 
 
-def build_power_notes(word: str, primary: Difference, margin: float) -> list[str]:
+def build_power_notes(word: str, primary: Difference) -> list[str]:
     """Return a sentence where the holdout may miss a loss of two margins."""
-    if word not in ("not worse", "inconclusive") or is_margin_resolved(primary.error, margin):
+    if word not in ("not worse", "inconclusive") or is_margin_resolved(primary.error, primary.margin):
         return []
     return ["This holdout is too small for this margin: a loss of two margins may go unnoticed."]
 
 
 def build_conclusion(
-    params: Params, word: str, rules: list[RuleResult], primary: Difference, margin: float, source: str
+    params: Params, word: str, rules: list[RuleResult], primary: Difference, source: str
 ) -> dict[str, Any]:
     """Return the verdict, the decision, and the sentence with the numbers that they rest on.
 
@@ -283,8 +316,6 @@ def build_conclusion(
         The lines of the further rules.
     primary
         The difference in the primary metric.
-    margin
-        The loss that does not matter, in the metric's unit.
     source
         The source of the champion.
     """
@@ -293,7 +324,7 @@ def build_conclusion(
     decision = "block" if is_blocked else "pass"
     if word == "inconclusive" and not is_blocked:
         decision = params.gate.inconclusive
-    sentence = describe_difference(word, primary, margin, source)
+    sentence = describe_difference(word, primary, source)
     if failed:
         sentence = f"Blocked by {', '.join(failed)}. {sentence}"
     detectable = compute_detectable_difference(primary.error, params.gate.confidence)
@@ -302,18 +333,18 @@ def build_conclusion(
         "decision": decision,
         "unattended": "issue" if is_blocked else UNATTENDED_ACTIONS.get(word, "keep"),
         "sentence": sentence,
-        "primary": {**asdict(primary), "margin": margin, "detectable": detectable},
+        "primary": {**asdict(primary), "detectable": detectable},
     }
 
 
-def describe_difference(word: str, primary: Difference, margin: float, source: str) -> str:
+def describe_difference(word: str, primary: Difference, source: str) -> str:
     """Return the verdict as a sentence with its numbers."""
     phrase = VERDICT_PHRASES[word]
     if source == "dummy":
         phrase = phrase.replace("champion", "dummy model")
     return (
         f"{phrase}: {primary.metric} {primary.candidate:.4f} against {primary.champion:.4f}, "
-        f"difference {primary.difference:+.4f} [{primary.low:+.4f}, {primary.high:+.4f}], margin {margin:.4f}."
+        f"difference {primary.difference:+.4f} [{primary.low:+.4f}, {primary.high:+.4f}], margin {primary.margin:.4f}."
     )
 
 

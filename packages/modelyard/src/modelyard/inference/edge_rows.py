@@ -4,6 +4,7 @@
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -41,6 +42,8 @@ EDGE_TIMES = (
 UTC_OFFSETS = ("+00:00", "+05:45", "-11:00")
 UNSEEN_TEXTS = ("never seen", "", " ", "Ünïcödé 漢字", "NaN", "None", "0", "x" * 300)
 MASKS = ("X0", "Q7")  # a letter and a digit in place of a text's own, so that it keeps a pattern such as [A-Z]{2}
+EDGE_CELLS = 10_000  # chosen columns times all columns: each of the former costs a dozen rows as wide as the table
+MIN_EDGE_COLUMNS = 4
 
 
 class EdgeRow(NamedTuple):
@@ -70,9 +73,9 @@ def generate_edge_rows(decoder: RequestDecoder, base: dict[str, Any]) -> list[Ed
     Returns
     -------
     list
-        About a dozen rows for each column.
+        About a dozen rows for each column, or for each that `choose_columns` returns.
     """
-    columns = [column for column in decoder.columns if column.is_required]
+    columns = choose_columns([column for column in decoder.columns if column.is_required])
     edges: dict[str, list[Any]] = {}
     changes: list[dict[str, Any]] = []
     for column in columns:
@@ -84,6 +87,18 @@ def generate_edge_rows(decoder: RequestDecoder, base: dict[str, Any]) -> list[Ed
     changes.append({column.name: None for column in columns if column.nullable})
     rows = [(change, decode_row(decoder, base | change)) for change in changes]
     return [EdgeRow(change, row) for change, row in rows if row is not None]
+
+
+def choose_columns(columns: list[SchemaField]) -> list[SchemaField]:
+    """Return all columns, or of more than 100 so many that time does not grow with the square of their number.
+
+    They are spread evenly, and there is one of each dtype.
+    """
+    limit = max(EDGE_CELLS // max(len(columns), 1), MIN_EDGE_COLUMNS)
+    step = max(math.ceil(len(columns) / limit), 1)
+    first_names = {column.dtype: column.name for column in reversed(columns)}
+    chosen = {*first_names.values(), *(column.name for column in columns[::step])}
+    return [column for column in columns if column.name in chosen]
 
 
 def decode_row(decoder: RequestDecoder, values: dict[str, Any]) -> Row | None:

@@ -138,10 +138,24 @@ def build_estimator(params: Params) -> "BaseEstimator":
     if not isinstance(estimator, BaseEstimator):
         raise hooks.error(ESTIMATOR, f"returns a {type(estimator).__name__}; it must return a scikit-learn estimator")
     classifies = task == "classification"
-    if is_classifier(estimator) != classifies or (classifies and not hasattr(estimator, "predict_proba")):
+    setting = f"train.estimator {type(estimator).__name__}"
+    if is_classifier(estimator) != classifies:
         wanted = "a classifier with probabilities" if classifies else "a regressor"
-        raise SettingError(f"train.estimator {type(estimator).__name__}", f"is not for {task}", f"name {wanted}")
+        raise SettingError(setting, f"is not for {task}", f"name {wanted}")
+    if classifies and not predicts_probabilities(estimator):
+        cure = "name a classifier with probabilities, or put sklearn.calibration.CalibratedClassifierCV around it"
+        if "voting" in estimator.get_params(deep=False):
+            cure = "add `voting: soft` to its arguments"
+        raise SettingError(setting, "predicts no probabilities", cure)
     return estimator
+
+
+def predicts_probabilities(estimator: "BaseEstimator") -> bool:
+    """Return whether a classifier that is not fitted yet will predict probabilities."""
+    settings = estimator.get_params(deep=False)
+    if "final_estimator" in settings and settings["final_estimator"] is None:
+        return True  # a StackingClassifier makes its logistic regression when it is fitted
+    return hasattr(estimator, "predict_proba")
 
 
 def build_pipeline(params: Params, table: pd.DataFrame) -> "Pipeline":

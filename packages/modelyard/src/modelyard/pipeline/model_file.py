@@ -14,30 +14,46 @@ from modelyard.core.project import Project
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-# Types that skops does not trust by itself and that were reviewed: numbers, their types, and scikit-learn's own trees.
+# Types that skops does not trust by itself and that were reviewed: numbers, their types, scikit-learn's own trees,
+# folds and scorers, and a partial call, whose function must be on the list as well: `check_array` changes nothing.
 TRUSTED_TYPES = frozenset(
     f"sklearn.{name}"
     for name in (
+        "_loss.loss.HalfTweedieLoss",
         "_loss.loss.HalfTweedieLossIdentity",
         "calibration._CalibratedClassifier",
         "calibration._SigmoidCalibration",
+        "calibration._TemperatureScaling",
         "ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
         "gaussian_process.kernels.ConstantKernel",
+        "gaussian_process.kernels.DotProduct",
+        "gaussian_process.kernels.Exponentiation",
         "gaussian_process.kernels.Matern",
         "gaussian_process.kernels.Product",
         "gaussian_process.kernels.RBF",
+        "gaussian_process.kernels.RationalQuadratic",
         "gaussian_process.kernels.Sum",
         "gaussian_process.kernels.WhiteKernel",
+        "metrics._dist_metrics.BrayCurtisDistance64",
+        "metrics._dist_metrics.CanberraDistance64",
+        "metrics._dist_metrics.ChebyshevDistance64",
         "metrics._dist_metrics.EuclideanDistance64",
+        "metrics._dist_metrics.HammingDistance64",
         "metrics._dist_metrics.ManhattanDistance64",
+        "metrics._dist_metrics.MinkowskiDistance64",
+        "metrics._scorer._PassthroughScorer",
+        "model_selection._split.KFold",
+        "model_selection._split.StratifiedKFold",
         "neighbors._ball_tree.BallTree",
         "neighbors._kd_tree.KDTree",
         "neural_network._stochastic_optimizers.AdamOptimizer",
         "neural_network._stochastic_optimizers.SGDOptimizer",
         "tree._tree.Tree",
+        "utils._bunch.Bunch",
+        "utils.validation.check_array",
     )
-) | {"numpy.dtype"}
+) | {"functools.partial", "numpy.dtype"}
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 MEMBER_PATTERN = r"\d+\.\w+|schema\.json"  # what `canonicalize_skops` writes
 # A model unpacks to at most so many times its size, and so many bytes beyond that.
@@ -103,12 +119,17 @@ def save_model(pipeline: "Pipeline", path: Path) -> str:
     Raises
     ------
     UserError
-        Where the model holds a type that is not trusted.
+        Where skops cannot write the model, or it holds a type that is not trusted.
     """
     import skops.io
 
-    packed = skops.io.dumps(pipeline)
-    reject_untrusted_types(packed, f"{type(pipeline[-1]).__name__} cannot be saved")
+    name = type(pipeline[-1]).__name__
+    try:
+        packed = skops.io.dumps(pipeline)
+    except Exception as problem:  # an object that skops cannot write fails in many ways
+        reason = str(problem).partition("\n")[0] or type(problem).__name__
+        raise UserError(f"{name} cannot be saved by skops: {reason}; change its arguments in params.yaml") from None
+    reject_untrusted_types(packed, f"{name} cannot be saved")
     with atomic_write(path) as draft:
         draft.write_bytes(canonicalize_skops(packed))
     return sha256(path)
