@@ -484,7 +484,6 @@ SLOW = frozenset(
         "attacks/test_shadowing_modules.py::test_a_committed_environment_is_refused",
         "attacks/test_shadowing_modules.py::test_no_module_of_the_branch_is_imported_by_a_verb",
         "attacks/test_shadowing_modules.py::test_the_branchs_own_package_is_not_imported_by_the_judge",
-        "library/core/test_fuzz.py::test_a_table_is_adopted_or_refused",
         "template/test_containers.py::test_the_image_is_small_and_unprivileged",
         "template/test_workflows.py::test_every_right_to_write_was_needed_by_a_call",
         "template/test_workflows.py::test_fork_is_judged_without_a_comment_a_secret_or_a_token",
@@ -492,6 +491,8 @@ SLOW = frozenset(
         "template/test_workflows.py::test_scan_finds_a_vulnerable_library_and_says_which",
     }
 )
+# Fast, but without a patch yet: the few tables that it draws in CI may not hold one that a certain refusal is for.
+WITHOUT_PATCH = frozenset({"library/core/test_fuzz.py::test_a_table_is_adopted_or_refused"})
 
 
 def list_named_tests() -> set[str]:
