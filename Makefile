@@ -16,6 +16,7 @@ WORKFLOWS := $(wildcard .github/workflows/*.yml)
 ACTIONS := $(wildcard packages/*/actions/*/action.yml)
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-package modelyard
 PROJECT_PINS := {{cookiecutter.project_slug}}/requirements/dev.txt
+TRACKING := tracking/{{cookiecutter.folder}}
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-containers test-weekly newest lint docs format bench sample files lock clean
@@ -90,9 +91,12 @@ files: $(STAMP) ## Write tests/template/files.txt and docs/reference.md anew, to
 	  | sed 's#^{[^/]*/##; s#{{cookiecutter.__package}}#flight_delays#' | LC_ALL=C sort >tests/template/files.txt
 	@python docs/reference.py
 
-lock: ## Pin the newest test tools that pyproject.toml allows, with hashes
+lock: ## Pin the newest test tools that pyproject.toml allows, and the libraries of Evidently and the tracking server, with hashes
 	@$(LOCK) --upgrade pyproject.toml --group test --constraints '$(PROJECT_PINS)' --output-file requirements/test.txt
 	@$(LOCK) --upgrade --no-deps --group corpus --output-file requirements/corpus.txt
+	@for pins in '$(TRACKING)/requirements' packages/modelyard/src/modelyard/monitoring/evidently; do \
+	  $(LOCK) --upgrade --python-version 3.11 "$$pins.in" --output-file "$$pins.txt" || exit 1; \
+	done
 	@echo uv | $(LOCK) --constraints requirements/test.txt - --output-file requirements/uv.txt
 
 clean: ## Remove what the verbs made

@@ -124,6 +124,7 @@ def first_commit() -> str | None:
         return f"git init failed; run: {BY_HAND}"
     if not own:
         git("symbolic-ref", "HEAD", "refs/heads/main")  # git before 2.28 has no --initial-branch
+    git("config", "--add", "modelyard.template", template()[0])  # `make update` asks for any other address
     if git("add", "--all") is None or git("commit", "--quiet", "-m", MESSAGE) is None:
         return f"git commit failed (has git your name and e-mail?); run: {WHO} && {COMMIT}"
     return None

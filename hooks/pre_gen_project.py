@@ -17,6 +17,8 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 SLUG_LENGTH = 63  # of a DNS label: the slug becomes the name of images, containers and hosts
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control, lone surrogate, line and paragraph separator
 OURS = ("conftest", "src", "test", "tests")
+# Windows opens a device for these names, whatever folder they lie in, so git cannot check them out.
+DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10)))
 # What the project installs and what that is imported as: src/ comes first on the path, so a
 # package of the same name would hide it. A test of the template keeps this list complete.
 INSTALLED = """
@@ -68,13 +70,14 @@ def slug(answer: str) -> Refusal | None:
 
 
 def package(answer: str) -> Refusal | None:
-    """A package that hides no keyword, no standard module and nothing that the project imports."""
+    """A package that hides no keyword, no standard module, nothing imported, and that every system can store."""
     name = answer.replace("-", "_")
     taken = {
         "a Python keyword": keyword.kwlist,
         "a module of the standard library": getattr(sys, "stdlib_module_names", ()),
         "a library that the project installs": INSTALLED.split(),
         "a folder or module of the project itself": OURS,
+        "a device of Windows, which cannot check it out": DEVICES,
     }
     for what, names in taken.items():
         if name in names:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -238,7 +239,7 @@ def test_what_answers_is_verified_and_audited_through_a_deployment_and_a_rollbac
     assert "disagreements: 1" in shipped.make("audit", check=False)
 
 
-FAULT = "/logs/fault"
+FAULT = "/logs/candidate/fault"
 SPOILED = f"""
 import os, time
 old = OnnxPredictor.to_matrix
@@ -281,7 +282,8 @@ def test_a_bad_candidate_goes_back_by_itself_and_no_user_notices(
     shipped: Shipped, spoiled: dict[str, str], row: dict[str, Any], fault: str
 ) -> None:
     code, early, reason = FAULTS[fault]
-    inside = ("exec", f"{PREFIX}-champion-1", "sh", "-c")
+    volume = f"--volume={PREFIX}_candidate:/logs/candidate"  # which the champion may not write
+    inside = ("run", "--rm", volume, "--entrypoint=sh", spoiled["image"], "-c")
     happen = (*inside, f'echo "$0" > {FAULT}', code)
     params, before = shipped.project.path / "params.yaml", shipped.project.read("params.yaml")
     params.write_text(before if fault == "slow" else before.replace(*PATIENT))
@@ -372,6 +374,66 @@ def test_a_shadow_is_compared_and_never_answers(shipped: Shipped, row: dict[str,
     last = json.loads(logs.splitlines()[-1])
     assert (last["model"], last["shadow"]) == (first["model"], second["model"])
     assert 0 < abs(last["score"] - last["shadow_score"]) < 0.2
+
+
+def send_raw(head: bytes) -> bytes:
+    """Return the status line and all else that the proxy sends for a request of these bytes."""
+    host, port = STAGING.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(head + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+HIDDEN = [  # spellings of /metrics, and paths that nobody needs
+    "/metrics", "/%6detrics", "/%6Detrics", "/m%65trics", "/%256detrics", "/metrics?x=1", "/metrics#x", "/metrics/",
+    "//metrics", "/./metrics", "/live/../metrics", "/live/%2e%2e/metrics", "/%2e/metrics", "/%2fmetrics", "/metrics%00",
+    "/metrics;x", "/metrics%20", "/METRICS", "http://x/metrics", "http://x/%6detrics", "/nothing", "*",
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("first_serves")
+@pytest.mark.parametrize("path", HIDDEN)
+def test_the_proxy_hides_all_but_the_public_paths(path: str) -> None:
+    reply = send_raw(f"GET {path} HTTP/1.1".encode())
+    assert reply.partition(b"\r\n")[0].split()[1] in (b"404", b"400")
+    assert b"not for the public" in reply or b"400" in reply  # the proxy's own words, not the service's
+    assert b"process_" not in reply and b"rows_total" not in reply
+
+
+@pytest.mark.usefixtures("first_serves")
+@pytest.mark.parametrize(
+    "path", ["/version", "/live", "/ready", "/docs", "/openapi.json", "/live?x=1", "http://x/live"]
+)
+def test_the_proxy_shows_the_public_paths(path: str) -> None:
+    assert send_raw(f"GET {path} HTTP/1.1".encode()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.usefixtures("first_serves")
+@pytest.mark.parametrize("service", ["front", "champion", "candidate"])
+def test_running_containers_are_confined_and_limited(shipped: Shipped, service: str) -> None:
+    shipped.wish(*shipped.models)
+    shipped.make("deploy", ENV="staging")
+    form = "{{json .HostConfig}}"
+    found = json.loads(docker("inspect", "--format", form, f"{PREFIX}-{service}-1"))
+    assert (found["Memory"], found["PidsLimit"], found["ReadonlyRootfs"]) == (2 << 30, 256, True)
+    assert found["NanoCpus"] == 10**9 or found["CpuQuota"] == found["CpuPeriod"] > 0
+    assert any("no-new-privileges" in option for option in found["SecurityOpt"])
+    inside = docker("exec", f"{PREFIX}-{service}-1", "sh", "-c", "cat /proc/1/status; touch /x 2>&1 || true")
+    assert "CapEff:\t0000000000000000" in inside and "Read-only file system" in inside
+
+
+@pytest.mark.usefixtures("first_serves")
+def test_a_candidate_writes_its_own_log_and_the_champion_shows_it(shipped: Shipped) -> None:
+    shipped.wish(*shipped.models)
+    shipped.make("deploy", ENV="staging")
+    write = ("sh", "-c", "touch /logs/candidate/x; touch /logs/champion/x; ls /logs/*")
+    said = run("docker", "exec", f"{PREFIX}-candidate-1", *write, cwd=ROOT, check=False)
+    assert "/logs/champion/x" in said  # touch could not
+    seen = docker(
+        "exec", f"{PREFIX}-champion-1", "sh", "-c", "ls /logs/candidate; touch /logs/candidate/y 2>&1 || true"
+    )
+    assert "x" in seen.split() and "Read-only file system" in seen
+    assert "x" not in docker("exec", f"{PREFIX}-champion-1", "ls", "/logs/champion").split()
 
 
 @pytest.mark.usefixtures("first_serves")

@@ -1,5 +1,6 @@
 """The first commit is made wherever it can be, and never where it should not be."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -44,6 +45,12 @@ def test_first_commit_holds_everything(bake: Bake) -> None:
     assert project.run("git", "branch", "--show-current") == "main\n"
     assert project.run("git", "status", "--porcelain", "--ignored") == ""
     assert set(project.run("git", "ls-files").splitlines()) == project.files()
+
+
+def test_the_template_that_made_the_project_is_accepted_for_updates(bake: Bake) -> None:
+    project = bake()
+    accepted = project.run("git", "config", "--local", "modelyard.template").strip()
+    assert accepted == json.loads(project.read(".cruft.json"))["template"]
 
 
 def test_old_git_still_starts_on_main(fresh: Bake, old_git: None) -> None:

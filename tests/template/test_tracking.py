@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
 from tests.template.stores import parts, server
@@ -30,9 +31,22 @@ BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())
 
 @pytest.fixture(scope="module")
 def folder(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `cookiecutter … --directory tracking` writes."""
-    place = tmp_path_factory.mktemp("tracking")
-    return Path(cookiecutter(str(template), directory="tracking", no_input=True, output_dir=str(place)))
+    """What `cookiecutter … --directory tracking` writes, with the secrets that the first `make up` makes."""
+    made = render(template, tmp_path_factory.mktemp("tracking"))
+    make_secrets(made)
+    return made
+
+
+def render(template: Path, place: Path, **answers: str) -> Path:
+    """Render into a folder, which also gets cookiecutter's own records."""
+    config = place / "config.yaml"
+    config.write_text(f"replay_dir: {place}/replay\ncookiecutters_dir: {place}/clones\n")
+    options = {"directory": "tracking", "no_input": True, "output_dir": str(place), "config_file": str(config)}
+    return Path(cookiecutter(str(template), extra_context=answers, **options))
+
+
+def make_secrets(folder: Path) -> None:
+    run("make", "--no-print-directory", "secrets", cwd=folder)
 
 
 def settings(folder: Path) -> dict[str, str]:
@@ -44,6 +58,79 @@ def test_passwords_are_long_and_of_this_render_alone(folder: Path) -> None:
     secrets = [value for name, value in settings(folder).items() if "PASS" in name or "KEY" in name]
     assert len({*secrets}) == 4 and {len(secret) for secret in secrets} == {32}
     assert ".env" in (folder / ".gitignore").read_text(encoding="utf-8")
+
+
+def test_passwords_are_the_owners_alone_and_in_no_record_of_answers(folder: Path) -> None:
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+    (record,) = (folder.parent / "replay").iterdir()
+    secrets = [value for name, value in settings(folder).items() if name not in ("PORT", "HOSTS")]
+    assert len(secrets) == 4
+    assert not [secret for secret in secrets if secret in record.read_text(encoding="utf-8")]
+
+
+def test_another_start_keeps_the_passwords_and_closes_an_open_file(template: Path, tmp_path: Path) -> None:
+    folder = render(template, tmp_path)
+    assert not (folder / ".env").exists()
+    make_secrets(folder)
+    before = settings(folder)
+    (folder / ".env").chmod(0o644)
+    make_secrets(folder)
+    assert settings(folder) == before and (folder / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_address_before_the_first_start_is_one_sentence(template: Path, tmp_path: Path) -> None:
+    said = run("make", "address", cwd=render(template, tmp_path), check=False)
+    assert "error: there is no .env yet; `make up`" in said and "MLFLOW" not in said
+
+
+def test_every_library_is_pinned_by_hash(folder: Path) -> None:
+    text = (folder / "requirements.txt").read_text(encoding="utf-8")
+    pins = re.split(r"(?m)^(?=\S)", text)[1:]
+    assert pins and all("==" in pin and "--hash=sha256:" in pin for pin in pins)
+    assert "--require-hashes" in (folder / "Dockerfile").read_text(encoding="utf-8")
+
+
+REFUSED = [
+    *(("folder", name) for name in ("con", "lpt1", "a.", "a ", "A", "../a", "a" * 64)),
+    *(("port", number) for number in ("", "0", "65536", "5000; id", "http")),
+    *(("hosts", names) for names in ("", "a b", "a,", "$(shell id)", "a'b", "a\nb")),
+]
+
+
+@pytest.mark.parametrize(("question", "answer"), REFUSED)
+def test_bad_answer_is_refused_and_writes_nothing(
+    template: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], question: str, answer: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(FailedHookException):
+        render(template, out, **{question: answer})
+    assert f"refused: {question} = {answer!a}\naccepted: " in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == [out] and {x.name for x in out.iterdir()} <= {"config.yaml", "replay", "clones"}
+
+
+FAKE_DOCKER = """#!/bin/sh
+case "$1 $2" in
+  "pull --quiet") ;;
+  "image inspect") echo "  \\"RepoDigests\\": [ \\"it@sha256:$(printf %s "$3" | sha256sum | cut -c1-64)\\" ]," ;;
+esac
+"""
+
+
+def test_lock_pins_images_by_digest_and_libraries_by_hash(template: Path, tmp_path: Path) -> None:
+    """Twice gives the same; a registry's answers are recorded ones."""
+    folder = render(template, tmp_path)
+    for name, text in (("docker", FAKE_DOCKER), ("uv", '#!/bin/sh\necho "$@" >uv.log\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    for _ in range(2):
+        run("make", "lock", cwd=folder, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    compose, dockerfile = ((folder / name).read_text() for name in ("compose.yaml", "Dockerfile"))
+    for image, text in (("postgres:17", compose), ("python:3.11-slim-bookworm", dockerfile)):
+        assert f" {image}@sha256:{hashlib.sha256(image.encode()).hexdigest()}\n" in text
+    assert compose.count("@sha256:") == 2 and dockerfile.count("@sha256:") == 1
+    assert "--generate-hashes" in (folder / "uv.log").read_text()
+    assert not list(folder.glob("*.bak")) and not (folder / ".pins").exists()
 
 
 def test_only_loopback_listens_and_everything_is_watched(folder: Path) -> None:

@@ -158,7 +158,7 @@ def test_make_update_brings_every_release_to_the_present(
 ) -> None:
     """A three-way merge on a branch, whatever was changed; the verb is the present's."""
     present = bake()
-    options = ("--no-test", "--cookiecutter", BIN / "cookiecutter")
+    options = ("--no-test", "--yes", "--cookiecutter", BIN / "cookiecutter")
     command = (environment / "bin/python", "-m", "modelyard", "update", *options)
     for old in releases(template):
         folder = tmp_path / old
@@ -209,7 +209,8 @@ def test_make_update_says_what_is_new_replaces_the_library_and_runs_the_tests(
 ) -> None:
     project, options = fresh(), (f"VENV={environment}", f"COOKIECUTTER={BIN / 'cookiecutter'}")
     follow(project, larger)
-    assert "make update YES=1" in project.make("update", *options, check=False)
+    said = project.make("update", *options, check=False)
+    assert "make update YES=1" in said and f"template  {larger} at " in said
     said = project.make("update", "YES=1", *options)
     assert "new       Flying cars." in said and "1 passed" in said
     assert project.read("NEW.md") == "Flight Delays\n"

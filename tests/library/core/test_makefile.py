@@ -42,3 +42,9 @@ def test_caches_lie_in_the_project_where_no_home_takes_them(tmp_path: Path, home
 
 def test_caches_lie_in_a_home_that_takes_them(tmp_path: Path) -> None:
     assert run_make(tmp_path / "project", '@echo "$$XDG_CACHE_HOME"', PATH=os.defpath, HOME=str(tmp_path)) == ""
+
+
+def test_dvcs_pickles_lie_in_the_project_and_for_nobody_else(tmp_path: Path) -> None:
+    found = Path(run_make(tmp_path / "project", '@echo "$$DVC_SITE_CACHE_DIR"', PATH=os.defpath))
+    assert found == tmp_path / "project/.dvc/tmp/own"
+    assert not found.stat().st_mode & 0o077

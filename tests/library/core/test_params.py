@@ -38,6 +38,11 @@ def test_a_block_has_defaults() -> None:
     assert params.SplitParams().holdout == 0.2
 
 
+def test_feedback_for_all_names_keys_only() -> None:
+    with pytest.raises(ValueError, match="names nobody, which"):
+        params.ServeParams(feedback_for_all=["nobody"])
+
+
 def test_the_judge_of_a_branch_ignores_keys_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     text = PARAMS_YAML.read_text(encoding="utf-8")
     PARAMS_YAML.write_text(f"{text}\nlater: 1\n".replace("split:\n", "split:\n  later: 1\n", 1), encoding="utf-8")

@@ -124,3 +124,10 @@ def test_main_warns_of_a_stale_lock_and_passes(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert main(rerun_all=False) == 0
     assert capsys.readouterr().out.startswith("::warning file=flights/dvc.lock,title=dvc.lock::it is stale (train deps")
+
+
+@pytest.mark.usefixtures("commit")
+def test_main_rejects_a_lock_of_other_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(chain, "rerun_pipeline", lambda: (changed("split", "outs", 0), {"auc": 0.7}))
+    assert main() == 1
+    assert "it is false: split outs data/train.parquet" in capsys.readouterr().out

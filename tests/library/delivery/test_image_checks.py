@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from modelyard.core.errors import IntegrityError, SettingError
 from modelyard.core.files import sha256
+from modelyard.core.params import DeployParams
 from modelyard.core.paths import MODEL_FILE, PARAMS_YAML
 from modelyard.core.yaml import dump_yaml, read_yaml
 from modelyard.delivery import docker, image_checks
@@ -14,7 +16,7 @@ from modelyard.delivery.docker import DockerError
 from modelyard.delivery.image import REVISION_LABEL
 from modelyard.provenance.signing import SignatureError, verify_signature
 from tests.library.delivery.conftest import set_engine
-from tests.library.delivery.fake_environment import RULES, A, FakeEnvironment, image
+from tests.library.delivery.fake_environment import RULES, A, B, FakeEnvironment, image
 from tests.library.support import FORGED, Key
 
 REPOSITORY = "registry/x"
@@ -65,6 +67,27 @@ def test_signature_of_an_image_must_hold(key: Key) -> None:
     with pytest.raises(SignatureError) as failure:
         verify_signature("x@sha256:2", "deploy.signed", command, image="x@sha256:2")
     assert (failure.value.subject, failure.value.setting) == ("x@sha256:2", "deploy.signed")
+
+
+@pytest.mark.usefixtures("environment")
+def test_no_image_is_deployed_without_its_signature() -> None:
+    chosen = {"model": A, "commit": "c", "image": None}
+    assert image_checks.resolve_image(chosen, replace(RULES, signed=["test", "{image}", "=", image(A)]))
+    with pytest.raises(SignatureError) as failure:
+        image_checks.resolve_image(chosen, replace(RULES, signed=["test", "{image}", "=", "another"]))
+    assert (failure.value.subject, failure.value.setting) == (image(A), "deploy.signed")
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("rules", "named", "problem"),
+    [(replace(RULES, repository=REPOSITORY), None, "is not registry/x@sha256"), (RULES, image(B), "holds the model")],
+    ids=["another repository", "another model"],
+)
+def test_no_image_of_another_origin_or_model_is_deployed(rules: DeployParams, named: str | None, problem: str) -> None:
+    with pytest.raises(image_checks.ImageOriginError) as failure:
+        image_checks.resolve_image({"model": A, "commit": "c", "image": named}, rules)
+    assert failure.value.problem.startswith(problem)
 
 
 def test_signature_command_that_is_missing_is_named(key: Key) -> None:

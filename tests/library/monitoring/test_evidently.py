@@ -1,9 +1,10 @@
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from modelyard.core.errors import MissingToolError
+from modelyard.core.errors import MissingToolError, ToolError
 from modelyard.core.params import Params
 from modelyard.monitoring import evidently
 from modelyard.monitoring.log_reader import EmptyLogError
@@ -24,3 +25,11 @@ def test_main_without_predictions_writes_nothing(params: Params) -> None:
         evidently.main("2024-06-03", sys.executable)
     assert caught.value.folder == Path(params.monitor.logs)
     assert not evidently.EVIDENTLY_REPORT.exists()
+
+
+def test_a_library_without_a_hash_is_refused(tmp_path: Path) -> None:
+    uv = shutil.which("uv") or "uv"
+    pins = tmp_path / "pins.txt"
+    pins.write_text("six==1.17.0\n", encoding="utf-8")
+    with pytest.raises(ToolError, match="hash"):
+        evidently.make_environment(uv, tmp_path / "environment", pins)

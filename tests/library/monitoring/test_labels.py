@@ -169,9 +169,35 @@ def test_append_labelled_rows_without_a_needed_column_changes_nothing(
 
 
 def test_append_labelled_rows_broken_schema_changes_nothing(params: Params, labelled_rows: pd.DataFrame) -> None:
+    for path in LOGS.glob("feedback-*"):
+        path.unlink()
     labels.main(write_labels("id,truth\n" + "".join(f"r{number},7\n" for number in range(20)), "wrong.csv"))
     before = sha256(Path(params.data.path))
     with pytest.raises(InvalidFileError) as caught:
         labels.append_labelled_rows(params)
     assert params.data.target in caught.value.problem
     assert sha256(Path(params.data.path)) == before
+
+
+def contradict(ids: list[str], truth: int) -> None:
+    """Write later feedback with another truth, as somebody may send it."""
+    lines = [json.dumps({"id": name, "truth": truth, "time": "2099-01-01T00:00:00Z"}) + "\n" for name in ids]
+    (LOGS / "feedback-later.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def test_append_labelled_rows_leaves_contradicted_labels_out(
+    params: Params, labelled_rows: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(pd.read_parquet(params.data.path))
+    truth = int(labelled_rows[params.data.target].iloc[0])
+    contradict(["r0"], 1 - truth)
+    labels.append_labelled_rows(params)
+    assert len(pd.read_parquet(params.data.path)) == before + len(labelled_rows) - 1
+    assert "1 predictions are left out" in capsys.readouterr().out
+
+
+def test_append_labelled_rows_takes_a_repeated_truth_once(params: Params, labelled_rows: pd.DataFrame) -> None:
+    before = len(pd.read_parquet(params.data.path))
+    contradict(["r0"], int(labelled_rows[params.data.target].iloc[0]))  # the same truth again
+    labels.append_labelled_rows(params)
+    assert len(pd.read_parquet(params.data.path)) == before + len(labelled_rows)

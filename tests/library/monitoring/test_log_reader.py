@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from modelyard.core.errors import ToolError
-from modelyard.monitoring.log_reader import HashSample, ReadStats, fetch_logs, read_records, with_id_and_time
+from modelyard.monitoring.log_reader import (
+    HashSample,
+    LabelSample,
+    ReadStats,
+    fetch_logs,
+    read_records,
+    with_id_and_time,
+)
 
 
 def make_records(count: int = 10, start: int = 0, **columns: Any) -> pd.DataFrame:
@@ -117,6 +124,32 @@ def test_hash_sample_memory_is_bounded() -> None:
     for number in range(50):
         sample.add(with_id_and_time(make_records(1000, 1000 * number), ReadStats()))
         assert sample.rows_in_memory <= 4 * 100 + 1000
+
+
+def make_labels(truths: list[Any], hour: int, start: int = 0) -> pd.DataFrame:
+    """Return labels that came in one hour; their ids are counted from `start`."""
+    ids = [f"r{number}" for number in range(start, start + len(truths))]
+    labels = pd.DataFrame({"id": ids, "truth": pd.Series(truths, dtype="object"), "time": f"2024-01-01T{hour:02}:00Z"})
+    return with_id_and_time(labels, ReadStats())
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+@pytest.mark.parametrize("size", [2, 1000])
+def test_label_sample_keeps_the_first_truth(order: tuple[int, ...], size: int) -> None:
+    sample = LabelSample(size)
+    for hour in order:
+        sample.add(make_labels([int(hour > 1), 5], hour))
+        sample.shrink()
+    found = sample.shrink().set_index("id")
+    assert found["truth"].to_dict() == {"r0": 0, "r1": 5}
+    assert found["is_contradicted"].to_dict() == {"r0": True, "r1": False}
+
+
+def test_label_sample_knows_one_truth_however_it_is_spelled() -> None:
+    sample = LabelSample(10)
+    for hour, truth in enumerate([1, 1.0, "1", True]):
+        sample.add(make_labels([truth], hour))
+    assert sample.shrink()["is_contradicted"].tolist() == [False]
 
 
 def test_fetch_logs_replaces_what_was_fetched_before(tmp_path: Path) -> None:

@@ -52,6 +52,26 @@ def test_main_reads_repeated_and_half_written_logs(params: Params) -> None:
     assert list(logs["broken"]) == ["predictions-4.parquet"]
 
 
+def add_labels_with_another_truth(time: str, count: int = 40) -> None:
+    """Write a second label of some predictions, which says the contrary of the first."""
+    lines = Path("logs/feedback-0.jsonl").read_text(encoding="utf-8").splitlines()[:count]
+    records = [json.loads(line) for line in lines]
+    forged = [json.dumps(record | {"truth": 1 - int(record["truth"]), "time": time}) + "\n" for record in records]
+    Path("logs/feedback-9.jsonl").write_text("".join(forged), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("local")
+def test_main_first_truth_wins_and_contradictions_are_shown(params: Params) -> None:
+    before = {signal["name"]: signal["shown"] for signal in monitor(params)["signals"] if signal["shown"]}
+    add_labels_with_another_truth("2024-06-02T23:59:59Z")
+    run.main(until="2024-06-03")
+    found = json.loads(MONITOR_JSON.read_text(encoding="utf-8"))
+    assert {signal["name"]: signal["shown"] for signal in found["signals"] if signal["shown"]} == before
+    assert found["logs"]["counts"]["labels contradicted"] == 40
+    sentence = "40 predictions have labels that contradict the first one"
+    assert sentence in MONITOR_PAGE.read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("local")
 @pytest.mark.parametrize(
     ("logs", "problem"),

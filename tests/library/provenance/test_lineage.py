@@ -200,3 +200,13 @@ def test_write_lineage_names_what_was_made_of_what() -> None:
     )
     assert "src" in sources and "requirements/dev.txt" in sources
     assert {"pypi"} == {one["purl"][4:8] for one in json.loads(lineage.ENVIRONMENT_SBOM.read_text())["components"]}
+
+
+@pytest.mark.usefixtures("here")
+def test_verify_lineage_compares_data_that_are_nowhere_here() -> None:
+    Path(load_params().data.path).unlink()
+    made = lineage.build_claim(sha256(MODEL_FILE), save("Keep the data elsewhere"))
+    assert lineage.verify_lineage(made, strict=False)
+    with pytest.raises(IntegrityError) as found:
+        lineage.verify_lineage(made | {"data": "f" * 64}, strict=False)
+    assert found.value.link == "data"

@@ -12,7 +12,7 @@ from modelyard.core.errors import OptionError
 from modelyard.core.params import Params
 from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.serving import server
-from modelyard.serving.transport import CoalescingProtocol
+from modelyard.serving.transport import BoundedProtocol, CoalescingProtocol
 
 SERVE_AND_LIST_MODULES = """
 import sys
@@ -52,14 +52,14 @@ def test_check_tests_the_model_and_does_not_serve(uvicorn_options: dict[str, Any
 
 
 @pytest.mark.usefixtures("bundle")
-@pytest.mark.parametrize(("transport", "protocol"), [("fast", CoalescingProtocol), ("uvicorn", None)])
+@pytest.mark.parametrize(("transport", "protocol"), [("fast", CoalescingProtocol), ("uvicorn", BoundedProtocol)])
 def test_transport_can_be_switched_off(
     params: Params, monkeypatch: pytest.MonkeyPatch, uvicorn_options: dict[str, Any], transport: str, protocol: Any
 ) -> None:
     set_serve_params(monkeypatch, params, transport=transport)
     assert server.main("127.0.0.1:9") == 0
     assert uvicorn_options["port"] == 9
-    assert uvicorn_options.get("http") is protocol
+    assert uvicorn_options["http"] is protocol
 
 
 @pytest.mark.parametrize(("setting", "expected"), [("true", "lazy"), ("false", "imported")])

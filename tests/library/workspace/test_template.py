@@ -1,5 +1,6 @@
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from modelyard.core.errors import InvalidFileError, ToolError, UserError
 from modelyard.core.process import run_git
 from modelyard.workspace import template
 from modelyard.workspace.confirm import ConfirmationError
-from modelyard.workspace.template import CRUFT_FILE, TemplateAddressError, TemplateState
+from modelyard.workspace.template import CRUFT_FILE, TemplateAddressError, TemplateCommitError, TemplateState
 
 STATE = {
     "template": "https://example.org/template",
@@ -55,6 +56,8 @@ def test_changelog_entries_beyond_the_tenth_are_counted(capsys: pytest.CaptureFi
         json.dumps(STATE | {"commit": "--upload-pack=x"}),
         json.dumps(STATE | {"template": ""}),
         json.dumps(STATE | {"context": None}),
+        json.dumps(STATE | {"context": {"cookiecutter": {"author": "{{ cycler.__init__.__globals__.os }}"}}}),
+        json.dumps(STATE | {"context": {"cookiecutter": {"author": ["{% set x = 1 %}"]}}}),
     ],
 )
 def test_load_refuses_a_template_that_is_not_known(content: str | None) -> None:
@@ -73,15 +76,18 @@ def test_save_records_commit_and_address() -> None:
     assert state.answers["_template"] == "https://example.org/new"
 
 
-def test_address_of_the_last_update_is_shown_and_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_address_and_commit_are_shown_and_asked_for_once(capsys: pytest.CaptureFixture[str]) -> None:
+    TemplateState(STATE).confirm_address(yes=True)
     TemplateState(STATE).confirm_address(yes=False)
-    assert "https://example.org/template" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("https://example.org/template at aaaaaaaaa") == 2
 
 
-def test_address_that_changed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_that_changed_is_asked_for_whatever_the_file_says_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    TemplateState(STATE).confirm_address(yes=True)
+    forged = json.loads(json.dumps(STATE).replace("example.org", "example.com"))
     with pytest.raises(ConfirmationError, match="make update YES=1"):
-        TemplateState(STATE | {"template": "https://example.org/other"}).confirm_address(yes=False)
+        TemplateState(forged).confirm_address(yes=False)
 
 
 def test_address_that_is_not_accepted_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +96,41 @@ def test_address_that_is_not_accepted_is_an_error(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TemplateAddressError) as error:
         TemplateState(STATE | {"template": "https://example.org/other"}).confirm_address(yes=False)
     assert error.value.address == "https://example.org/other"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """A clone of a template that has a commit on another branch too."""
+    for branch in ("main", "other"):
+        run_git("checkout", "--quiet", "-B", branch)
+        commit_changelog(f"# {branch}\n")
+    run_git("checkout", "--quiet", "main")
+    with template.clone_template(TemplateState(STATE | {"template": str(tmp_path)}), "other") as folder:
+        yield folder
+
+
+def test_commit_on_the_default_branch_is_not_asked_for(clone: Path) -> None:
+    template.confirm_commit(clone, run_git("rev-parse", "main"), yes=False)
+
+
+def test_commit_of_another_branch_is_asked_for(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    commit = run_git("rev-parse", "other")
+    template.confirm_commit(clone, commit, yes=True)
+    with pytest.raises(TemplateCommitError) as error:
+        template.confirm_commit(clone, commit, yes=False)
+    assert error.value.commit == commit
+
+
+def test_an_answer_is_no_option_of_cookiecutter(tmp_path: Path) -> None:
+    commit_changelog("# Changelog\n")
+    keep = tmp_path / "keep.py"
+    keep.write_text("import pathlib, sys\npathlib.Path('words').write_text(' '.join(sys.argv))\nsys.exit(1)\n")
+    answers = {"project_slug": "x", "--config-file": "evil.yaml"}
+    with pytest.raises(ToolError):
+        template.render_template(Path(), "HEAD", answers, tmp_path / "out", f"{sys.executable} {keep}")
+    assert Path("words").read_text().endswith(" -- project_slug=x --config-file=evil.yaml")
 
 
 def test_clone_refuses_an_option_for_a_revision(tmp_path: Path) -> None:

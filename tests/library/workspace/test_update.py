@@ -123,6 +123,7 @@ def follow(template: Path) -> None:
         "context": {"cookiecutter": {"project_slug": "flights", "_template": str(template)}},
     }
     Path(".cruft.json").write_text(json.dumps(state), encoding="utf-8")
+    run_git("config", "--add", "modelyard.template", str(template))  # as the template's hook does
     commit_all()
 
 
@@ -232,6 +233,18 @@ def test_main_asks_for_an_address_that_changed(
         run()
     assert run(yes=True) == 0
     assert TemplateState.load().answers["_template"] == str(moved)
+
+
+def test_main_runs_no_hook_of_a_commit_beside_the_default_branch(
+    run: Run, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    run_git("switch", "--quiet", "-c", "other", cwd=template)
+    commit_all(template)
+    run_git("switch", "--quiet", "main", cwd=template)
+    with pytest.raises(ConfirmationError, match="the template's commit"):
+        run(to="origin/other")
+    assert run(to="origin/other", yes=True) == 0
 
 
 def test_main_refuses_changes_that_are_not_committed(run: Run) -> None:

@@ -239,13 +239,13 @@ class LogParams(ParamsSection, frozen=True):
     Parameters
     ----------
     queue
-        The predictions that may wait to be written; more are counted and lost.
+        The lines that may wait to be written, of at most `megabytes` together; more are counted and lost.
     seconds
         The time between two writes, in s.
     megabytes
         The size at which the next file begins, in MB.
     files
-        The number of files that are kept.
+        The number of files that are kept; for feedback, of all keys together, the number that is taken.
     """
 
     queue: int = 20_000
@@ -271,6 +271,8 @@ class ServeParams(ParamsSection, frozen=True):
         The most requests at once; more get the status 503.
     keys
         Who may use the service: a name, and the SHA-256 of that client's key. Empty: everybody.
+    feedback_for_all
+        The names of the keys that may give feedback for every prediction; the others only for those they asked for.
     log
         The log of predictions.
     light_table
@@ -287,10 +289,16 @@ class ServeParams(ParamsSection, frozen=True):
     seconds: float = 10
     requests: int = 512
     keys: dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]] = {}
+    feedback_for_all: list[str] = []
     log: LogParams = LogParams()
     light_table: bool = True
     lazy_pandas: bool = True
     transport: Literal["fast", "uvicorn"] = "fast"
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.feedback_for_all if name not in self.keys]
+        if unknown:
+            raise ValueError(f"serve.feedback_for_all names {', '.join(unknown)}, which serve.keys lacks")
 
 
 class ScoreParams(ParamsSection, frozen=True):

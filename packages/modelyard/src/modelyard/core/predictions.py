@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 PREDICTION_COLUMN = "prediction"
 PROBABILITY_PREFIX = "p_"
-RESERVED_LOG_COLUMNS = ("id", "time", "model", PREDICTION_COLUMN, "flags", "truth")  # the prediction log's own columns
+RESERVED_LOG_COLUMNS = ("id", "time", "model", PREDICTION_COLUMN, "flags", "key", "truth")  # the log's own columns
 
 
 @dataclass(frozen=True, eq=False)

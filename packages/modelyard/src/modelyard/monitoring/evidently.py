@@ -17,7 +17,7 @@ from modelyard.monitoring.windows import collect_windows, load_reference
 
 EVIDENTLY_REPORT = Path("reports/evidently.html")
 # Evidently imports what pandas 3.1 no longer has, so it cannot share the project's environment.
-REQUIREMENTS = ("evidently==0.7.23", "pandas<3.1", "pyarrow")
+PINS = Path(__file__).with_suffix(".txt")  # with hashes, made from evidently.in by the template's `make lock`
 REPORT_SCRIPT = """
 import sys
 import pandas as pd
@@ -26,6 +26,33 @@ from evidently.presets import DataDriftPreset
 reference, current = map(pd.read_parquet, sys.argv[1:3])
 Report([DataDriftPreset()]).run(current, reference).save_html(sys.argv[3])
 """
+
+
+def make_environment(uv: str, folder: Path, pins: Path = PINS) -> Path:
+    """Make Evidently's environment in a folder and return its Python.
+
+    Parameters
+    ----------
+    uv
+        The path of uv.
+    folder
+        A folder that does not exist yet.
+    pins
+        The pinned libraries with their hashes; `uv run --with` would not look at these.
+
+    Raises
+    ------
+    ToolError
+        A library could not be fetched, or has another hash than the pinned one.
+    """
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    create: list[str | Path] = [uv, "venv", "--quiet", "--python", sys.executable, folder]
+    sync: list[str | Path] = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, pins]
+    for command in (create, sync):
+        done = run_process(command)
+        if done.returncode:
+            raise ToolError("Evidently", f"its environment could not be made ({last_error_line(done.stderr)})")
+    return python
 
 
 def write_evidently_report(uv: str, reference: pd.DataFrame, current: pd.DataFrame) -> None:
@@ -43,13 +70,12 @@ def write_evidently_report(uv: str, reference: pd.DataFrame, current: pd.DataFra
     ToolError
         Evidently fails.
     """
-    requirements = [f"--with={requirement}" for requirement in REQUIREMENTS]
-    environment = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable, *requirements]
     with tempfile.TemporaryDirectory() as folder, atomic_write(EVIDENTLY_REPORT) as draft:
         files = [Path(folder, "reference.parquet"), Path(folder, "current.parquet")]
         for path, rows in zip(files, (reference, current), strict=True):
             rows.to_parquet(path)
-        done = run_process([*environment, "python", "-c", REPORT_SCRIPT, *files, draft])
+        python = make_environment(uv, Path(folder, "environment"))
+        done = run_process([python, "-c", REPORT_SCRIPT, *files, draft])
         if done.returncode:
             raise ToolError("Evidently", f"no report was written ({last_error_line(done.stderr)})")
 

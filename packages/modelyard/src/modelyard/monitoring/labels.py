@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from modelyard.core.console import print_result
+from modelyard.core.console import print_line, print_result
 from modelyard.core.errors import InvalidFileError, MissingFileError, OptionError
 from modelyard.core.files import atomic_write, sha256
 from modelyard.core.params import Params, load_params
@@ -30,7 +30,7 @@ from modelyard.data.reading import read_rows
 from modelyard.data.schema import collect_failures, load_schema, read_key
 from modelyard.data.schema_fields import read_column_specs
 from modelyard.data.source import open_table
-from modelyard.monitoring.log_reader import EmptyLogError, HashSample, ReadStats, hash_ids, read_records
+from modelyard.monitoring.log_reader import EmptyLogError, HashSample, LabelSample, ReadStats, hash_ids, read_records
 from modelyard.monitoring.windows import cast_columns
 
 LABEL_DTYPES = {"id": "str", "truth": "str", "time": "str"}
@@ -116,20 +116,24 @@ def count_unknown_ids(ids: pd.Series, folder: Path) -> int:
 
 
 def load_labelled_rows(folder: Path) -> pd.DataFrame:
-    """Return every logged prediction whose truth is known, once, with `truth`.
+    """Return every logged prediction whose truth is known and not contradicted, once, with `truth`.
 
     Raises
     ------
     EmptyLogError
-        There are no labels, or none of a logged prediction.
+        There are no labels that nothing contradicts, or none of a logged prediction.
     """
-    labels = HashSample(ALL_ROWS)
+    labels = LabelSample(ALL_ROWS)
     for part in read_records(folder, "feedback", ReadStats()):
         if "truth" in part:
             labels.add(part[part["truth"].notna()])
     truth = labels.shrink()
     if truth.empty:
         raise EmptyLogError(folder, "has no labels", "join them with `make labels IN=…`")
+    contradicted = int(truth["is_contradicted"].sum())
+    if contradicted:
+        print_line(f"{'':<10}{contradicted:,} predictions are left out: their labels contradict each other")
+        truth = truth[~truth["is_contradicted"]]
     predictions = HashSample(ALL_ROWS)
     for part in read_records(folder, "predictions", ReadStats()):
         predictions.add(part[np.isin(part["hash"].to_numpy(), truth["hash"].to_numpy())])

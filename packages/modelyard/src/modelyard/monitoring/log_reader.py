@@ -1,7 +1,8 @@
 """Read prediction logs and feedback file by file, in bounded memory, whatever state the files are in.
 
 A record of `predictions-*` has id, time, model, the raw columns, prediction and `p_<class>`; a record of `feedback-*`
-has id, truth and time. Files are Parquet or JSON lines. Rows are identified, and sampled, by the hash of their id.
+has id, truth and time. Both have the name of the client's key, where clients have keys. Files are Parquet or JSON
+lines. Rows are identified, and sampled, by the hash of their id.
 """
 
 import json
@@ -19,7 +20,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from modelyard.core.errors import ToolError, UserError
-from modelyard.core.predictions import is_probability_column
+from modelyard.core.predictions import is_probability_column, normalize_class_names
 from modelyard.core.process import last_error_line, run_dvc
 
 BLOCK_BYTES = 16 << 20  # of JSON lines
@@ -202,11 +203,31 @@ class HashSample:
         if not self.parts:
             return pd.DataFrame()
         rows = pd.concat(self.parts, ignore_index=True).sort_values(["hash", "time"], kind="stable")
-        latest = rows.drop_duplicates("hash", keep="last")
-        self.repeated += len(rows) - len(latest)
-        sample = latest.head(self.size)
-        if len(latest) >= self.size:
+        unique = self.drop_repeated(rows)
+        self.repeated += len(rows) - len(unique)
+        sample = unique.head(self.size)
+        if len(unique) >= self.size:
             self.max_hash = sample["hash"].iloc[-1]
         self.parts = [sample]
         self.rows_in_memory = len(sample)
         return sample
+
+    def drop_repeated(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the row to keep of each hash; the rows are sorted by hash and time."""
+        return rows.drop_duplicates("hash", keep="last")
+
+
+class LabelSample(HashSample):
+    """A sample of labels, in which the first truth of an id counts: who comes later changes nothing.
+
+    The column `is_contradicted` says whether a later label of the id has another truth.
+    """
+
+    def drop_repeated(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the first label of each hash, marked if contradicted; the rows are sorted by hash and time."""
+        first = rows.drop_duplicates("hash", keep="first")
+        names = normalize_class_names(rows["truth"])
+        differs = names != names.groupby(rows["hash"]).transform("first")
+        if "is_contradicted" in rows:
+            differs |= rows["is_contradicted"].eq(True)
+        return first.assign(is_contradicted=first["hash"].isin(rows.loc[differs, "hash"]))

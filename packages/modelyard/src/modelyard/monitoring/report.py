@@ -22,7 +22,8 @@ LIMITS_NOTE = (
 )
 LABELS_NOTE = (
     "How much the scores of labelled rows differ from those of the rows that wait for their label. Above 1 the labels "
-    "did not come at random, and the performance of the window is not judged."
+    "did not come at random, and the performance of the window is not judged. Contradicted labels is the number of "
+    "predictions that were given several truths; the first one counts."
 )
 SECTION_TEXTS = {  # title, note and unit of each kind of signal
     "labels": ("Labels", LABELS_NOTE, "difference"),

@@ -131,7 +131,7 @@ def monitor_model(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[
     rules = params.monitor
     reference = load_reference(params)
     windows, stats = collect_windows(params, reference, now)
-    found = compute_signals(params, reference, windows)
+    found = [*compute_signals(params, reference, windows), label_contradictions(stats)]
     if metrics:
         found += service.service_health(rules, scrape_metrics(metrics))
     return {
@@ -145,6 +145,13 @@ def monitor_model(params: Params, now: pd.Timestamp, metrics: str = "") -> dict[
         "cooldown": rules.cooldown,
         "logs": summarize_logs(stats),
     }
+
+
+def label_contradictions(stats: log_reader.ReadStats) -> signals.Signal:
+    """Return a notice where labels came with another truth than the first label of their prediction."""
+    count = stats.counts["labels contradicted"]
+    sentence = f"{count:,} predictions have labels that contradict the first one, which counts"
+    return signals.threshold_check("labels", "contradicted labels", [float(count)], 0.0, "notice", sentence)
 
 
 def summarize_window(window: Window) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from modelyard.core.paths import DVC_LOCK, HOLDOUT_PARQUET, MODEL_FILE, PREDICTI
 from modelyard.core.predictions import to_log_column
 from modelyard.core.process import DVC_COMMAND
 from modelyard.core.project import Project
-from modelyard.monitoring.log_reader import EmptyLogError, HashSample, ReadStats, read_records
+from modelyard.monitoring.log_reader import EmptyLogError, HashSample, LabelSample, ReadStats, read_records
 from modelyard.statistics import drift
 from modelyard.statistics.drift import Periods
 
@@ -261,9 +261,9 @@ class WindowCollector:
         self.truth = pd.DataFrame({"hash": np.array([], np.uint64), "truth": []})
 
     def add_labels(self, folder: Path) -> None:
-        """Read samples of the labels of the history's time and of earlier ones; the latest label of an id counts."""
-        earlier = HashSample(MAX_LABELS)
-        recent = HashSample(MAX_LABELS)
+        """Read samples of the labels of the history's time and of earlier ones; the first label of an id counts."""
+        earlier = LabelSample(MAX_LABELS)
+        recent = LabelSample(MAX_LABELS)
         stats = ReadStats()
         for part in read_records(folder, "feedback", stats):
             if "truth" in part:
@@ -271,11 +271,16 @@ class WindowCollector:
                 is_recent = labels["time"] >= self.history_start
                 earlier.add(labels[~is_recent])
                 recent.add(labels[is_recent])
-        found = pd.concat([earlier.shrink(), recent.shrink()], ignore_index=True)
+        together = LabelSample(2 * MAX_LABELS)
+        for labels in (earlier.shrink(), recent.shrink()):
+            if len(labels):
+                together.add(labels)
+        found = together.shrink()
         if len(found):
-            self.truth = found.drop_duplicates("hash", keep="last")[["hash", "truth"]]
+            self.truth = found[["hash", "truth"]]
+            self.stats.counts["labels contradicted"] += int(found["is_contradicted"].sum())
         self.stats.counts["labels"] += stats.counts["rows"]
-        self.stats.counts["labels repeated"] += earlier.repeated + recent.repeated
+        self.stats.counts["labels repeated"] += earlier.repeated + recent.repeated + together.repeated
         self.stats.counts["broken lines"] += stats.counts["broken lines"]
         self.stats.unreadable_files |= stats.unreadable_files
 

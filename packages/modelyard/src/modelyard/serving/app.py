@@ -1,11 +1,7 @@
 """The service: an ASGI application that predicts rows, and logs and measures every prediction."""
 
 import asyncio
-import hashlib
-import hmac
-import itertools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -30,7 +26,8 @@ from modelyard.inference.predictor import load_predictor
 from modelyard.inference.request import RequestDecoder, RequestError, Row, build_row_type, decode_body, restore_names
 from modelyard.serving import openapi
 from modelyard.serving.batching import MicroBatcher
-from modelyard.serving.prediction_log import LogWriter, PredictionRecord
+from modelyard.serving.clients import Client, ClientRegistry, make_ids, may_give_feedback
+from modelyard.serving.prediction_log import LINE_BYTES, LogWriter, PredictionRecord
 from modelyard.serving.shadow import ShadowMirror
 from modelyard.serving.telemetry import ServiceMetrics
 
@@ -44,7 +41,10 @@ HTML_CONTENT_TYPE = b"text/html; charset=utf-8"
 METRICS_CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 TOLERANCE = 1e-5
 MICRO_BATCH_ROWS = 256  # a request with more rows is predicted in a thread of its own
-LOG_KINDS = ("predictions", "feedback", "shadow")
+LOG_KINDS = ("predictions", "shadow")
+PROBABILITY_BYTES = 50  # of one class in a line of the log
+FEEDBACK_BYTES = 100  # of a line of feedback, besides what the client sent
+MAX_TRUTH_CHARACTERS = 1000
 STATUS_HEADERS = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}
 VERSION_FIELDS = (
     "model",
@@ -65,7 +65,7 @@ class Truth(msgspec.Struct, forbid_unknown_fields=True):
     """The true outcome of one prediction, by the prediction's id."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    truth: str | int | float | bool
+    truth: Annotated[str, msgspec.Meta(max_length=MAX_TRUTH_CHARACTERS)] | int | float | bool
 
 
 FEEDBACK_DECODER = msgspec.json.Decoder(Truth | list[Truth])
@@ -89,9 +89,14 @@ class Service:
         The folder of the logs.
     shadow
         host:port of a shadow that gets copies of requests; empty for none.
+    is_internal
+        Whether clients reach the service only through a proxy that removes X-Mirror and X-Shadow from their requests.
+        Elsewhere both are ignored: whoever sends X-Shadow would be answered without a line in the log.
     """
 
-    def __init__(self, params: Params, bundle: ModelBundle, logs: Path, shadow: str = "") -> None:
+    def __init__(
+        self, params: Params, bundle: ModelBundle, logs: Path, shadow: str = "", is_internal: bool = False
+    ) -> None:
         self.rules = params.serve
         self.bundle = bundle
         self.decoder = RequestDecoder(params.data, bundle.dtypes, params.serve.outside == "flag")
@@ -99,13 +104,14 @@ class Service:
         self.uses_light_table = bundle.light and params.serve.light_table
         self.metrics = ServiceMetrics(bundle.quantiles)
         self.batcher = MicroBatcher(self.predict_rows)
+        self.folder = logs
         self.logs = {kind: LogWriter(logs, kind, self.rules.log, self.metrics.lost_lines.inc) for kind in LOG_KINDS}
         self.shadow = ShadowMirror(shadow, self.logs["shadow"], self.metrics)
-        self.keys = [bytes.fromhex(key) for key in self.rules.keys.values()]
+        self.clients = ClientRegistry(self.rules)
         self.probability_columns = {str(name): to_probability_column(name) for name in bundle.classes or ()}
+        self.is_internal = is_internal
+        self.line_bytes = LINE_BYTES + PROBABILITY_BYTES * len(self.probability_columns)
         self.active_requests = 0
-        self.id_prefix = os.urandom(6).hex()
-        self.row_numbers = itertools.count()
         self.encode = msgspec.json.Encoder().encode
         self.static_responses = self.build_static_responses()
         self.post_handlers = {"/predict": self.predict, "/feedback": self.feedback}
@@ -170,11 +176,10 @@ class Service:
             raise BundleMismatchError(problem)
         self.is_ready = True
 
-    async def predict(self, headers: Headers, body: bytes) -> Response:
+    async def predict(self, client: Client, headers: Headers, body: bytes) -> Response:
         """Return the prediction for one row, or a list of predictions for a list of rows."""
         rows = self.decoder.decode(body)
-        if len(rows) > self.rules.rows:
-            raise RequestError(f"{len(rows):,} rows; send at most {self.rules.rows:,}, or score them as a file", 413)
+        self.check_row_count(len(rows))
         if not rows:
             return 200, JSON_CONTENT_TYPE, b"[]"
         flags = self.decoder.find_violations(rows)
@@ -182,21 +187,28 @@ class Service:
             predictions = await self.batcher.submit(rows)
         else:
             predictions = await asyncio.to_thread(self.predict_rows, rows)
-        records = self.make_records(predictions, flags)
-        if b"x-shadow" not in headers:
-            self.log_predictions(rows, records)
-        if b"x-mirror" in headers:
+        records = self.make_records(predictions, flags, make_ids(len(rows), client))
+        if not (self.is_internal and b"x-shadow" in headers):
+            self.log_predictions(rows, records, client.name, self.line_bytes + len(body) // len(rows))
+        if self.is_internal and b"x-mirror" in headers:
             self.shadow.send(body, records, headers.get(b"authorization", b""))
         is_list = body.lstrip()[:1] == b"["
         return 200, JSON_CONTENT_TYPE, self.encode(records if is_list else records[0])
 
-    def make_records(self, predictions: list[PredictionDict], flags: list[list[str]]) -> list[PredictionRecord]:
+    def check_row_count(self, count: int) -> None:
+        """Raise a `RequestError` if a request has too many rows."""
+        if count > self.rules.rows:
+            raise RequestError(f"{count:,} rows; send at most {self.rules.rows:,}, or score them as a file", 413)
+
+    def make_records(
+        self, predictions: list[PredictionDict], flags: list[list[str]], ids: list[str]
+    ) -> list[PredictionRecord]:
         """Return the predictions with ids and flags, and count them."""
         model = self.bundle.model
         records = []
-        for prediction, columns in zip(predictions, flags, strict=True):
+        for prediction, columns, prediction_id in zip(predictions, flags, ids, strict=True):
             record = PredictionRecord(
-                f"{self.id_prefix}{next(self.row_numbers):x}",
+                prediction_id,
                 prediction["prediction"],
                 model,
                 prediction.get("probabilities"),
@@ -209,8 +221,11 @@ class Service:
         self.metrics.rows.inc(len(records))
         return records
 
-    def log_predictions(self, rows: list[Row], records: list[PredictionRecord]) -> None:
-        """Log the rows with their predictions; a shadow does not, since the sender logs its predictions."""
+    def log_predictions(self, rows: list[Row], records: list[PredictionRecord], key: str | None, size: int) -> None:
+        """Log the rows, of about `size` bytes each, with their predictions and the name of the key that asked.
+
+        A shadow does not, since the sender logs its predictions.
+        """
         now = datetime.now(UTC)
         log = self.logs["predictions"]
         for row, record in zip(rows, records, strict=True):
@@ -218,22 +233,39 @@ class Service:
             for name, probability in (record.probabilities or {}).items():
                 line[self.probability_columns[name]] = probability
             line["flags"] = record.flags
-            log.append(line, self.decoder.to_log_row(row))
+            if key is not None:
+                line["key"] = key
+            log.append(line, self.decoder.to_log_row(row), size=size)
 
-    async def feedback(self, _: Headers, body: bytes) -> Response:
-        """Log true outcomes, which monitoring joins with the predictions by their ids."""
+    async def feedback(self, client: Client, _: Headers, body: bytes) -> Response:
+        """Log true outcomes, all or none of a request; monitoring joins them with the predictions by their ids."""
         truths = decode_body(FEEDBACK_DECODER, body)
-        now = datetime.now(UTC)
+        self.check_row_count(len(truths))
+        for number, truth in enumerate(truths):
+            if not may_give_feedback(client, truth.id):
+                raise RequestError("this key did not ask for the prediction with this id", 403, "id", number)
+        origin = {"time": datetime.now(UTC)} | ({} if client.name is None else {"key": client.name})
+        log = self.get_feedback_log(client)
+        size = FEEDBACK_BYTES + len(client.name or "") + len(body) // max(len(truths), 1)
+        if not log.has_room(size * len(truths)):
+            raise RequestError("the log has no room for more feedback of this key; ask who runs the service", 507)
+        if not log.can_queue(len(truths), size):
+            raise RequestError("too much feedback at once; try again in a second", 503)
         for truth in truths:
-            self.logs["feedback"].append(truth, {"time": now})
+            log.append(truth, origin, size=size)
         return self.make_json_response({"taken": len(truths)}, 202)
 
-    def is_authorized(self, authorization: bytes) -> bool:
-        """Return whether a header holds one of the keys, in a time that tells nothing about them."""
-        scheme, _, key = authorization.partition(b" ")
-        digest = hashlib.sha256(key.strip()).digest()
-        matches = sum(hmac.compare_digest(digest, one) for one in self.keys)  # any() would stop at the first one
-        return scheme.lower() == b"bearer" and matches > 0
+    def get_feedback_log(self, client: Client) -> LogWriter:
+        """Return the log of a client's feedback, which has its share of the files: a flood takes nobody else's room.
+
+        Nothing is deleted from it, since whoever repeats a truth often enough would else delete older ones.
+        """
+        kind = self.clients.get_feedback_kind(client)
+        if kind not in self.logs:
+            rules = self.rules.log
+            quota = (rules.files * rules.megabytes << 20) // max(len(self.rules.keys), 1)
+            self.logs[kind] = LogWriter(self.folder, kind, rules, self.metrics.lost_lines.inc, quota)
+        return self.logs[kind]
 
     async def read_body(self, headers: Headers, receive: Receive) -> bytes:
         """Return the body of a request.
@@ -289,14 +321,15 @@ class Service:
         if scope["method"] != "POST":
             raise RequestError("use POST", 405)
         headers = dict(scope["headers"])
-        if self.keys and not self.is_authorized(headers.get(b"authorization", b"")):
+        client = self.clients.find_client(headers.get(b"authorization", b""))
+        if client is None:
             raise RequestError("send Authorization: Bearer <key>, with a key that this service knows", 401)
         if self.active_requests >= self.rules.requests:
             raise RequestError("too many requests at once; try again in a second", 503)
         self.active_requests += 1
         try:
             body = await self.read_body(headers, receive)
-            return await self.post_handlers[scope["path"]](headers, body)
+            return await self.post_handlers[scope["path"]](client, headers, body)
         finally:
             self.active_requests -= 1
 

@@ -11,11 +11,13 @@ SCHEMA_REF = "#/components/schemas/{name}"
 ERROR_DESCRIPTIONS = {
     "400": "The body is not JSON",
     "401": "A key is needed, and the request has none that the service knows",
+    "403": "Feedback for a prediction that another key asked for",
     "408": "The body arrived too slowly",
     "413": "The body or the list is too long",
     "415": "The content type is not application/json",
     "422": "A row breaks schema.yaml; `field` and `row` say where",
-    "503": "Too many requests at once; `Retry-After` says when to try again",
+    "503": "Too many requests, or too much feedback, at once; `Retry-After` says when to try again",
+    "507": "The log has no room for more feedback of this key",
 }
 GET_DESCRIPTIONS = {
     "/live": "Whether the process runs",

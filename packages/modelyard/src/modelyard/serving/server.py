@@ -12,7 +12,7 @@ from modelyard.core.params import load_params
 from modelyard.inference.prepare import load_or_build_bundle
 from modelyard.serving.app import Service
 from modelyard.serving.lazy_module import import_lazily
-from modelyard.serving.transport import CoalescingProtocol
+from modelyard.serving.transport import BoundedProtocol, CoalescingProtocol
 
 SHUTDOWN_SECONDS = 20
 
@@ -32,21 +32,25 @@ def keep_startup_objects() -> None:
     gc.set_threshold(700)
 
 
-def main(bind: str = "127.0.0.1:8000", logs: str = "logs", shadow: str = "", check: bool = False) -> int:
-    """Serve on BIND (host:port), log to the folder LOGS and mirror to SHADOW; with --check only test the model."""
+def main(
+    bind: str = "127.0.0.1:8000", logs: str = "logs", shadow: str = "", check: bool = False, internal: bool = False
+) -> int:
+    """Serve on BIND (host:port), log to the folder LOGS and mirror to SHADOW; with --check only test the model.
+
+    INTERNAL=1 obeys X-Mirror and X-Shadow, which only a proxy may send: it must remove them from clients' requests.
+    """
     host, port = parse_bind(bind)
     params = load_params()
     if params.serve.lazy_pandas:
         import_lazily("pandas")
     bundle = load_or_build_bundle(params)
-    service = Service(params, bundle, Path(logs), shadow)
+    service = Service(params, bundle, Path(logs), shadow, internal)
     service.self_test()
     if check:
         return 0
     keep_startup_objects()
     print_result("serve", f"{bundle.model[:12]} by {bundle.engine} on http://{bind} (see /docs)")
-    options: dict[str, Any] = {"access_log": False, "log_level": "warning"}
-    if params.serve.transport == "fast":
-        options["http"] = CoalescingProtocol
+    options: dict[str, Any] = {"access_log": False, "log_level": "warning", "ws": "none"}
+    options["http"] = CoalescingProtocol if params.serve.transport == "fast" else BoundedProtocol
     uvicorn.run(service, host=host, port=port, timeout_graceful_shutdown=SHUTDOWN_SECONDS, **options)
     return 0

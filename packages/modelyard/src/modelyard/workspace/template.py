@@ -22,15 +22,26 @@ from modelyard.workspace.library import LIBRARY
 CRUFT_FILE = Path(".cruft.json")  # cruft's own file, so that `cruft diff` works too
 COOKIECUTTER = "cookiecutter>=2.6,<3"
 COMMIT_PATTERN = re.compile("[0-9a-f]{7,64}")
+EXPRESSION_PATTERN = re.compile(r"\{\{|\{%")  # cookiecutter renders answers too, so that these would run as code
+ACCEPTED_ADDRESS = "modelyard.template"  # a setting of this clone: no branch that is merged can change it
+DEFAULT_BRANCH = "refs/modelyard/default"  # in a clone of the template, what its default branch was
 MAX_ENTRIES_SHOWN = 10
 
 
 class TemplateAddressError(UserError):
-    """The template's address in .cruft.json changed, and the person who was asked did not accept it."""
+    """The template's address in .cruft.json is new to this clone, and the person who was asked did not accept it."""
 
     def __init__(self, address: str) -> None:
         super().__init__(f"{CRUFT_FILE} names another template, {address}; correct the address there")
         self.address = address
+
+
+class TemplateCommitError(UserError):
+    """A commit of the template is not on its default branch, and the person who was asked did not accept it."""
+
+    def __init__(self, commit: str) -> None:
+        super().__init__(f"{commit[:9]} is not on the template's default branch; correct {CRUFT_FILE}, or TO")
+        self.commit = commit
 
 
 class RenderedProject(NamedTuple):
@@ -61,7 +72,7 @@ class TemplateState:
         Raises
         ------
         InvalidFileError
-            If it is missing, is not JSON, or lacks the template's address or commit.
+            If it is missing, is not JSON, lacks the template's address or commit, or has an answer that would run.
         """
         text = CRUFT_FILE.read_text(encoding="utf-8") if CRUFT_FILE.exists() else "{}"
         cure = "restore the file with git, or write both there"
@@ -72,6 +83,8 @@ class TemplateState:
             complete = False
         if not complete:
             raise InvalidFileError(CRUFT_FILE, "does not name the template and the commit that made this", cure)
+        if any(EXPRESSION_PATTERN.search(answer) for answer in list_given_answers(state.answers)):
+            raise InvalidFileError(CRUFT_FILE, "has an answer with {{ or {%, which would run as code", "remove them")
         return state
 
     @property
@@ -96,7 +109,7 @@ class TemplateState:
         return str(self.content.get("checkout") or "HEAD")
 
     def confirm_address(self, yes: bool) -> None:
-        """Show the template's address; ask for it when it is not that of the last update.
+        """Show the template's address and commit; ask for an address that was never accepted in this clone.
 
         Parameters
         ----------
@@ -110,13 +123,15 @@ class TemplateState:
         TemplateAddressError
             If the address is not accepted.
         """
-        print_result("template", self.address)
-        known = self.answers.get("_template")
-        if known == self.address:
+        print_result("template", f"{self.address} at {self.commit[:9]}")
+        accepted = run_process(["git", "config", "--local", "--get-all", ACCEPTED_ADDRESS]).stdout.splitlines()
+        if self.address in accepted:
             return
-        print_line(f"{'':<10}it was {known} at the last update; a template runs code on this machine")
+        known = ", ".join(accepted) or "none"
+        print_line(f"{'':<10}accepted in this clone so far: {known}; a template runs code on this machine")
         if not confirm("update", "the template's address", "Take the update from there?", yes):
             raise TemplateAddressError(self.address)
+        run_git("config", "--local", "--add", ACCEPTED_ADDRESS, self.address)
 
     def save(self, commit: str) -> None:
         """Write .cruft.json for a project that now follows this commit of the template."""
@@ -132,11 +147,38 @@ def clone_template(state: TemplateState, revision: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="update-") as folder:
         clone = Path(folder, "template")
         run_git("clone", "--quiet", "--", state.address, str(clone))
+        run_git("update-ref", DEFAULT_BRANCH, "HEAD", cwd=clone)
         wanted = revision or state.branch
         if wanted.startswith("-"):
             raise UserError(f"{wanted} is no revision of the template; give a branch, a tag or a commit")
         run_git("checkout", "--quiet", wanted, "--", cwd=clone)
         yield clone
+
+
+def confirm_commit(template: Path, commit: str, yes: bool) -> None:
+    """Ask for a commit that is not on the default branch of the template, whose owners did not merge it then.
+
+    Parameters
+    ----------
+    template
+        A clone of the template.
+    commit
+        The commit whose hooks are to run.
+    yes
+        Whether it is accepted without being asked for.
+
+    Raises
+    ------
+    ConfirmationError
+        If nobody can be asked.
+    TemplateCommitError
+        If the commit is not accepted.
+    """
+    if not run_process(["git", "merge-base", "--is-ancestor", commit, DEFAULT_BRANCH], cwd=template).returncode:
+        return
+    print_line(f"{'':<10}{commit[:9]} is not on the template's default branch; its hooks would run on this machine")
+    if not confirm("update", f"the template's commit {commit[:9]}", "Run them?", yes):
+        raise TemplateCommitError(commit)
 
 
 def list_changelog_entries(template: Path, old: str, new: str) -> list[str]:
@@ -162,6 +204,11 @@ def find_cookiecutter(command: str) -> list[str]:
         return [installed]
     uv = shutil.which("uv") or ".uv/bin/uv"
     return [uv, "tool", "run", "--from", COOKIECUTTER, "cookiecutter"]
+
+
+def list_given_answers(answers: dict[str, Any]) -> list[str]:
+    """Return the answers as cookiecutter takes them, without those that the template derives."""
+    return [f"{question}={answer}" for question, answer in answers.items() if not question.startswith("_")]
 
 
 def render_template(
@@ -193,9 +240,8 @@ def render_template(
         If the template does not render.
     """
     run_git("checkout", "--quiet", "--detach", commit, cwd=template)
-    options = ["--no-input", "--default-config", "-o", str(folder), str(template)]
-    given = [f"{question}={answer}" for question, answer in answers.items() if not question.startswith("_")]
-    command = [*find_cookiecutter(cookiecutter), *options, *given]
+    options = ["--no-input", "--default-config", "-o", str(folder), str(template), "--"]
+    command = [*find_cookiecutter(cookiecutter), *options, *list_given_answers(answers)]
     done = run_process(command)
     if done.returncode:
         raise ToolError("cookiecutter", f"the template at {commit[:9]} does not render: {last_error_line(done.stderr)}")

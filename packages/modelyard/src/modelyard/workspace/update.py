@@ -12,6 +12,7 @@ from modelyard.workspace.template import (
     RenderedProject,
     TemplateState,
     clone_template,
+    confirm_commit,
     list_changelog_entries,
     print_changelog_entries,
     render_template,
@@ -194,8 +195,8 @@ def finish_update(conflicts: list[str], commit: str, test: bool) -> int:
 def main(to: str = "", test: bool = True, keep: bool = False, yes: bool = False, cookiecutter: str = "") -> int:
     """Bring the template's newest commit (or TO) on a branch, print what is new, run the tests (TEST=0 does not).
 
-    KEEP=1 keeps a change of packages/modelyard as a patch; YES=1 accepts a template's address that changed;
-    COOKIECUTTER is the command that renders.
+    KEEP=1 keeps a change of packages/modelyard as a patch; YES=1 accepts an address that is new to this clone, and a
+    commit that is not on the template's default branch; COOKIECUTTER is the command that renders.
     """
     if run_git("status", "--porcelain"):
         raise UncommittedChangesError
@@ -206,6 +207,8 @@ def main(to: str = "", test: bool = True, keep: bool = False, yes: bool = False,
         if new_commit == state.commit:
             print_result("update", "this project follows the newest template already")
             return 0
+        for commit in (state.commit, new_commit):
+            confirm_commit(template, commit, yes)
         entries = list_changelog_entries(template, state.commit, new_commit)
         old, new = (
             render_template(template, commit, state.answers, Path(template.parent, commit), cookiecutter)
