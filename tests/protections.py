@@ -407,6 +407,13 @@ REMOVALS = (
         f"{LIBRARY}/monitoring/log_reader.py",
         'first = rows.drop_duplicates("hash", keep="first")',
         'first = rows.drop_duplicates("hash", keep="last")',
+        "library/monitoring/test_log_reader.py::test_label_sample_keeps_the_first_truth",
+    ),
+    Removal(
+        "contradicted labels are counted",
+        f"{LIBRARY}/monitoring/log_reader.py",
+        'is_contradicted=first["hash"].isin(rows.loc[differs, "hash"])',
+        "is_contradicted=False",
         "library/monitoring/test_run.py::test_main_first_truth_wins_and_contradictions_are_shown",
     ),
     Removal(
@@ -421,7 +428,7 @@ REMOVALS = (
         TRANSPORT,
         "self.loop.call_later(self.seconds, self.end_slow_connection)",
         "self.loop.call_later(3600, self.end_slow_connection)",
-        "library/serving/test_transport.py::test_a_head_that_does_not_come_ends_the_connection[half]",
+        "library/serving/test_transport.py::test_a_head_that_does_not_come_ends_the_connection",
     ),
     Removal(
         "X-Shadow of a client is ignored",

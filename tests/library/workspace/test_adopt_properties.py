@@ -32,7 +32,7 @@ GAPS = st.lists(st.integers(0, ROWS - 1), max_size=5)
 
 @st.composite
 def draw_table(draw: st.DrawFn) -> pd.DataFrame:
-    """Return one to four columns of any kind, some with gaps, and a target of two classes that none gives away."""
+    """Return a table of one to four columns of any kind, some with gaps, and two classes that none gives away."""
     columns: dict[str, pd.Series] = {}
     for number, kind in enumerate(draw(st.lists(st.sampled_from([*CELLS]), min_size=1, max_size=4))):
         values = draw(st.lists(CELLS[kind], min_size=12, max_size=12, unique=kind in ("count", "size")))
