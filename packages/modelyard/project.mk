@@ -6,6 +6,10 @@ endif
 ifneq ($(shell git ls-files .venv .uv 2>/dev/null | head -n 1),)
 $(error git has files of .venv or .uv, which no commit may bring along: `git rm -r --cached .venv .uv`)
 endif
+# A workflow writes what another job made into these folders, and DVC writes there: a link would lead out of them.
+ifneq ($(shell git ls-files --stage build candidate data deploy models reports run 2>/dev/null | grep -m 1 '^120000'),)
+$(error git has a link in build, candidate, data, deploy, models, reports or run: commit the file itself)
+endif
 
 # What is given to make, as in `make gate BASE=main`, is an option: it travels as MODELYARD_BASE, as the text that it is
 # (no `$(…)` in it is ever evaluated). A variable that a shell happened to export never is one.
@@ -112,6 +116,7 @@ schema: environment ## Show how schema.yaml differs from the data (WRITE=1 write
 
 pipeline: environment ## Run what changed: validate, split, train, evaluate; then track (TRACK=0 does not)
 	@! grep -qs '^<<<<<<< ' dvc.lock || { echo "error: dvc.lock is in conflict; run \`make resolve\`" >&2; exit 1; }
+	@grep -qs '^  start: null' params.yaml || python -m modelyard start
 	@dvc repro
 	@[ "$$MODELYARD_TRACK" = 0 ] || python -m modelyard track --later
 

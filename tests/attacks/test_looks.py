@@ -8,6 +8,7 @@ import pytest
 from modelyard.core.files import md5
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML
 from modelyard.core.process import run_git
+from modelyard.gate import looks
 from modelyard.gate.looks import collect_looks, count_looks
 from tests.library.gate.support import change, commit_all, make_repository, train
 
@@ -101,6 +102,29 @@ def test_a_lock_that_names_the_champions_model_hides_no_look(tmp_path: Path, mon
         DVC_LOCK.write_text(DVC_LOCK.read_text().replace(md5(MODEL_FILE), champion))
         commit_all()
     assert count_looks(base, 50).count >= 3
+
+
+def test_states_beyond_those_that_are_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.setattr(looks, "MAX_CANDIDATES", 3)
+    make_repository()
+    base = run_git("rev-parse", "HEAD")
+    for number in range(5):
+        PARAMS_YAML.write_text(PARAMS_YAML.read_text() + f"# {number}\n")
+        commit_all()
+    assert count_looks(base, 50).count == 3
+
+
+def test_a_lock_with_a_digest_of_another_type_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    make_repository()
+    base = run_git("rev-parse", "HEAD")
+    train(depth=2)
+    DVC_LOCK.write_text(DVC_LOCK.read_text().replace(f'"{md5(MODEL_FILE)}"', "[1]"))
+    commit_all()
+    assert count_looks(base, 50).count == 1
 
 
 def test_forged_dates_hide_no_look_of_a_branch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,4 +25,16 @@ def test_a_branch_does_not_choose_the_compared_rows(attack: Attack) -> None:
     attack.edit("dvc.yaml", "cmd: python -m modelyard train", "cmd: python -m modelyard train && python name_rows.py")
     attack.write("name_rows.py", NAME_ROWS)
     attack.run_pipeline()
-    assert "rows of the holdout that the branch's split does not train on" in attack.run_gate(2)
+    verdict = attack.judge(1)
+    failed = [rule["sentence"] for rule in verdict["rules"] if not rule["passed"]]
+    assert verdict["decision"] == "block"
+    assert any("rows of the holdout in models/rows.npy that its split does not train on" in line for line in failed)
+
+
+def test_a_split_that_trains_on_a_part_of_the_holdout_hides_none_of_it(attack: Attack) -> None:
+    attack.weaken()
+    attack.edit("params.yaml", r"\n  holdout: [\d.]+", "\n  holdout: 0.15")
+    attack.run_pipeline()
+    verdict = attack.judge(1)
+    failed = [rule["name"] for rule in verdict["rules"] if not rule["passed"]]
+    assert verdict["decision"] == "block" and "retarget" in failed

@@ -48,3 +48,14 @@ def test_dvcs_pickles_lie_in_the_project_and_for_nobody_else(tmp_path: Path) -> 
     found = Path(run_make(tmp_path / "project", '@echo "$$DVC_SITE_CACHE_DIR"', PATH=os.defpath))
     assert found == tmp_path / "project/.dvc/tmp/own"
     assert not found.stat().st_mode & 0o077
+
+
+def test_a_committed_link_in_a_folder_that_is_written_to_starts_nothing(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "candidate/reports").mkdir(parents=True)
+    (project / "candidate/reports/plots").symlink_to("../../packages")
+    for words in ("init --quiet", "add --all"):
+        subprocess.run(["git", *words.split()], cwd=project, check=True)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run_make(project, "@echo started", PATH=os.environ["PATH"])
+    assert "git has a link in" in caught.value.stderr

@@ -73,21 +73,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("folder")
 def test_rows_that_the_branchs_split_trains_on_are_left_out_even_unnamed() -> None:
     name_rows(0, 1)
-    assert scoring.find_candidate_training_rows(make_rows([1])).tolist() == [False, True, False]
+    found = scoring.find_candidate_training_rows(make_rows([1]))
+    assert (found.seen.tolist(), found.unexplained) == ([False, True, False], 0)
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_branch_does_not_choose_which_rows_are_left_out() -> None:
+def test_rows_that_nothing_explains_are_counted() -> None:
     name_rows(0, 1, 3)
-    with pytest.raises(UserError, match=r"names 1 rows of the holdout that the branch's split does not train on"):
-        scoring.find_candidate_training_rows(make_rows([]))
+    found = scoring.find_candidate_training_rows(make_rows([]))
+    assert (found.seen.tolist(), found.unexplained) == ([False, True, False], 1)
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_warm_start_may_name_the_rows_of_the_champion() -> None:
     name_rows(0, 1, 3)
     known = np.array([False, True, False])
-    assert scoring.find_candidate_training_rows(make_rows([]), known).tolist() == known.tolist()
+    found = scoring.find_candidate_training_rows(make_rows([]), known)
+    assert (found.seen.tolist(), found.unexplained) == (known.tolist(), 0)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_branch_does_not_choose_among_the_rows_of_the_champion() -> None:
+    name_rows(0, 1, 3)
+    known = np.array([True, True, False])
+    found = scoring.find_candidate_training_rows(make_rows([]), known)
+    assert (found.seen.tolist(), found.unexplained) == (known.tolist(), 0)
 
 
 @pytest.mark.usefixtures("project")

@@ -2,12 +2,14 @@ import hashlib
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelyard.core.deployments import DeployedModel
 from modelyard.core.dvc_lock import DVC_CACHE, get_cache_path, get_hashes, load_lock
-from modelyard.core.errors import InvalidFileError, UserError
+from modelyard.core.errors import IntegrityError, InvalidFileError, UserError
+from modelyard.core.files import write_json
 from modelyard.core.paths import PARAMS_YAML
 from modelyard.core.process import DVC_COMMAND, run_dvc, run_git, use_runner
 from modelyard.core.yaml import dump_yaml, read_yaml
@@ -27,6 +29,9 @@ OUTS = [{"path": f"models/{name}", "md5": hashlib.md5(data).hexdigest()} for nam
     ("name", "text", "reason"),
     [
         ("notebooks/a.dvc", "wdir: ..\nouts: [{path: packages/modelyard/src/sitecustomize.py, md5: a}]", "outside of"),
+        ("data/a.dvc", "wdir: ../src\nouts: [{path: a, md5: a}]", "outside of"),
+        ("data/a.dvc", "outs: [{path: a, md5: a, files: [{relpath: ../../src/a.py}]}]", "describes a by files"),
+        ("data/a.dvc", "outs: [{path: a, md5: a.dir}]", "a digest of an earlier DVC"),
         ("data/a.dvc", "outs: [{path: ../src/a.py, md5: a}]", "outside of"),
         ("data/a.dvc", "outs: [{path: /etc/a, md5: a}]", "outside of"),
         ("data/a.dvc", "deps: [{path: a, repo: {url: https://example.org}}]\nouts: [{path: a, md5: a}]", "imports"),
@@ -43,6 +48,35 @@ def test_dvc_writes_nothing_outside_of_the_folders_of_data(
     run_git("add", "--force", name)
     with pytest.raises(InvalidFileError, match=reason):
         pull.refuse_foreign_pointers()
+
+
+def test_a_committed_link_in_the_place_of_a_data_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("models").symlink_to("src")
+    run_git("init", "--quiet")
+    run_git("add", "--all")
+    with pytest.raises(InvalidFileError, match="models is a link in this commit"):
+        pull.refuse_foreign_pointers()
+
+
+@pytest.mark.parametrize("named", ["data/extra.dvc", "dvc.lock"])
+@pytest.mark.parametrize("name", ["../../src/a.py", "/etc/a", r"..\..\src\a.py", r"C:\a"])
+def test_a_folder_in_the_cache_writes_nothing_outside_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = {"path": "extra", "md5": f"{'a' * 32}.dir", "hash": "md5"}
+    pointer = {"outs": [out]} if named.endswith(".dvc") else {"stages": {"plots": {"outs": [out]}}}
+    Path("data").mkdir()
+    Path(named).write_text(dump_yaml(pointer), encoding="utf-8")
+    write_json(get_cache_path(out["md5"]), [{"md5": "b", "relpath": name}])
+    run_git("init", "--quiet")
+    run_git("add", "--all")
+    with pytest.raises(IntegrityError, match=r"has a file named .*, outside of it"):
+        pull.refuse_foreign_files()
 
 
 def test_pointers_of_data_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,17 +159,28 @@ def test_outside_of_github_no_release_is_asked(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Dvc:
-    """Stands in for DVC: it gives one result to every command, and records the commands."""
+    """Stands in for DVC: it gives one result to every command, and records the commands. Git runs."""
 
     def __init__(self, code: int = 0, out: str = "", err: str = "") -> None:
         self.result = (code, out, err)
         self.commands: list[list[str]] = []
 
-    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if command[0] == "git":
+            return subprocess.run(command, **options)
         self.commands.append(command[len(DVC_COMMAND) :])
         return subprocess.CompletedProcess(command, *self.result)
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository with params.yaml alone."""
+    monkeypatch.chdir(tmp_path)
+    run_git("init", "--quiet")
+    shutil.copyfile(PROJECT / PARAMS_YAML, PARAMS_YAML)
+
+
+@pytest.mark.usefixtures("folder")
 def test_without_a_remote_the_cache_is_checked_out() -> None:
     dvc = Dvc()
     with use_runner(dvc):
@@ -143,11 +188,13 @@ def test_without_a_remote_the_cache_is_checked_out() -> None:
     assert dvc.commands == [["checkout", "--quiet", "--allow-missing"]]
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_remote_that_lacks_something_stops_nothing() -> None:
     with use_runner(Dvc(1, err="ERROR: failed to pull 1 file")):
         assert pull_from_remote("store").endswith("failed to pull 1 file (store); the pipeline makes the rest")
 
 
+@pytest.mark.usefixtures("folder")
 def test_main_prints_what_was_fetched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(pull, "find_deployed_champion", lambda: None)
     with use_runner(Dvc(out="3 files fetched")):

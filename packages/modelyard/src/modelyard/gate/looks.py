@@ -140,7 +140,10 @@ def count_looks(base: str, limit: int) -> HoldoutLooks:
     if not history:
         return HoldoutLooks(1, limit, None, complete)
     begin = history[-1]
-    looks, untrained = collect_looks(list_commits_since(begin, base))
+    commits = list_commits_since(begin, base)
+    if len(set(find_candidate_files(commits))) > MAX_CANDIDATES:  # those that are not read count, too
+        return HoldoutLooks(MAX_CANDIDATES, limit, begin, complete)
+    looks, untrained = collect_looks(commits)
     first, _ = collect_looks([begin])
     here = Look(read_recipe(find_candidate_files(["HEAD"])[0]), candidate)
     # The run that judges the commit here trains its recipe: that is this look, and no further one.
@@ -264,7 +267,7 @@ def collect_looks(commits: Sequence[str]) -> tuple[set[Look], set[Recipe]]:
     candidates = dict(zip(find_candidate_files(commits), commits, strict=True))
     looks = set[Look]()
     untrained = set[Recipe]()
-    for files, commit in list(candidates.items())[:MAX_CANDIDATES]:
+    for files, commit in candidates.items():
         recipe = read_recipe(files)
         model = find_trained_model(files, commit)
         if model:
@@ -292,7 +295,8 @@ def find_trained_model(files: CandidateFiles, commit: str) -> str | None:
         and sources.get(str(SCHEMA_YAML)) == md5(read_object(files.schema))
         and sources.get(SOURCE_FOLDER) == hash_source_folder(files.source, commit)
     )
-    return models.get(str(MODEL_FILE)) if is_own else None
+    model = models.get(str(MODEL_FILE)) if is_own else None
+    return model if isinstance(model, str) else None
 
 
 _SOURCE_DIGESTS: dict[str | None, str] = {}

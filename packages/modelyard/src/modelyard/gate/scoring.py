@@ -81,12 +81,15 @@ class ChampionScores:
         The rows that neither model was trained on, booleans of shape (n,).
     notes
         Sentences for the report.
+    unexplained
+        How many rows of the holdout the branch names as its training rows, although nothing says why.
     """
 
     champion: Champion
     predictions: Predictions
     clean: np.ndarray
     notes: list[str]
+    unexplained: int = 0
 
 
 def load_rules_and_rows(base: str, params: Params) -> tuple[BaseRules, JudgedRows]:
@@ -141,11 +144,20 @@ def refuse_unknown_classes(predictions: Predictions, truth: pd.Series) -> None:
         raise ModelOutputError("candidate", f"predicts classes that no row has: {', '.join(sorted(unknown))[:200]}")
 
 
-def find_candidate_training_rows(rows: JudgedRows, known: np.ndarray | None = None) -> np.ndarray:
-    """Flag the holdout rows that the model here was trained on.
+@dataclass(frozen=True)
+class TrainingRows:
+    """The holdout rows that the candidate was trained on, booleans of shape (n,), and how many nothing explains."""
 
-    models/rows.npy is written by the branch, and each row that it names is left out of the comparison. So it may name
-    only those that the judge finds itself: rows that the branch's split trains on, or that the champion knows.
+    seen: np.ndarray
+    unexplained: int
+
+
+def find_candidate_training_rows(rows: JudgedRows, known: np.ndarray | None = None) -> TrainingRows:
+    """Find the holdout rows that the model here was trained on.
+
+    models/rows.npy is written by the branch, and each row that it names is left out of the comparison. The judge
+    itself finds why it may name one: the branch's split trains on it, or the champion knows it, and then it stands for
+    all that the champion knows, so that a branch does not choose among them. Any other is unexplained, which blocks.
 
     Parameters
     ----------
@@ -157,18 +169,21 @@ def find_candidate_training_rows(rows: JudgedRows, known: np.ndarray | None = No
     Raises
     ------
     UserError
-        It names others, or nothing can tell.
+        Nothing can tell.
     """
+    named = find_named_rows(rows) & ~rows.moved
+    allowed = np.zeros_like(named) if known is None else known
+    is_warm = (named & allowed).any()
+    seen = named | rows.moved | (allowed if is_warm else False)
+    return TrainingRows(seen, int((named & ~allowed).sum()))
+
+
+def find_named_rows(rows: JudgedRows) -> np.ndarray:
+    """Flag the holdout rows that models/rows.npy names; a `UserError` where nothing can tell."""
     named = find_rows_seen_in_training(Path(), read_yaml(SCHEMA_YAML), rows.holdout, rows.table)
     if named is None:
         raise UserError(f"the data lacks columns that {SCHEMA_YAML} names; run `make schema`, then `make pipeline`")
-    allowed = rows.moved if known is None else rows.moved | known
-    unknown = int((named & ~allowed).sum())
-    if unknown:
-        cure = "run `make pipeline`, or bring a change of data.py to the base first"
-        problem = f"{ROW_HASHES_FILE} names {unknown:,} rows of the holdout that the branch's split does not train on"
-        raise UserError(f"{problem}; {cure}")
-    return named | rows.moved
+    return named
 
 
 def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predictions) -> ChampionScores:
@@ -187,11 +202,11 @@ def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predi
     """
     champion = find_champion(base, params.data.target)
     if champion.source == "dummy":
-        clean = ~find_candidate_training_rows(rows)
-        return ChampionScores(champion, predict_dummy(params.data, rows.train, len(rows.holdout)), clean, [])
+        trained = find_candidate_training_rows(rows)
+        dummy = predict_dummy(params.data, rows.train, len(rows.holdout))
+        return ChampionScores(champion, dummy, ~trained.seen, [], trained.unexplained)
     if is_candidate(champion):
-        anything = np.ones(len(rows.holdout), dtype=bool)  # the base wrote the hashes, too
-        clean = ~find_candidate_training_rows(rows, anything)
+        clean = ~(find_named_rows(rows) | rows.moved)  # the base wrote the hashes, too
         return ChampionScores(replace(champion, model=sha256(MODEL_FILE)), candidate, clean, [])
     with checkout_commit(str(champion.commit)) as project:
         return score_champion_in_checkout(params, project, restore_model(project, champion), rows)
@@ -207,13 +222,14 @@ def score_champion_in_checkout(params: Params, project: Path, champion: Champion
     features = read_yaml_at(commit, PARAMS_YAML)["data"]["features"]
     lost_columns = [name for name in features if name not in rows.table]
     seen = find_rows_seen_in_training(project, read_yaml_at(commit, SCHEMA_YAML), rows.holdout, rows.table)
-    clean = ~find_candidate_training_rows(rows, seen)
+    trained = find_candidate_training_rows(rows, seen)
+    clean = ~trained.seen
     new_to_champion = np.zeros(len(clean), bool) if seen is None else ~seen
     # Rows that the branch's split moved are no reason: a branch does not decide that the champion is trained again.
     unmoved = (clean | rows.moved) & new_to_champion
     if not lost_columns and has_enough_rows(params, rows, unmoved):
         scores = predict_by_champion(params, project, rows)
-        return ChampionScores(champion, scores, clean & new_to_champion, [])
+        return ChampionScores(champion, scores, clean & new_to_champion, [], trained.unexplained)
     retrain_champion(project, rows.train)
     if lost_columns:
         reason = f"the data no longer has its columns {', '.join(lost_columns)}"
@@ -223,7 +239,8 @@ def score_champion_in_checkout(params: Params, project: Path, champion: Champion
         f"The champion could not be scored as it is, since {reason}: its recipe was trained on today's training rows."
     )
     champion = replace(champion, source="retrained")
-    return ChampionScores(champion, predict_by_champion(params, project, rows), clean, [note])
+    scores = predict_by_champion(params, project, rows)
+    return ChampionScores(champion, scores, clean, [note], trained.unexplained)
 
 
 def predict_by_champion(params: Params, project: Path, rows: JudgedRows) -> Predictions:

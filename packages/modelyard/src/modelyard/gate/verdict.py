@@ -19,6 +19,7 @@ from modelyard.core.paths import (
     DATA_JSON,
     MODEL_FILE,
     PARAMS_YAML,
+    ROW_HASHES_FILE,
     SCHEMA_YAML,
     VERDICT_JSON,
 )
@@ -52,7 +53,7 @@ from modelyard.gate.rules import (
 from modelyard.gate.scoring import (
     ChampionScores,
     JudgedRows,
-    has_enough_rows,
+    is_candidate,
     is_code_changed,
     load_rules_and_rows,
     refuse_unknown_classes,
@@ -145,10 +146,10 @@ def judge_candidate(base: str) -> dict[str, Any]:
     """Return the verdict by the project that `Project.load` finds; for the parameter see `build_verdict`."""
     base_rules, rows = load_rules_and_rows(base, load_params())
     params = base_rules.params
+    looks = count_looks(base, params.gate.looks)  # before any code of the branch runs
     compared = compare_models(params, base, rows)
     primary, scored = compared.primary, compared.scored
     write_curves(compared.pairs, choose_models(scored.champion.source, compared.is_unchanged))
-    looks = count_looks(base, params.gate.looks)
     word = "unchanged" if compared.is_unchanged else decide_verdict(primary, compared.counts)
     word = require_ladder_step(word, primary, looks.count)
     slices = [] if compared.is_unchanged else build_slice_results(compared.pairs)
@@ -183,8 +184,7 @@ def compare_models(params: Params, base: str, rows: JudgedRows) -> Comparison:
     scored = score_champion(params, base, rows, candidate.predictions)
     pairs = pair_clean_rows(params, rows.holdout, candidate.predictions, scored)
     primary = pairs.compare_metric(params.evaluate.metric)
-    is_same_model = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
-    is_unchanged = is_same_model and np.array_equal(pairs.candidate, pairs.champion)
+    is_unchanged = scored.champion.source not in ("dummy", "retrained") and is_candidate(scored.champion)
     return Comparison(candidate, scored, pairs, primary, pairs.count_rows(), is_unchanged)
 
 
@@ -196,7 +196,7 @@ def check_rules(
     clean = candidate.predictions.select_rows(scored.clean)
     dummy = predict_dummy(params.data, rows.train, len(clean))
     return [
-        *check_retarget(params, find_obstacles(base_rules, rows, base)),
+        *check_retarget(params, find_obstacles(base_rules, rows, base, scored.unexplained)),
         *check_types(),
         *check_all_rules(compared.pairs, clean, dummy, compared.primary, slices),
         *check_cumulative_drop(params, base, scored, rows, candidate.predictions, compared.primary),
@@ -204,11 +204,14 @@ def check_rules(
     ]
 
 
-def find_obstacles(rules: BaseRules, rows: JudgedRows, base: str) -> list[str]:
+def find_obstacles(rules: BaseRules, rows: JudgedRows, base: str, unexplained: int) -> list[str]:
     """Return why the base's rules do not fit the branch, in words; none where they apply as they are."""
     obstacles = [rules.obstacle, describe_lost_columns(rules.lost)]
-    if not has_enough_rows(rules.params, rows, ~rows.moved) and is_more_changed_than_split(base):
-        obstacles.append("trains on most of the base's holdout and changes more than the split; do that alone first")
+    if rows.moved.any() and is_more_changed_than_split(base):
+        obstacles.append("splits otherwise, trains on rows of the base's holdout, and changes more than the split")
+    if unexplained:
+        problem = f"names {unexplained:,} rows of the holdout in {ROW_HASHES_FILE} that its split does not train on"
+        obstacles.append(f"{problem} (another data.py may load other rows)")
     return [obstacle for obstacle in obstacles if obstacle]
 
 

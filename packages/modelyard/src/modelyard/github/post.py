@@ -119,7 +119,10 @@ class GitHubPoster:
         return sanitize_line(sentence + reason, MAX_TITLE_CHARACTERS)
 
     def build_body(self, note: str = "") -> str:
-        """Return the marker, a note of our own, the harmless report, and the commit and run that it is about."""
+        """Return the marker, a note of our own, the verdict, the harmless report, and the commit and run of it.
+
+        Functions of a branch ran where the report was made, so the verdict that the judge told of stands first.
+        """
         try:
             self.verify_digest()
             report = sanitize_markdown(read_untrusted_text(self.folder / REPORT_FILE))
@@ -128,6 +131,10 @@ class GitHubPoster:
         head = f"{self.marker}\n"
         if note:
             head += f"{note}\n\n"
+        if self.digest:
+            verdict = self.load_verdict()
+            sentence = sanitize_line(verdict["sentence"], MAX_TITLE_CHARACTERS)
+            head += f"**Decision: {verdict['decision'] or 'none'}.** {sentence}\n\n"
         foot = f"\n\n<sub>commit {self.sha[:12]} · [run]({self.run_url})</sub>\n"
         return head + truncate_markdown(report, MAX_BODY_CHARACTERS - len(head) - len(foot)) + foot
 

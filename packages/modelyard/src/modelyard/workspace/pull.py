@@ -1,13 +1,15 @@
 """Fetch data and models from the remote, and the promoted model from its release; the pipeline makes the rest."""
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
-from modelyard.core import start_model
+import msgspec
+
 from modelyard.core.console import print_result
 from modelyard.core.deployments import find_deployed_champion
 from modelyard.core.dvc_lock import get_cache_path, get_hashes
-from modelyard.core.errors import InvalidFileError
+from modelyard.core.errors import IntegrityError, InvalidFileError
 from modelyard.core.files import md5
 from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
 from modelyard.core.model_at import MODEL_FILES
@@ -20,6 +22,9 @@ from modelyard.github.api import ApiError, GitHubClient, ServiceUnavailableError
 from modelyard.provenance.signing import verify_signature
 
 DATA_FOLDERS = ("data", "models", "reports")  # where DVC may write
+OUTPUT_KEYS = {"path", "md5", "hash", "size", "nfiles", "isexec", "cache", "desc", "type", "labels", "meta", "persist"}
+FOLDER_SUFFIX = ".dir"
+LINK_MODE = "120000"  # of git
 
 
 def find_missing_champion() -> str:
@@ -95,10 +100,14 @@ def fetch_champion_from_release() -> str:
 def refuse_foreign_pointers() -> None:
     """Raise an `InvalidFileError` where a file of DVC would write outside of the folders of data, or import.
 
-    Any `.dvc` file of a branch says what DVC writes where, and nobody owns it.
+    Any `.dvc` file of a branch says what DVC writes where, and nobody owns it. A link that is committed there would
+    lead DVC elsewhere.
     """
-    for name in run_git("ls-files", "-z", "--", "*.dvc", "dvc.yaml", "*/dvc.yaml").split("\0"):
+    for line in filter(None, run_git("ls-files", "-z", "--stage").split("\0")):
+        mode, _, name = line.partition("\t")
         path = Path(name)
+        if mode.startswith(LINK_MODE) and path.parts[0] in DATA_FOLDERS:
+            raise InvalidFileError(path, "is a link in this commit", f"commit no links below {', '.join(DATA_FOLDERS)}")
         if path.name == "dvc.yaml" and name != "dvc.yaml":
             raise InvalidFileError(path, "is a second pipeline", "keep all stages in dvc.yaml")
         if path.suffix == ".dvc":
@@ -106,17 +115,61 @@ def refuse_foreign_pointers() -> None:
 
 
 def refuse_foreign_pointer(path: Path) -> None:
-    """Raise an `InvalidFileError` where one `.dvc` file writes outside of the folders of data, or imports."""
+    """Raise an `InvalidFileError` where one `.dvc` file is or writes outside of the folders of data, or imports."""
+    cure = f"`dvc add` data below {', '.join(DATA_FOLDERS)}"
     pointer = read_yaml(path)
+    if path.parts[0] not in DATA_FOLDERS or pointer.get("wdir", ".") != ".":
+        raise InvalidFileError(path, f"is or works outside of {', '.join(DATA_FOLDERS)}", cure)
     if pointer.get("deps"):
-        raise InvalidFileError(path, "imports from another address", "`dvc add` the data instead")
-    folder = path.parent / str(pointer.get("wdir", "."))
+        raise InvalidFileError(path, "imports from another address", cure)
     for entry in pointer.get("outs", []):
-        place = (folder / str(entry["path"])).resolve()
-        if not any(place.is_relative_to(Path(allowed).resolve()) for allowed in DATA_FOLDERS):
-            raise InvalidFileError(
-                path, f"names {entry['path']}, outside of {', '.join(DATA_FOLDERS)}", "move it there"
-            )
+        refuse_unknown_keys(path, entry)
+        if not is_inside(str(entry["path"])):
+            raise InvalidFileError(path, f"names {entry['path']}, outside of its folder", cure)
+
+
+def refuse_unknown_keys(path: Path, entry: dict[str, Any]) -> None:
+    """Raise an `InvalidFileError` where DVC would find an output's files by something else than an MD5 in its cache."""
+    unknown = set(entry) - OUTPUT_KEYS
+    is_folder = str(entry.get("md5")).endswith(FOLDER_SUFFIX)
+    if unknown or (is_folder and entry.get("hash") != "md5"):
+        problem = f"describes {entry.get('path')} by {', '.join(sorted(unknown)) or 'a digest of an earlier DVC'}"
+        raise InvalidFileError(path, problem, "`dvc commit` writes it again")
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays in its folder, on every system."""
+    parts = PureWindowsPath(name)  # both / and \ part it
+    return not (parts.is_absolute() or parts.anchor or ".." in parts.parts)
+
+
+def refuse_foreign_files() -> None:
+    """Raise an `IntegrityError` where a folder in DVC's cache names a file outside of itself.
+
+    DVC joins the names of a folder's files to its path as they are, and a branch's job may have written them.
+    """
+    pointers = [Path(name) for name in run_git("ls-files", "-z", "--", "*.dvc").split("\0") if name]
+    entries = [(path, entry) for path in pointers for entry in read_yaml(path).get("outs", [])]
+    stages = (read_yaml(DVC_LOCK) or {}).get("stages", {}) if DVC_LOCK.exists() else {}
+    entries += [(DVC_LOCK, entry) for stage in stages.values() for entry in stage.get("outs", [])]
+    for path, entry in entries:
+        refuse_unknown_keys(path, entry)
+        cached = get_cache_path(str(entry.get("md5")))
+        if str(entry.get("md5")).endswith(FOLDER_SUFFIX) and cached.is_file():
+            refuse_foreign_names(path, str(entry["path"]), cached)
+
+
+def refuse_foreign_names(path: Path, folder: str, cached: Path) -> None:
+    """Raise an `IntegrityError` where the list of a folder's files, in DVC's cache, names one outside of it."""
+    foreign = [row["relpath"] for row in read_json_list(cached) if not is_inside(str(row["relpath"]))]
+    if foreign:
+        sentence = f"{folder} of {path} has a file named {foreign[0]!r}, outside of it; delete DVC's cache"
+        raise IntegrityError("data", sentence)
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """Return the rows in a JSON file."""
+    return list(msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]]))
 
 
 def pull_from_remote(remote: str) -> str:
@@ -133,12 +186,19 @@ def pull_from_remote(remote: str) -> str:
         What was done, in words.
     """
     if not remote:
-        run_dvc("checkout", "--quiet", "--allow-missing")  # else a fresh clone runs stages whose outputs the cache has
+        check_out_data()
         return "no remote: data comes from git, models from the pipeline (`make remote` adds one)"
-    done = run_dvc("pull", "--run-cache", "--allow-missing")
+    done = run_dvc("fetch", "--run-cache")
+    check_out_data()
     if done.returncode:
         return f"{last_error_line(done.stderr)} ({remote}); the pipeline makes the rest"
     return f"{last_error_line(done.stdout or 'nothing new')} ({remote})"
+
+
+def check_out_data() -> None:
+    """Put what DVC's cache has into place; without it a fresh clone runs stages whose outputs the cache has."""
+    refuse_foreign_files()
+    run_dvc("checkout", "--quiet", "--allow-missing")
 
 
 def fetch_earlier_models(base: str) -> None:
@@ -162,6 +222,4 @@ def main(base: str = "") -> int:
     from_release = fetch_champion_from_release()
     if from_release:
         print_result("pull", from_release)
-    if load_params().train.start:
-        start_model.main()
     return 0
