@@ -573,8 +573,8 @@ REMOVALS = (
     Removal(
         "a verdict is posted only with the digest that the judge told",
         f"{LIBRARY}/github/post.py",
-        "        if self.digest:\n",
-        "        if 0:\n",
+        "if self.digest:\n            verify_digest(",
+        "if 0:\n            verify_digest(",
         "library/github/test_post.py::test_a_verdict_that_was_exchanged_after_it_was_told_is_not_posted",
     ),
     Removal(

@@ -122,6 +122,14 @@ def test_other_code_makes_another_candidate_of_the_same_model() -> None:
     assert not scoring.is_candidate(champion)
 
 
+@pytest.mark.usefixtures("project")
+def test_rows_of_the_champion_count_only_where_training_went_on_from_it() -> None:
+    commit = commit_all()
+    assert not scoring.goes_on_from(commit)
+    change("train", start={"commit": commit, "model": "a", "rows": "b", "holdout": "c"})
+    assert scoring.goes_on_from(commit)
+
+
 def test_a_class_that_no_row_has_is_refused() -> None:
     predictions = Predictions.from_probabilities(np.full((1, 3), 1 / 3), np.array(["0", "1", "zzz"]))
     with pytest.raises(ModelOutputError, match="predicts classes that no row has: zzz"):

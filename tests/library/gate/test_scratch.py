@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ import pytest
 from modelyard.core.errors import ToolError
 from modelyard.core.params import load_params
 from modelyard.core.paths import PARAMS_YAML
+from modelyard.core.process import use_runner
 from modelyard.core.yaml import dump_yaml, read_yaml
 from modelyard.gate import confine, scratch
 from modelyard.gate.scratch import ModelOutputError, predict_in_scratch, read_predictions
@@ -337,3 +339,19 @@ def test_a_time_that_is_no_number_is_refused(tmp_path: Path) -> None:
     (tmp_path / "times.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelOutputError, match="no time of a row"):
         scratch.read_milliseconds(tmp_path / "times.json", "candidate")
+
+
+def test_a_model_that_is_timed_gets_the_same_command(rows: pd.DataFrame) -> None:
+    """Only the candidate is timed: code that could tell would answer worse as the champion."""
+    commands = []
+
+    def record(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        commands.append([word for word in command if "scratch-" not in str(word)])
+        return subprocess.run(command, **options)
+
+    with use_runner(record):
+        predict(rows, is_timed=True)
+        timed = commands.copy()
+        commands.clear()
+        predict(rows)
+    assert commands == timed

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
+
+import msgspec
 
 from modelyard.core.errors import IntegrityError, InvalidFileError
 from modelyard.core.files import md5
@@ -12,6 +14,7 @@ from modelyard.core.paths import DVC_LOCK, METRICS_JSON, MODEL_FILE
 from modelyard.core.yaml import read_yaml
 
 DVC_CACHE = Path(".dvc/cache/files/md5")
+FOLDER_SUFFIX = ".dir"  # of the digest of a folder
 IGNORED_PATHS = re.compile(r"(^|/)(__pycache__|[^/]*\.egg-info|\.[^/]*_cache)(/|$)")  # as in .dvcignore
 # The model and what follows from it. Another processor may round differently, so other bytes there prove nothing.
 MODEL_OUTPUTS = (str(MODEL_FILE), "models/rows.npy", "reports/predictions.parquet", "reports/plots", str(METRICS_JSON))
@@ -56,6 +59,33 @@ def hash_path(path: Path) -> str:
         return md5(path)
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     return hash_folder({name: md5(file) for name, file in files.items() if not IGNORED_PATHS.search(name)})
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays in its folder, on every system."""
+    parts = PureWindowsPath(name)  # both / and \ part it
+    return not (parts.is_absolute() or parts.anchor or ".." in parts.parts)
+
+
+def verify_cached_folder(name: str, digest: str) -> None:
+    """Raise an `IntegrityError` where the list of a folder's files, in DVC's cache, names one outside of the folder.
+
+    DVC joins the names of a folder's files to its path as they are, and a branch's job may have written them.
+
+    Parameters
+    ----------
+    name
+        The folder, for the message.
+    digest
+        Its MD5 in DVC's cache; one of a file has no such list.
+    """
+    cached = get_cache_path(digest)
+    if not digest.endswith(FOLDER_SUFFIX) or not cached.is_file():
+        return
+    rows = msgspec.json.decode(cached.read_bytes(), type=list[dict[str, Any]])
+    foreign = [row["relpath"] for row in rows if not is_inside(str(row["relpath"]))]
+    if foreign:
+        raise IntegrityError("data", f"{name} has a file named {foreign[0]!r}, outside of it; delete DVC's cache")
 
 
 def verify_data(pointers: Iterable[Path]) -> None:

@@ -1,7 +1,7 @@
 """Scores the candidate and the champion on the same rows, without rows that one of them was trained on."""
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from modelyard.core.dvc_lock import get_hashes, load_lock
 from modelyard.core.errors import UserError
 from modelyard.core.files import sha256
-from modelyard.core.git_objects import checkout_commit, read_yaml_at
+from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
 from modelyard.core.model_at import Champion, restore_model
 from modelyard.core.params import Params
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML, ROW_HASHES_FILE, SCHEMA_YAML
@@ -81,15 +81,15 @@ class ChampionScores:
         The rows that neither model was trained on, booleans of shape (n,).
     notes
         Sentences for the report.
-    unexplained
-        How many rows of the holdout the branch names as its training rows, although nothing says why.
+    obstacles
+        Why the base's rules do not fit the branch, each as the rest of a sentence.
     """
 
     champion: Champion
     predictions: Predictions
     clean: np.ndarray
     notes: list[str]
-    unexplained: int = 0
+    obstacles: list[str] = field(default_factory=list)
 
 
 def load_rules_and_rows(base: str, params: Params) -> tuple[BaseRules, JudgedRows]:
@@ -151,6 +151,16 @@ class TrainingRows:
     seen: np.ndarray
     unexplained: int
 
+    @property
+    def obstacles(self) -> list[str]:
+        """What stands against the comparison, as the rest of a sentence; none where every row is explained."""
+        if not self.unexplained:
+            return []
+        problem = (
+            f"names {self.unexplained:,} rows of the holdout in {ROW_HASHES_FILE} that its split does not train on"
+        )
+        return [f"{problem} (another data.py may load other rows)"]
+
 
 def find_candidate_training_rows(rows: JudgedRows, known: np.ndarray | None = None) -> TrainingRows:
     """Find the holdout rows that the model here was trained on.
@@ -176,6 +186,12 @@ def find_candidate_training_rows(rows: JudgedRows, known: np.ndarray | None = No
     is_warm = (named & allowed).any()
     seen = named | rows.moved | (allowed if is_warm else False)
     return TrainingRows(seen, int((named & ~allowed).sum()))
+
+
+def goes_on_from(commit: str) -> bool:
+    """Whether the training here went on from the model of a commit."""
+    start = (read_yaml(PARAMS_YAML).get("train") or {}).get("start") or {}
+    return bool(start) and find_commit(str(start.get("commit"))) == find_commit(commit)
 
 
 def find_named_rows(rows: JudgedRows) -> np.ndarray:
@@ -204,7 +220,7 @@ def score_champion(params: Params, base: str, rows: JudgedRows, candidate: Predi
     if champion.source == "dummy":
         trained = find_candidate_training_rows(rows)
         dummy = predict_dummy(params.data, rows.train, len(rows.holdout))
-        return ChampionScores(champion, dummy, ~trained.seen, [], trained.unexplained)
+        return ChampionScores(champion, dummy, ~trained.seen, [], trained.obstacles)
     if is_candidate(champion):
         clean = ~(find_named_rows(rows) | rows.moved)  # the base wrote the hashes, too
         return ChampionScores(replace(champion, model=sha256(MODEL_FILE)), candidate, clean, [])
@@ -222,14 +238,14 @@ def score_champion_in_checkout(params: Params, project: Path, champion: Champion
     features = read_yaml_at(commit, PARAMS_YAML)["data"]["features"]
     lost_columns = [name for name in features if name not in rows.table]
     seen = find_rows_seen_in_training(project, read_yaml_at(commit, SCHEMA_YAML), rows.holdout, rows.table)
-    trained = find_candidate_training_rows(rows, seen)
+    trained = find_candidate_training_rows(rows, seen if goes_on_from(commit) else None)
     clean = ~trained.seen
     new_to_champion = np.zeros(len(clean), bool) if seen is None else ~seen
     # Rows that the branch's split moved are no reason: a branch does not decide that the champion is trained again.
     unmoved = (clean | rows.moved) & new_to_champion
     if not lost_columns and has_enough_rows(params, rows, unmoved):
         scores = predict_by_champion(params, project, rows)
-        return ChampionScores(champion, scores, clean & new_to_champion, [], trained.unexplained)
+        return ChampionScores(champion, scores, clean & new_to_champion, [], trained.obstacles)
     retrain_champion(project, rows.train)
     if lost_columns:
         reason = f"the data no longer has its columns {', '.join(lost_columns)}"
@@ -240,7 +256,8 @@ def score_champion_in_checkout(params: Params, project: Path, champion: Champion
     )
     champion = replace(champion, source="retrained")
     scores = predict_by_champion(params, project, rows)
-    return ChampionScores(champion, scores, clean, [note], trained.unexplained)
+    lost = [f"has no column {', '.join(lost_columns)}, which the champion needs"] if lost_columns else []
+    return ChampionScores(champion, scores, clean, [note], trained.obstacles + lost)
 
 
 def predict_by_champion(params: Params, project: Path, rows: JudgedRows) -> Predictions:

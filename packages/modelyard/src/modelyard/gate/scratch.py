@@ -128,9 +128,8 @@ def predict_in_scratch(
         copy_library(project, scratch / "library")
         visible = [column for column in features if column in rows]
         rows[visible].reset_index(drop=True).to_parquet(scratch / "rows.parquet", index=False)
-        options = ["--rows", "../rows.parquet", "--out", "../predictions.parquet"]
-        if is_timed:
-            options += ["--times", "../times.json"]
+        # One command for both models, timed or not: code that knows which it is could answer worse as the champion.
+        options = ["--rows", "../rows.parquet", "--out", "../predictions.parquet", "--times", "../times.json"]
         confinement = run_confined(role, scratch, [sys.executable, "-P", "-S", "-m", "modelyard", "predict", *options])
         predictions = read_predictions(scratch / "predictions.parquet", role, task, len(rows))
         milliseconds = read_milliseconds(scratch / "times.json", role) if is_timed else None

@@ -19,7 +19,6 @@ from modelyard.core.paths import (
     DATA_JSON,
     MODEL_FILE,
     PARAMS_YAML,
-    ROW_HASHES_FILE,
     SCHEMA_YAML,
     VERDICT_JSON,
 )
@@ -196,7 +195,7 @@ def check_rules(
     clean = candidate.predictions.select_rows(scored.clean)
     dummy = predict_dummy(params.data, rows.train, len(clean))
     return [
-        *check_retarget(params, find_obstacles(base_rules, rows, base, scored.unexplained)),
+        *check_retarget(params, find_obstacles(base_rules, base, rows, compared)),
         *check_types(),
         *check_all_rules(compared.pairs, clean, dummy, compared.primary, slices),
         *check_cumulative_drop(params, base, scored, rows, candidate.predictions, compared.primary),
@@ -204,14 +203,13 @@ def check_rules(
     ]
 
 
-def find_obstacles(rules: BaseRules, rows: JudgedRows, base: str, unexplained: int) -> list[str]:
+def find_obstacles(rules: BaseRules, base: str, rows: JudgedRows, compared: Comparison) -> list[str]:
     """Return why the base's rules do not fit the branch, in words; none where they apply as they are."""
-    obstacles = [rules.obstacle, describe_lost_columns(rules.lost)]
+    obstacles = [rules.obstacle, describe_lost_columns(rules.lost), *compared.scored.obstacles]
     if rows.moved.any() and is_more_changed_than_split(base):
         obstacles.append("splits otherwise, trains on rows of the base's holdout, and changes more than the split")
-    if unexplained:
-        problem = f"names {unexplained:,} rows of the holdout in {ROW_HASHES_FILE} that its split does not train on"
-        obstacles.append(f"{problem} (another data.py may load other rows)")
+    elif rows.moved.any() and not compared.counts.has_enough_rows:
+        obstacles.append(f"leaves {compared.counts.rows:,} rows of the base's holdout to compare on")
     return [obstacle for obstacle in obstacles if obstacle]
 
 

@@ -1,15 +1,13 @@
 """Fetch data and models from the remote, and the promoted model from its release; the pipeline makes the rest."""
 
 import tempfile
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from modelyard.core.console import print_result
 from modelyard.core.deployments import find_deployed_champion
-from modelyard.core.dvc_lock import get_cache_path, get_hashes
-from modelyard.core.errors import IntegrityError, InvalidFileError
+from modelyard.core.dvc_lock import FOLDER_SUFFIX, get_cache_path, get_hashes, is_inside, verify_cached_folder
+from modelyard.core.errors import InvalidFileError
 from modelyard.core.files import md5
 from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
 from modelyard.core.model_at import MODEL_FILES
@@ -23,7 +21,6 @@ from modelyard.provenance.signing import verify_signature
 
 DATA_FOLDERS = ("data", "models", "reports")  # where DVC may write
 OUTPUT_KEYS = {"path", "md5", "hash", "size", "nfiles", "isexec", "cache", "desc", "type", "labels", "meta", "persist"}
-FOLDER_SUFFIX = ".dir"
 LINK_MODE = "120000"  # of git
 
 
@@ -137,39 +134,15 @@ def refuse_unknown_keys(path: Path, entry: dict[str, Any]) -> None:
         raise InvalidFileError(path, problem, "`dvc commit` writes it again")
 
 
-def is_inside(name: str) -> bool:
-    """Whether a relative path stays in its folder, on every system."""
-    parts = PureWindowsPath(name)  # both / and \ part it
-    return not (parts.is_absolute() or parts.anchor or ".." in parts.parts)
-
-
 def refuse_foreign_files() -> None:
-    """Raise an `IntegrityError` where a folder in DVC's cache names a file outside of itself.
-
-    DVC joins the names of a folder's files to its path as they are, and a branch's job may have written them.
-    """
+    """Raise an `IntegrityError` where a folder in DVC's cache names a file outside of itself."""
     pointers = [Path(name) for name in run_git("ls-files", "-z", "--", "*.dvc").split("\0") if name]
     entries = [(path, entry) for path in pointers for entry in read_yaml(path).get("outs", [])]
     stages = (read_yaml(DVC_LOCK) or {}).get("stages", {}) if DVC_LOCK.exists() else {}
     entries += [(DVC_LOCK, entry) for stage in stages.values() for entry in stage.get("outs", [])]
     for path, entry in entries:
         refuse_unknown_keys(path, entry)
-        cached = get_cache_path(str(entry.get("md5")))
-        if str(entry.get("md5")).endswith(FOLDER_SUFFIX) and cached.is_file():
-            refuse_foreign_names(path, str(entry["path"]), cached)
-
-
-def refuse_foreign_names(path: Path, folder: str, cached: Path) -> None:
-    """Raise an `IntegrityError` where the list of a folder's files, in DVC's cache, names one outside of it."""
-    foreign = [row["relpath"] for row in read_json_list(cached) if not is_inside(str(row["relpath"]))]
-    if foreign:
-        sentence = f"{folder} of {path} has a file named {foreign[0]!r}, outside of it; delete DVC's cache"
-        raise IntegrityError("data", sentence)
-
-
-def read_json_list(path: Path) -> list[dict[str, Any]]:
-    """Return the rows in a JSON file."""
-    return list(msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]]))
+        verify_cached_folder(str(entry["path"]), str(entry.get("md5")))
 
 
 def pull_from_remote(remote: str) -> str:
