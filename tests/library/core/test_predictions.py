@@ -135,3 +135,13 @@ def test_import_needs_no_pandas() -> None:
     load = "import modelyard.core.predictions; sys.exit('pandas' in sys.modules)"
     code = f"import sys; sys.path[:0] = {sys.path!r}; {load}"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("changed", "is_equal"), [(0.0, True), (1e-9, False)])
+def test_equal_answers_are_equal_in_every_row(changed: float, is_equal: bool) -> None:
+    scores = np.array([[0.2, 0.8], [0.6, 0.4]])
+    names = np.array(["0", "1"])
+    other = scores + np.array([[0, 0], [changed, -changed]])
+    first, second = (Predictions.from_probabilities(values, names) for values in (scores, other))
+    assert first.has_equal_answers(second) is is_equal
+    assert Predictions(scores[:, 0]).has_equal_answers(Predictions(other[:, 0])) is is_equal

@@ -131,6 +131,14 @@ class Predictions:
                 aligned[:, place] = self.probabilities[:, self.classes.index(name)]
         return Predictions(self.values, aligned, tuple(classes))
 
+    def has_equal_answers(self, other: "Predictions") -> bool:
+        """Whether two models give the same answer to every row."""
+        if self.classes != other.classes:
+            return False
+        if self.probabilities is None or other.probabilities is None:
+            return np.array_equal(self.values, other.values)
+        return np.array_equal(self.probabilities, other.probabilities)
+
     def encode(self, truth: "pd.Series") -> tuple[Array, Array]:
         """Return truth and scores as the metrics take them.
 

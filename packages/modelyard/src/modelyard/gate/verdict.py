@@ -52,7 +52,6 @@ from modelyard.gate.rules import (
 from modelyard.gate.scoring import (
     ChampionScores,
     JudgedRows,
-    is_candidate,
     is_code_changed,
     load_rules_and_rows,
     refuse_unknown_classes,
@@ -183,7 +182,9 @@ def compare_models(params: Params, base: str, rows: JudgedRows) -> Comparison:
     scored = score_champion(params, base, rows, candidate.predictions)
     pairs = pair_clean_rows(params, rows.holdout, candidate.predictions, scored)
     primary = pairs.compare_metric(params.evaluate.metric)
-    is_unchanged = scored.champion.source not in ("dummy", "retrained") and is_candidate(scored.champion)
+    is_same_model = scored.champion.source != "retrained" and scored.champion.model == sha256(MODEL_FILE)
+    # Answers of all rows, not of the compared ones alone: other code may spare these.
+    is_unchanged = is_same_model and candidate.predictions.has_equal_answers(scored.predictions)
     return Comparison(candidate, scored, pairs, primary, pairs.count_rows(), is_unchanged)
 
 
