@@ -9,7 +9,7 @@ from modelyard.core.files import md5
 from modelyard.core.paths import DVC_LOCK, MODEL_FILE, PARAMS_YAML
 from modelyard.core.process import run_git
 from modelyard.gate import looks
-from modelyard.gate.looks import collect_looks, count_looks
+from modelyard.gate.looks import collect_looks, count_looks, find_candidates
 from tests.library.gate.support import change, commit_all, make_repository, train
 
 OLD = {"GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2001-01-01T00:00:00Z"}
@@ -145,5 +145,5 @@ def test_aliases_are_never_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     make_repository()
     PARAMS_YAML.write_text(PARAMS_YAML.read_text().replace("seed: 0\n", "seed: &s 0\nnote: *s\n", 1))
     commit_all()
-    models, untrained = collect_looks(["HEAD"])
+    models, untrained = collect_looks(find_candidates(["HEAD"]))
     assert not models and len(untrained) == 1

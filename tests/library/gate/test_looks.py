@@ -224,5 +224,5 @@ def test_notes_show_the_count_and_ask_for_a_new_holdout() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_the_lock_that_dvc_writes_belongs_to_its_sources() -> None:
-    found, untrained = looks.collect_looks(["HEAD"])
+    found, untrained = looks.collect_looks(looks.find_candidates(["HEAD"]))
     assert {look.model for look in found} == {get_hashes(load_lock())[str(MODEL_FILE)]} and not untrained

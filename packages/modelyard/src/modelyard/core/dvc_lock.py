@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -88,6 +88,13 @@ def verify_cached_folder(name: str, digest: str) -> None:
         raise IntegrityError("data", f"{name} has a file named {foreign[0]!r}, outside of it; delete DVC's cache")
 
 
+def iterate_outputs(pointers: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each .dvc file with each entry of its outputs."""
+    for pointer in pointers:
+        for entry in read_yaml(pointer).get("outs", []):
+            yield pointer, entry
+
+
 def verify_data(pointers: Iterable[Path]) -> None:
     """Raise an `IntegrityError` where data is not what its .dvc file names.
 
@@ -98,12 +105,11 @@ def verify_data(pointers: Iterable[Path]) -> None:
     pointers
         The .dvc files. Data that is not there is not looked at.
     """
-    for pointer in pointers:
-        for entry in read_yaml(pointer).get("outs", []):
-            path = pointer.parent / entry["path"]
-            if path.exists() and hash_path(path) != entry["md5"]:
-                sentence = f"{path} is not what {pointer} names; delete DVC's cache and run the workflow again"
-                raise IntegrityError("data", sentence)
+    for pointer, entry in iterate_outputs(pointers):
+        path = pointer.parent / entry["path"]
+        if path.exists() and hash_path(path) != entry["md5"]:
+            sentence = f"{path} is not what {pointer} names; delete DVC's cache and run the workflow again"
+            raise IntegrityError("data", sentence)
 
 
 class LockDifference(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.core.dvc_lock import get_cache_path, get_hashes, verify_cached_folder, verify_data
+from modelyard.core.dvc_lock import get_cache_path, get_hashes, iterate_outputs, verify_cached_folder, verify_data
 from modelyard.core.errors import InvalidFileError, ToolError
 from modelyard.core.files import md5, sha256
 from modelyard.core.git_objects import read_yaml_at
@@ -85,9 +85,8 @@ def bring_start_model(project: Path) -> None:
 def bring_raw_data(project: Path) -> None:
     """Bring a checkout's data out of DVC's cache, or raise an `IntegrityError` where it is not what git names."""
     pointers = sorted(path for path in project.rglob("*.dvc") if path.is_file())
-    for pointer in pointers:
-        for entry in read_yaml(pointer).get("outs", []):
-            verify_cached_folder(str(entry["path"]), str(entry.get("md5")))
+    for _, entry in iterate_outputs(pointers):
+        verify_cached_folder(str(entry["path"]), str(entry.get("md5")))
     if pointers:
         run_dvc("checkout", "--quiet", *pointers, cwd=project)
     verify_data(pointers)

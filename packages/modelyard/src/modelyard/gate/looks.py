@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -140,12 +140,12 @@ def count_looks(base: str, limit: int) -> HoldoutLooks:
     if not history:
         return HoldoutLooks(1, limit, None, complete)
     begin = history[-1]
-    commits = list_commits_since(begin, base)
-    if len(set(find_candidate_files(commits))) > MAX_CANDIDATES:  # those that are not read count, too
+    candidates = find_candidates(list_commits_since(begin, base))
+    if len(candidates) > MAX_CANDIDATES:  # those that are not read count, too
         return HoldoutLooks(MAX_CANDIDATES, limit, begin, complete)
-    looks, untrained = collect_looks(commits)
-    first, _ = collect_looks([begin])
-    here = Look(read_recipe(find_candidate_files(["HEAD"])[0]), candidate)
+    looks, untrained = collect_looks(candidates)
+    first, _ = collect_looks(find_candidates([begin]))
+    here = Look(read_recipe(*find_candidates(["HEAD"])), candidate)
     # The run that judges the commit here trains its recipe: that is this look, and no further one.
     count = len((looks | {here}) - first) + len(untrained - {here.recipe})
     return HoldoutLooks(count, limit, begin, complete)
@@ -236,10 +236,10 @@ def list_commits_since(begin: str, base: str) -> list[str]:
     return [commit for commit, time in lines if commit in descendants or int(time) >= began]
 
 
-def find_candidate_files(commits: Sequence[str]) -> list[CandidateFiles]:
-    """Return the ids of the files of each commit that decide which model it has."""
+def find_candidates(commits: Sequence[str]) -> dict[CandidateFiles, str]:
+    """Return the distinct states of the files that decide which model a commit has, each with a commit that has it."""
     columns = [find_objects(commits, path) for path in (DVC_LOCK, PARAMS_YAML, SCHEMA_YAML, SOURCE_FOLDER)]
-    return [CandidateFiles(*ids) for ids in zip(*columns, strict=True)]
+    return {CandidateFiles(*ids): commit for commit, *ids in zip(commits, *columns, strict=True)}
 
 
 def read_recipe(files: CandidateFiles) -> Recipe:
@@ -254,7 +254,7 @@ def has_aliases(name: str | None) -> bool:
     return bool(ALIAS.search(read_object(name)))
 
 
-def collect_looks(commits: Sequence[str]) -> tuple[set[Look], set[Recipe]]:
+def collect_looks(candidates: Mapping[CandidateFiles, str]) -> tuple[set[Look], set[Recipe]]:
     """Return the models of some commits, and the recipes that no commit among them has a model of.
 
     Returns
@@ -264,7 +264,6 @@ def collect_looks(commits: Sequence[str]) -> tuple[set[Look], set[Recipe]]:
     set of Recipe
         Each recipe that the dvc.lock of none of its commits belongs to.
     """
-    candidates = dict(zip(find_candidate_files(commits), commits, strict=True))
     looks = set[Look]()
     untrained = set[Recipe]()
     for files, commit in candidates.items():

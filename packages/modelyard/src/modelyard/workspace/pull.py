@@ -6,7 +6,14 @@ from typing import Any
 
 from modelyard.core.console import print_result
 from modelyard.core.deployments import find_deployed_champion
-from modelyard.core.dvc_lock import FOLDER_SUFFIX, get_cache_path, get_hashes, is_inside, verify_cached_folder
+from modelyard.core.dvc_lock import (
+    FOLDER_SUFFIX,
+    get_cache_path,
+    get_hashes,
+    is_inside,
+    iterate_outputs,
+    verify_cached_folder,
+)
 from modelyard.core.errors import InvalidFileError
 from modelyard.core.files import md5
 from modelyard.core.git_objects import checkout_commit, find_commit, read_yaml_at
@@ -137,7 +144,7 @@ def refuse_unknown_keys(path: Path, entry: dict[str, Any]) -> None:
 def refuse_foreign_files() -> None:
     """Raise an `IntegrityError` where a folder in DVC's cache names a file outside of itself."""
     pointers = [Path(name) for name in run_git("ls-files", "-z", "--", "*.dvc").split("\0") if name]
-    entries = [(path, entry) for path in pointers for entry in read_yaml(path).get("outs", [])]
+    entries = list(iterate_outputs(pointers))
     stages = (read_yaml(DVC_LOCK) or {}).get("stages", {}) if DVC_LOCK.exists() else {}
     entries += [(DVC_LOCK, entry) for stage in stages.values() for entry in stage.get("outs", [])]
     for path, entry in entries:
